@@ -1,0 +1,106 @@
+"""Bytes in, an event out: the body of a webhook, read once, into values.
+
+Clerk's page: https://clerk.com/docs/guides/development/webhooks/overview ; the shapes: its OpenAPI file for webhooks.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from sync_service.clerk.values import Change, ClerkId, Deletion, Snapshot, User, Version
+from sync_service.errors import BadPayload
+
+SAVED = frozenset({"user.created", "user.updated"})
+DELETED = "user.deleted"
+
+# The instance in the examples of Clerk's documentation, which its dashboard's "Send Example" posts, properly signed,
+# before any real event. An installation must not take it for its own.
+EXAMPLE_INSTANCE = "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S"
+
+# Secrets of the app and input of strangers; in no table of ours unless a mapping asks for them.
+WITHHELD = ("private_metadata", "unsafe_metadata")
+
+UNREADABLE = "unreadable_user"
+
+
+class _Envelope(Struct, frozen=True):
+    # No `timestamp`: it is seconds in some of Clerk's documents, milliseconds in others, absent in old events.
+    type: Annotated[str, Meta(pattern=r"^[\w.:-]{1,128}$")]
+    data: Raw = Raw()
+    instance_id: ClerkId | None = None
+
+
+class _Named(Struct, frozen=True):
+    id: ClerkId
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One message of Svix, whatever the number of its deliveries.
+
+    `change` is None when there is nothing to apply: the type is not handled, or `fault` says why the user in it
+    cannot be read. `payload` is Clerk's user as JSON text, less what is withheld.
+    """
+
+    id: str
+    type: str
+    instance_id: str | None = None
+    clerk_id: str | None = None
+    change: Change | None = None
+    fault: str | None = None
+    payload: str | None = None
+
+
+def read_event(message_id: str, body: bytes) -> Event:
+    """Read the body of a verified webhook.
+
+    Raises `BadPayload` for what is not an event at all. An event about a user who cannot be read is an event: it
+    comes back with its `fault`.
+    """
+    try:
+        envelope = _envelope.decode(body)
+        if envelope.type == DELETED or envelope.type in SAVED:
+            # Shallow: the values stay the bytes that Clerk sent.
+            data = _shallow.decode(envelope.data)
+            payload = msgspec.json.encode({k: v for k, v in data.items() if k not in WITHHELD}).decode()
+        else:
+            return Event(message_id, envelope.type, envelope.instance_id)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadPayload(_why(error)) from None
+    fault = None
+    clerk_id: str | None = None
+    change: Change | None = None
+    try:
+        clerk_id = _named.decode(envelope.data).id
+        change = read_change(envelope.type, envelope.data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        fault = UNREADABLE
+    return Event(message_id, envelope.type, envelope.instance_id, clerk_id, change, fault, payload)
+
+
+def read_change(event_type: str, data: bytes | Raw) -> Change:
+    """Read what an event of a handled type says of its user.
+
+    Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` when it cannot be read.
+    """
+    if event_type == DELETED:
+        return Deletion(_named.decode(data).id)
+    user = _user.decode(data)
+    return Snapshot(user, Version.of(user))
+
+
+def _why(error: Exception) -> str:
+    # msgspec's sentence for a wrong type names the field and the types, never a value.
+    if isinstance(error, msgspec.ValidationError):
+        return f"The body is JSON, but not an event of Clerk: {error}."
+    if isinstance(error, RecursionError):
+        return "The body is nested too deeply."
+    return "The body is not JSON in UTF-8."
+
+
+_envelope = msgspec.json.Decoder(_Envelope)
+_shallow = msgspec.json.Decoder(dict[str, Raw])
+_named = msgspec.json.Decoder(_Named)
+_user = msgspec.json.Decoder(User)

@@ -1,0 +1,72 @@
+"""`users show`: one user's row, version and history."""
+
+import argparse
+import asyncio
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sync_service.cli.database import connected
+from sync_service.cli.local import settings_or_dev
+from sync_service.cli.types import Commands
+from sync_service.dsn import Dsn
+from sync_service.mapping import DEFAULT
+from sync_service.postgres.inbox import Statements
+from sync_service.postgres.lookup import user_history
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command."""
+    users = commands.add_parser("users", help="look at users").add_subparsers(metavar="COMMAND", required=True)
+    parser = users.add_parser("show", help="row, version and history of one user")
+    parser.add_argument("clerk_id", metavar="CLERK_ID")
+    parser.add_argument("--json", action="store_true", help="print for programs")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Show the user, and return 1 when nothing at all is known of that ID."""
+    settings = settings_or_dev(environ, "DATABASE_URL")
+    assert settings.database  # noqa: S101  required above
+    found = asyncio.run(_find(settings.database, arguments.clerk_id))
+    print(json.dumps(found, default=datetime.isoformat, indent=2) if arguments.json else _told(found))
+    return 0 if found["row"] or found["identity"] or found["events"] else 1
+
+
+async def _find(dsn: Dsn, clerk_id: str) -> dict[str, Any]:
+    async with connected(dsn) as connection:
+        return await user_history(connection, Statements(DEFAULT), clerk_id)
+
+
+def _told(found: dict[str, Any]) -> str:
+    identity = found["identity"]
+    if identity is None:
+        known = "nothing is known of this ID"
+    elif identity["deleted_at"]:
+        known = f"deleted {_time(identity['deleted_at'])}; nothing brings it back"
+    else:
+        version = datetime.fromtimestamp(identity["version"] / 1000, UTC)
+        known = f"as of {_time(version)} (version {identity['version']}), first told of by {identity['created_by']}"
+    row = found["row"] or {}
+    width = max(map(len, row), default=0)
+    lines = [f"{found['clerk_id']}: {known}", ""]
+    lines += [f"  {column:{width}}  {_value(value)}" for column, value in row.items()] or ["  no row"]
+    lines += ["", "  Events, newest first:"]
+    lines += [_event(event) for event in found["events"]] or ["  none"]
+    return "\n".join(lines)
+
+
+def _event(event: dict[str, Any]) -> str:
+    words = [_time(event["received_at"]), f"{event['type']:14}", f"{event['status']:8}", event["id"]]
+    if event["reason"]:
+        words.append(f"({event['reason']}, attempts: {event['attempts']})")
+    return "  " + "  ".join(words)
+
+
+def _value(value: object) -> str:
+    return "-" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _time(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

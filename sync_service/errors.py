@@ -1,0 +1,121 @@
+"""What can go wrong, as types; each says whose fault it is and whether trying again helps.
+
+SyncError
+├── SettingsError         the owner's: a setting is missing or wrong; nothing starts (exit status 2)
+├── NoPostgres            the machine's: there is no PostgreSQL to run (exit status 1)
+├── SchemaError           the owner's: the database is not at the version that this code needs (exit status 1)
+├── Refusal               the caller's: the same request will be refused again (4xx)
+│   ├── MissingHeaders    no `svix-id`, `svix-timestamp` or `svix-signature`
+│   ├── BadTimestamp      not whole seconds, or more than five minutes from now
+│   ├── BadSignature      signed with another secret, or changed on its way
+│   ├── BadPayload        signed, but not an event at all
+│   ├── WrongInstance     signed, but of another Clerk instance
+│   ├── BodyTooLarge      over 1 MiB
+│   └── SlowBody          the body did not arrive in time
+├── Unavailable           nobody's: the database is away or busy; the sender helps by trying again (503)
+└── Unappliable           ours: stored and answered 202, to be repaired and tried again here
+"""
+
+from collections.abc import Sequence
+
+
+class SyncError(Exception):
+    """Whatever this service raises on purpose."""
+
+
+class SettingsError(SyncError):
+    """Settings that are missing or wrong: all of them, by name, never by value."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+class NoPostgres(SyncError):
+    """There is no database to run on."""
+
+
+class SchemaError(SyncError):
+    """The database is behind or ahead of this code, or its migrations are not the ones known here."""
+
+
+class Refusal(SyncError):
+    """The caller's fault. `str(refusal)` is what the caller may read."""
+
+    status = 400
+    code = "bad_request"
+    title = "Bad request"
+
+
+class MissingHeaders(Refusal):
+    """A header that Svix always sends is absent or blank."""
+
+    code = "missing_headers"
+    title = "Signature headers are missing"
+
+
+class BadTimestamp(Refusal):
+    """The attempt's time is not whole seconds, or too far from now."""
+
+    code = "bad_timestamp"
+    title = "The timestamp is not acceptable"
+
+
+class BadSignature(Refusal):
+    """No signature matches."""
+
+    code = "bad_signature"
+    title = "No signature matches"
+
+
+class BadPayload(Refusal):
+    """The body is not an event."""
+
+    code = "bad_payload"
+    title = "The body is not an event"
+
+
+class WrongInstance(Refusal):
+    """The event is of another Clerk instance."""
+
+    status = 403
+    code = "wrong_instance"
+    title = "The event is of another Clerk instance"
+
+
+class BodyTooLarge(Refusal):
+    """The body exceeds the limit."""
+
+    status = 413
+    code = "body_too_large"
+    title = "The body is too large"
+
+
+class SlowBody(Refusal):
+    """The body did not arrive in time."""
+
+    status = 408
+    code = "slow_body"
+    title = "The body did not arrive in time"
+
+
+class Unavailable(SyncError):
+    """It could not be stored now, and trying again later helps. `reason` is for the log, never for the caller."""
+
+    retry_after_seconds = 5
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Unappliable(SyncError):
+    """PostgreSQL or the app's table refused it, and only we can repair that.
+
+    `reason` is the fault's class in PostgreSQL's own words (`unique_violation`); the sender may read it.
+    """
+
+    def __init__(self, reason: str, *, sqlstate: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sqlstate = sqlstate

@@ -1,0 +1,87 @@
+-- Applies many changes at once: joins the identities, saves the rows that won, files the events. One round trip.
+-- {table}, {clerk_id}, {columns}, {values} and {updates} come quoted from the mapping.
+--
+-- The rule is sync/decide.py's. The guard stands in ON CONFLICT … WHERE, which looks at the row that it has locked;
+-- a look beforehand would be as old as the statement. Everything is sorted, so that all processes lock in one order.
+with input as (
+    select *
+    from unnest(
+        $1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
+        $6::text[], $7::bigint[], $8::bytea[], $9::jsonb[], $10::jsonb[]
+    ) with ordinality as i (
+        event_id, type, instance_id, clerk_id, fault,
+        kind, version, tie, payload, user_row, n
+    )
+),
+newest as (
+    select distinct on (clerk_id) *
+    from input
+    -- A deletion that failed still leaves its tombstone; a snapshot that failed leaves nothing.
+    where kind = 'deletion' or (kind = 'snapshot' and fault is null)
+    order by clerk_id, kind, version desc, tie desc
+),
+joined as (
+    insert into clerk_sync.identities as known (clerk_id, version, tie, deleted_at, created_by)
+    select clerk_id, version, tie, case when kind = 'deletion' then now() end, $11
+    from newest
+    order by clerk_id
+    on conflict (clerk_id) do update
+        set version = excluded.version, tie = excluded.tie, deleted_at = excluded.deleted_at, changed_at = now()
+        where known.deleted_at is null
+            and (excluded.deleted_at is not null or (excluded.version, excluded.tie) > (known.version, known.tie))
+    returning clerk_id, version, tie, deleted_at
+),
+saved as (
+    insert into {table} as app ({columns})
+    select {values}
+    from newest
+    join joined using (clerk_id)
+    cross join lateral jsonb_populate_record(null::{table}, newest.user_row) as r
+    where joined.deleted_at is null
+    order by clerk_id
+    on conflict ({clerk_id}) do update set {updates}
+),
+outcome as (
+    select
+        input.*,
+        case
+            when fault is not null then 'failed'
+            when kind = 'none' then 'ignored'
+            when kind = 'deletion' then 'applied'
+            -- Applied means: the row shows just this, whether it was written now or before.
+            when (input.version, input.tie) = (joined.version, joined.tie) then 'applied'
+            when joined.clerk_id is null and (input.version, input.tie) = (known.version, known.tie) then 'applied'
+            else 'stale'
+        end as status
+    from input
+    left join joined using (clerk_id)
+    left join clerk_sync.identities as known using (clerk_id)
+),
+filed as (
+    insert into clerk_sync.events as e
+        (id, type, instance_id, clerk_id, status, reason, payload, next_attempt_at, finished_at)
+    select distinct on (event_id)
+        event_id, type, instance_id, clerk_id, status, fault, case when kind = 'snapshot' or fault is not null then payload end,
+        case when status = 'failed' then now() + interval '1 minute' end,
+        case when status <> 'failed' then now() end
+    from outcome
+    where event_id is not null
+    order by event_id, n
+    on conflict (id) do update
+        set status = excluded.status, reason = excluded.reason, attempts = e.attempts + 1,
+            payload = coalesce(excluded.payload, e.payload),
+            next_attempt_at = excluded.next_attempt_at, finished_at = excluded.finished_at
+        -- What succeeded stays as it is; what failed is tried again whenever it comes again.
+        where e.status in ('failed', 'dead')
+    returning id
+)
+select
+    case
+        when outcome.event_id is null then status
+        when filed.id is null then 'duplicate'
+        when row_number() over (partition by outcome.event_id order by n) > 1 then 'duplicate'
+        else status
+    end as status
+from outcome
+left join filed on filed.id = outcome.event_id
+order by n

@@ -1,0 +1,1 @@
+"""Numbered SQL files, forward only. Once released, a file is never edited: its checksum is on record."""

@@ -1,0 +1,1 @@
+"""HTTP: routes, their answers, and what is told about them."""

@@ -1,0 +1,95 @@
+"""The app, made from settings by a function; importing this module does nothing."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+
+import structlog
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sync_service.clerk.signature import Verifier
+from sync_service.errors import SettingsError
+from sync_service.logs import configure_logging
+from sync_service.mapping import DEFAULT
+from sync_service.postgres.inbox import Statements
+from sync_service.postgres.pool import open_pool
+from sync_service.process import die_with_parent
+from sync_service.settings import Settings, read_settings
+from sync_service.sync.apply import Applier
+from sync_service.web.health import Readiness, healthz
+from sync_service.web.metrics import Metrics
+from sync_service.web.problems import HANDLERS
+from sync_service.web.requests import Requests
+from sync_service.web.webhooks import ClerkWebhook
+
+log = structlog.get_logger()
+
+REQUIRED = ("DATABASE_URL", "CLERK_WEBHOOK_SIGNING_SECRET")
+
+# A webhook takes 10 s at most; a platform kills after 10 (Docker) or 30 s (Heroku).
+STOP_SECONDS = 10
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Return the app. Nothing is opened before it starts, and it starts with the database away, too."""
+    if settings.database is None or not settings.clerk_webhook_signing_secrets:
+        raise SettingsError([f"{name}: not set" for name in REQUIRED])
+    dsn = settings.database
+    metrics = Metrics()
+    verifier = Verifier(settings.clerk_webhook_signing_secrets)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
+        if dsn.dropped:
+            log.warning("left out of DATABASE_URL, for the driver does not know them", keys=dsn.dropped)
+        pool = await open_pool(dsn)
+        readiness = Readiness(pool)
+        applier = Applier(pool, Statements(DEFAULT))
+        telling = asyncio.create_task(readiness.tell())
+        try:
+            yield {
+                "webhook": ClerkWebhook(verifier, applier, metrics, settings.clerk_instance_id),
+                "readiness": readiness,
+            }
+        finally:
+            telling.cancel()
+            try:
+                await asyncio.wait_for(pool.close(), STOP_SECONDS)
+            except TimeoutError:
+                pool.terminate()
+            log.info("stopped")
+
+    return Starlette(
+        routes=[
+            Route("/webhooks/clerk", _clerk_webhook, methods=["POST"]),
+            Route("/healthz", healthz),
+            Route("/readyz", _readyz),
+            Route("/metrics", metrics.answer),
+        ],
+        middleware=[Middleware(Requests)],
+        exception_handlers=HANDLERS,
+        lifespan=lifespan,
+    )
+
+
+async def _clerk_webhook(request: Request) -> Response:
+    webhook: ClerkWebhook = request.state.webhook
+    return await webhook.answer(request)
+
+
+async def _readyz(request: Request) -> Response:
+    readiness: Readiness = request.state.readiness
+    return await readiness.answer(request)
+
+
+def app_of_environment() -> Starlette:
+    """Return the app of this process's environment: what uvicorn calls in each process that it starts."""
+    die_with_parent()
+    settings = read_settings(os.environ, required=REQUIRED)
+    configure_logging(level=settings.log_level, form=settings.log_format)
+    return create_app(settings)
