@@ -18,6 +18,9 @@ T = TypeVar("T")
 # Svix makes keys of 24 bytes. Its library takes one of a single byte; below 16 a key can be guessed.
 SMALLEST_SECRET = 16
 
+# PostgreSQL's calendar goes further, but who writes 999999999d has meant something else.
+LONGEST = timedelta(days=36_525)
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -138,7 +141,7 @@ def _database(text: str) -> Dsn:
 
 
 def _signing_secrets(text: str) -> tuple[str, ...]:
-    return tuple(_signing_secret(_unquoted(part)) for part in re.split(r"[,\s]+", text) if part)
+    return tuple(_signing_secret(part) for part in re.split(r"[,\s'\"]+", text) if part)
 
 
 def _signing_secret(text: str) -> str:
@@ -204,10 +207,10 @@ def _duration(text: str) -> timedelta:
     match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
     if not match:
         raise _Fault("is not a duration; write 90s, 15m, 24h or 30d")
-    try:
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
-    except OverflowError:
-        raise _Fault("is too long a duration") from None
+    duration = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if duration > LONGEST:
+        raise _Fault("is longer than a hundred years")
+    return duration
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:

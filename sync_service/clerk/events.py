@@ -40,11 +40,11 @@ class _Named(Struct, frozen=True):
 class Event:
     """One message of Svix, whatever the number of its deliveries.
 
-    `change` is None when there is nothing to apply: the type is not handled, or `fault` says why the user in it
+    `id` is None where no message brought the change: it is applied, and nothing is filed. `change` is None when there is nothing to apply: the type is not handled, or `fault` says why the user in it
     cannot be read. `payload` is Clerk's user as JSON text, less what is withheld.
     """
 
-    id: str
+    id: str | None
     type: str
     instance_id: str | None = None
     clerk_id: str | None = None

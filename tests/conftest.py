@@ -1,0 +1,168 @@
+"""What every test may ask for: a real PostgreSQL, a database of its own, the service over real HTTP."""
+
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from sync_service.dsn import clean_dsn
+from sync_service.logs import configure_logging
+from sync_service.postgres.binaries import installed_binaries, major_version
+from sync_service.postgres.embedded import Embedded, embedded_postgres
+from sync_service.postgres.schema import create_default_users, migrate
+from sync_service.settings import Settings
+from tests.world import PII_SENTINEL, SECRET, SECRETS, World, serving
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "clerk"
+
+ENGINES = {f"postgres{major_version(place)}": place for place in reversed(installed_binaries())}
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_of_this_machine() -> None:
+    for name in list(os.environ):
+        if name.startswith(("CLERK_", "SYNC_")) or name in {"DATABASE_URL", "PORT", "HOST", "WEB_CONCURRENCY"}:
+            if name != "SYNC_SERVICE_REQUIRE_SHARED":
+                del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Clerk's own samples and vectors, where they lie beside the project."""
+    if not SHARED.is_dir():
+        if os.environ.get("SYNC_SERVICE_REQUIRE_SHARED"):
+            pytest.fail(f"{SHARED} must be there: these tests may not be skipped here")
+        pytest.skip("Clerk's own samples are not beside the project")
+    return SHARED
+
+
+# --- what was said ------------------------------------------------------------------------------------------------
+
+
+class Output:
+    """All that a test and its processes wrote, kept so that nothing escapes the look for sentinels."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
+        self.said = ""
+
+    def read(self) -> str:
+        """Return what was written since the last look."""
+        out, err = self._capture.readouterr()
+        self.said += out + err
+        return str(out + err)
+
+    def log(self, event: str | None = None) -> list[dict[str, Any]]:
+        """Return all lines of the log so far, or those of one event."""
+        self.read()
+        lines = [json.loads(line) for line in self.said.splitlines() if line.startswith("{")]
+        return [line for line in lines if event in {None, line.get("event")}]
+
+
+@pytest.fixture(autouse=True)
+def output(capfd: pytest.CaptureFixture[str]) -> Iterator[Output]:
+    """Invariant I4, after every test: neither a person nor a secret in anything that was written."""
+    # By its number: pytest puts other objects in the place of sys.stderr between a test's set-up and its call.
+    configure_logging(level="debug", form="json", stream=open(2, "w", buffering=1, closefd=False))
+    kept = Output(capfd)
+    yield kept
+    kept.read()
+    for sentinel in (PII_SENTINEL, *SECRETS):
+        assert sentinel not in kept.said, f"{sentinel} was written to the log or the terminal"
+
+
+# --- PostgreSQL ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """A server for the session, of every version that is here."""
+    quick = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+    data = tmp_path_factory.mktemp(request.param) / "data"
+    with embedded_postgres(data, binaries=ENGINES[request.param], settings=quick) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def template(engine: Embedded) -> str:
+    """The name of a database that is migrated, to be cloned."""
+    connection = await asyncpg.connect(engine.dsn())
+    await connection.execute("create database template_migrated")
+    await connection.close()
+    connection = await asyncpg.connect(engine.dsn("template_migrated"))
+    await migrate(connection)
+    await create_default_users(connection)
+    await connection.close()
+    return "template_migrated"
+
+
+_numbers = count()
+
+
+async def _database(engine: Embedded, template: str) -> AsyncIterator[str]:
+    name = f"test_{next(_numbers)}"
+    admin = await asyncpg.connect(engine.dsn())
+    try:
+        await admin.execute(f"create database {name} template {template}")
+        yield engine.dsn(name)
+        await admin.execute(f"drop database {name} with (force)")
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+async def database(engine: Embedded, template: str) -> AsyncIterator[str]:
+    """The address of a migrated database of the test's own."""
+    async for dsn in _database(engine, template):
+        yield dsn
+
+
+@pytest.fixture
+async def empty_database(engine: Embedded) -> AsyncIterator[str]:
+    """The address of a database that nobody has migrated."""
+    async for dsn in _database(engine, "template0"):
+        yield dsn
+
+
+@pytest.fixture
+async def db(database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection beside the service, to look with."""
+    connection = await asyncpg.connect(database)
+    yield connection
+    await connection.close()
+
+
+# --- the service --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(database: str) -> Settings:
+    return Settings(database=clean_dsn(database), clerk_webhook_signing_secrets=(SECRET,))
+
+
+Serve = Callable[..., contextlib.AbstractAsyncContextManager[World]]
+
+
+@pytest.fixture
+def serve(settings: Settings, db: asyncpg.Connection) -> Serve:
+    """Return a function that serves with some settings changed."""
+    return lambda **changes: serving(settings, db, **changes)
+
+
+@pytest.fixture
+async def world(serve: Serve) -> AsyncIterator[World]:
+    """The service, running; the invariants are checked when the test is through."""
+    async with serve() as running:
+        yield running
+        await running.check_invariants()

@@ -1,0 +1,162 @@
+"""The environment: what it takes, what it refuses, and that it never says a value."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sync_service.errors import SettingsError
+from sync_service.settings import Settings, names, read_settings
+
+GOOD = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
+
+
+def faults(environ: dict[str, str], *required: str) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as raised:
+        read_settings(environ, required=required)
+    for value in environ.values():
+        assert len(value) < 9 or value not in str(raised.value)
+    return raised.value.faults
+
+
+def test_nothing_set_is_the_contract_s_defaults() -> None:
+    settings = read_settings({})
+    assert settings == Settings()
+    assert settings.clerk_api_url == "https://api.clerk.com"
+    assert settings.sync_max_age == timedelta(hours=24)
+    assert settings.sync_event_retention == timedelta(days=30)
+    assert (settings.sync_max_attempts, settings.port, settings.web_concurrency) == (10, 8000, 1)
+    assert settings.database is None
+    assert settings.clerk_webhook_signing_secrets == ()
+
+
+def test_everything_set_is_taken() -> None:
+    settings = read_settings(
+        {
+            "DATABASE_URL": "postgres://u:p@h/db",
+            "CLERK_WEBHOOK_SIGNING_SECRET": f"{GOOD}, {GOOD}",
+            "CLERK_SECRET_KEY": "sk_test_abc",
+            "CLERK_API_URL": "http://127.0.0.1:9/",
+            "CLERK_PUBLISHABLE_KEY": "pk_test_Y2xlcmsuZXhhbXBsZS5jb20k",
+            "CLERK_JWT_KEY": "-----BEGIN PUBLIC KEY-----\\nabc\\n-----END PUBLIC KEY-----",
+            "CLERK_JWKS_URL": "https://clerk.example.com/.well-known/jwks.json",
+            "CLERK_ISSUER": "https://clerk.example.com",
+            "CLERK_AUTHORIZED_PARTIES": "https://a.example.com,https://b.example.com",
+            "CLERK_INSTANCE_ID": "ins_abc",
+            "SYNC_API_TOKEN": "0123456789abcdef",
+            "SYNC_OPS_TOKEN": "0123456789abcdef",
+            "SYNC_CONFIG": "my.toml",
+            "SYNC_MAX_AGE": "90s",
+            "SYNC_EVENT_RETENTION": "15m",
+            "SYNC_MAX_ATTEMPTS": "3",
+            "PORT": "80",
+            "HOST": "::1",
+            "WEB_CONCURRENCY": "2",
+            "LOG_LEVEL": "DEBUG",
+            "LOG_FORMAT": "console",
+        }
+    )
+    assert settings.clerk_webhook_signing_secrets == (GOOD, GOOD)
+    assert settings.clerk_jwt_key == "-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----"
+    assert settings.clerk_api_url == "http://127.0.0.1:9"
+    assert settings.clerk_authorized_parties == ("https://a.example.com", "https://b.example.com")
+    assert settings.sync_max_age == timedelta(seconds=90)
+    assert settings.sync_event_retention == timedelta(minutes=15)
+    assert settings.sync_config == Path("my.toml")
+    assert (settings.host, settings.port, settings.log_level, settings.log_format) == ("::1", 80, "debug", "console")
+
+
+@pytest.mark.parametrize("around", [" {}", '"{}"', "'{}'", "{}\n", '" {} "', "{}=="])
+def test_blanks_and_quotes_around_a_secret_are_trimmed(around: str) -> None:
+    """B9."""
+    environ = {"CLERK_WEBHOOK_SIGNING_SECRET": around.format(GOOD)}
+    assert read_settings(environ).clerk_webhook_signing_secrets == (GOOD,)
+
+
+@pytest.mark.parametrize("separator", [",", " ", ", ", "\n", '","'])
+def test_several_secrets_are_all_taken(separator: str) -> None:
+    other = "whsec_b3RoZXItb3RoZXItb3RoZXItb3RoZXI="
+    environ = {"CLERK_WEBHOOK_SIGNING_SECRET": f"{GOOD}{separator}{other}"}
+    assert read_settings(environ).clerk_webhook_signing_secrets == (GOOD, other)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "sk_test_SECRETSENTINELSECRETSENTINEL",
+        "v1,whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3",
+        "whsec_!!!!SECRETSENTINEL!!!!",
+        "whsec_MDEyMzQ1Njc4OWFiY2Rl",  # 15 bytes
+        "whsec_abc",
+        "whsec_",
+        "whsec_MY_VOICE_IS_MY_PASSPORT_VERIFY_ME",
+        "whsec_\u00e9\u00e9\u00e9\u00e9",
+    ],
+)
+def test_a_secret_that_is_none_stops_the_start_and_is_not_repeated(wrong: str) -> None:
+    """B9; a secret under 16 bytes could be guessed, though svix takes it."""
+    [fault] = faults({"CLERK_WEBHOOK_SIGNING_SECRET": wrong})
+    assert fault.startswith("CLERK_WEBHOOK_SIGNING_SECRET: ")
+
+
+@pytest.mark.parametrize("empty", [{}, {"CLERK_WEBHOOK_SIGNING_SECRET": ""}, {"CLERK_WEBHOOK_SIGNING_SECRET": ' "" '}])
+def test_a_secret_that_is_missing_is_named(empty: dict[str, str]) -> None:
+    """B8."""
+    [fault] = faults(empty, "CLERK_WEBHOOK_SIGNING_SECRET")
+    assert fault.startswith("CLERK_WEBHOOK_SIGNING_SECRET: not set")
+
+
+def test_every_fault_is_said_in_one_go() -> None:
+    said = faults(
+        {
+            "DATABASE_URL": "mysql://SENTINEL",
+            "PORT": "99999",
+            "SYNC_MAX_AGE": "1 day",
+            "SYNC_EVENT_RETENTION": "999999999d",
+            "SYNC_MAX_ATTEMPTS": "0",
+            "WEB_CONCURRENCY": "-1",
+            "LOG_LEVEL": "SENTINEL",
+            "LOG_FORMAT": "xml",
+            "CLERK_SECRET_KEY": "pk_test_x",
+            "CLERK_PUBLISHABLE_KEY": "sk_test_x",
+            "CLERK_API_URL": "api.clerk.com",
+            "CLERK_JWKS_URL": "https://",
+            "CLERK_JWT_KEY": "MIIB",
+            "CLERK_INSTANCE_ID": "production",
+            "SYNC_API_TOKEN": "short",
+            "SYNC_OPS_TOKEN": "with blanks in between it",
+            "HOST": "http://h",
+        },
+        "CLERK_WEBHOOK_SIGNING_SECRET",
+    )
+    assert len(said) == 18
+    assert len({fault.partition(":")[0] for fault in said}) == 18
+
+
+def test_a_file_may_hold_a_setting(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(f"{GOOD}\n")
+    environ = {"CLERK_WEBHOOK_SIGNING_SECRET_FILE": str(file)}
+    assert read_settings(environ, required=("CLERK_WEBHOOK_SIGNING_SECRET",)).clerk_webhook_signing_secrets == (GOOD,)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    [fault] = faults({"SYNC_OPS_TOKEN_FILE": str(tmp_path / "nowhere")}, "SYNC_OPS_TOKEN")
+    assert "SYNC_OPS_TOKEN_FILE names a file that cannot be read" in fault
+
+
+def test_a_setting_and_its_file_together_are_refused(tmp_path: Path) -> None:
+    [fault] = faults({"SYNC_API_TOKEN": "0123456789abcdef", "SYNC_API_TOKEN_FILE": str(tmp_path / "x")})
+    assert fault.startswith("SYNC_API_TOKEN: set together with SYNC_API_TOKEN_FILE")
+
+
+def test_secrets_are_not_in_the_repr() -> None:
+    environ = dict.fromkeys(("SYNC_API_TOKEN", "SYNC_OPS_TOKEN"), "SECRETSENTINEL-0123")
+    environ |= {"CLERK_SECRET_KEY": "sk_test_SENTINEL", "CLERK_WEBHOOK_SIGNING_SECRET": GOOD}
+    said = repr(read_settings(environ))
+    assert "SENTINEL" not in said
+    assert GOOD not in said
+
+
+def test_the_names_are_the_contract_s() -> None:
+    assert len(list(names())) == 21
