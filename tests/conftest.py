@@ -86,8 +86,13 @@ def output(capfd: pytest.CaptureFixture[str]) -> Iterator[Output]:
 
 
 @pytest.fixture(scope="session", params=ENGINES)
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """A server for the session, of every version that is here."""
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, anyio_backend: object
+) -> Iterator[Embedded]:
+    """A server for the session, of every version that is here.
+
+    It asks for `anyio_backend` so that tests that are not coroutines may use the fixtures below that are.
+    """
     quick = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
     data = tmp_path_factory.mktemp(request.param) / "data"
     with embedded_postgres(data, binaries=ENGINES[request.param], settings=quick) as server:

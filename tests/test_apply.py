@@ -18,7 +18,7 @@ from sync_service.postgres.pool import open_pool
 from sync_service.sync.apply import Applier, Outcome
 from sync_service.sync.decide import Decision, Identity, decide, join
 from tests.test_decide import HISTORIES
-from tests.world import T1, T2, T3, as_bytes, event, message, with_email
+from tests.world import T1, T2, T3, as_bytes, event, message, until, waiting_for_locks, with_email
 
 
 @pytest.fixture
@@ -182,10 +182,7 @@ async def test_a_deletion_that_waited_for_the_creation_s_lock_removes_its_row(ap
     await other.fetch(statements.apply, *_columns(DEFAULT, [created]), "webhook")
     deletion = asyncio.create_task(applier.apply([webhook("user.deleted", "user_1")]))
     looking = await asyncpg.connect(database)
-    while not await looking.fetchval(
-        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-    ):
-        await asyncio.sleep(0.01)
+    await until(lambda: waiting_for_locks(looking))
     await transaction.commit()
     assert await deletion == [Outcome("applied")]
     assert await looking.fetchval("select count(*) from users") == 0

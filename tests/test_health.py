@@ -1,6 +1,5 @@
 """/healthz, /readyz, /metrics: what they say, and to strangers nothing more (L8); starting with the database away."""
 
-import asyncio
 from pathlib import Path
 
 import asyncpg
@@ -9,7 +8,7 @@ import pytest
 from sync_service.dsn import clean_dsn
 from sync_service.settings import Settings
 from tests.conftest import Output
-from tests.world import SECRET, World, event, serving
+from tests.world import SECRET, World, event, serving, until
 
 
 async def test_a_service_that_is_well_says_so(world: World) -> None:
@@ -43,8 +42,7 @@ async def test_a_schema_behind_or_ahead_is_said_and_not_ready(
         answer = await world.client.get("/readyz")
         assert (answer.status_code, answer.json()) == (503, {"status": "not ready", "reason": "schema"})
         assert (await world.client.get("/healthz")).status_code == 200
-        while not output.log("not ready"):
-            await asyncio.sleep(0.01)
+        await until(lambda: output.log("not ready"))
         assert word in output.log("not ready")[0]["why"]
 
 

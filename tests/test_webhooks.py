@@ -27,6 +27,7 @@ from tests.world import (
     event,
     message,
     signed,
+    until,
     with_email,
 )
 
@@ -289,6 +290,10 @@ async def test_a_proxy_that_rewrites_the_body_is_told_apart(world: World, output
         assert f'sync_service_webhooks_total{{outcome="{outcome}"}} 1.0' in metrics
 
 
+async def _none(db: asyncpg.Connection, count: str) -> bool:
+    return await db.fetchval(count) == 0
+
+
 async def test_a_thousand_unsigned_posts_use_no_connection_of_the_database(
     serve: Serve, db: asyncpg.Connection
 ) -> None:
@@ -300,8 +305,7 @@ async def test_a_thousand_unsigned_posts_use_no_connection_of_the_database(
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where datname = current_database() and pid <> pg_backend_pid()"
         )
-        while await db.fetchval(ours):
-            await asyncio.sleep(0.01)
+        await until(lambda: _none(db, ours))
         answers = await asyncio.gather(*(world.post(CREATED, {"svix-id": f"m{n}"}) for n in range(1000)))
         assert {answer.status_code for answer in answers} == {400}
         assert await db.fetchval(ours) == 0

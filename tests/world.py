@@ -7,7 +7,7 @@ import json
 import random
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -95,6 +95,23 @@ def signed(body: bytes, message_id: str, *, secret: str = SECRET, at: float | No
 
 def message() -> str:
     return f"msg_{next(_ids):012}"
+
+
+async def until(true: Callable[[], Awaitable[Any] | Any], seconds: float = 10) -> None:
+    """Wait until that is so; what never comes fails instead of hanging."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = true()
+        if await found if isinstance(found, Awaitable) else found:
+            return
+        assert time.monotonic() < deadline, "it never came to be"
+        await asyncio.sleep(0.01)
+
+
+async def waiting_for_locks(connection: asyncpg.Connection) -> int:
+    """Return how many sessions of this database wait for a lock. Not from inside a transaction: it would see the past."""
+    sql = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    return int(await connection.fetchval(sql))
 
 
 @dataclass

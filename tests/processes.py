@@ -1,0 +1,92 @@
+"""Real processes of `sync-service`, started, asked and stopped by tests."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+COMMAND = Path(sys.executable).parent / "sync-service"
+
+
+def free_port() -> int:
+    """Return a port that nobody has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def run(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    done = subprocess.run(
+        [COMMAND, *arguments], cwd=cwd, env=_environ(environ), capture_output=True, text=True, timeout=60, check=False
+    )
+    print(done.stdout, done.stderr, sep="\n")  # for the look for sentinels
+    return done
+
+
+@dataclass
+class Process:
+    """A command that goes on."""
+
+    popen: subprocess.Popen[bytes]
+    log: Path
+    port: int
+    said: str = field(default="")
+
+    def wait_for(self, pattern: str, seconds: float = 30) -> re.Match[str]:
+        """Return the match once the process has said that."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.said = self.log.read_text()
+            if match := re.search(pattern, self.said):
+                return match
+            if self.popen.poll() is not None:
+                break
+            time.sleep(0.01)
+        raise AssertionError(f"{pattern!r} was not said:\n{self.log.read_text()}")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM, seconds: float = 20) -> int:
+        """Send a signal and return the exit status."""
+        self.popen.send_signal(how)
+        return self.popen.wait(seconds)
+
+
+@contextlib.contextmanager
+def started(*arguments: str, cwd: Path, **environ: str) -> Iterator[Process]:
+    """Start a command on a port of its own; whatever happens, it is gone afterwards, and what it said is printed."""
+    port = int(environ.setdefault("PORT", str(free_port())))
+    log = cwd / f"{arguments[0]}-{port}.log"
+    with log.open("wb") as output:
+        popen = subprocess.Popen([COMMAND, *arguments], cwd=cwd, env=_environ(environ), stdout=output, stderr=output)
+    try:
+        yield Process(popen, log, port)
+    finally:
+        if popen.poll() is None:
+            popen.kill()
+            popen.wait()
+        print(log.read_text())
+
+
+def _environ(given: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, "LOG_FORMAT": "json", **given}
+
+
+def gone_within(pid: int, seconds: float) -> bool:
+    """Return whether the process ends in that time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            # An orphan that has ended stays a name on the list where nobody takes note of it, as in many containers.
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.005)
+    return False

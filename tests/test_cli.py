@@ -1,0 +1,336 @@
+"""The commands, as processes: what they print, how they end, and that they leave nothing running."""
+
+import asyncio
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import asyncpg
+import httpx2
+import pytest
+
+from tests.processes import COMMAND, free_port, gone_within, run, started
+from tests.world import OLDER_SECRET, PII_SENTINEL, SECRET, as_bytes, event, message, signed, until, waiting_for_locks
+
+READY = r'"event":"ready"'
+
+
+def children(pid: int) -> list[int]:
+    listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
+    direct = [int(line.split()[0]) for line in listed.splitlines()[1:] if int(line.split()[1]) == pid]
+    return direct + [grand for child in direct for grand in children(child)]
+
+
+def test_dev_does_all_of_it_with_nothing_set(tmp_path: Path) -> None:
+    """N1, and the README's first page: start, send, look; then stop with Ctrl-C and start again on the same data."""
+    with started("dev", cwd=tmp_path) as dev:
+        dev.wait_for(READY)
+        address = f"http://127.0.0.1:{dev.port}/webhooks/clerk"
+        assert address in dev.said
+        assert re.search(r"whsec_[A-Za-z0-9+/]{32}", dev.said)
+        assert "sync-service send user.created" in dev.said
+        assert f"clerk webhooks listen --forward-to {address}" in dev.said
+        assert str(tmp_path / ".sync-service" / "postgres") in dev.said
+        assert oct((tmp_path / ".sync-service" / "signing-secret").stat().st_mode)[-3:] == "600"
+
+        sent = run("send", "user.created", "--user", "user_1", cwd=tmp_path, PORT=str(dev.port))
+        assert sent.returncode == 0
+        assert sent.stdout.startswith('200 {"outcome":"applied"}')
+        shown = run("users", "show", "user_1", cwd=tmp_path)
+        assert shown.returncode == 0
+        assert "1@example.com" in shown.stdout
+        assert "user.created" in shown.stdout
+
+        for event_type, outcome in (
+            ("user.updated", "applied"),
+            ("session.created", "ignored"),
+            ("user.deleted", "applied"),
+        ):
+            sent = run("send", event_type, "--user", "user_1", "--json", cwd=tmp_path, PORT=str(dev.port))
+            assert json.loads(sent.stdout)["answer"] == {"outcome": outcome}
+        history = json.loads(run("users", "show", "user_1", "--json", cwd=tmp_path).stdout)
+        assert history["row"] is None
+        assert history["identity"]["deleted_at"]
+        assert [line["type"] for line in history["events"]] == ["user.deleted", "user.updated", "user.created"]
+        assert "nothing brings it back" in run("users", "show", "user_1", cwd=tmp_path).stdout
+        assert run("migrate", "--check", cwd=tmp_path).stdout == "The schema is up to date, at version 1.\n"
+        family = children(dev.popen.pid)
+        assert dev.stop(signal.SIGINT) == 130
+        assert all(gone_within(pid, 1) for pid in family)
+    with started("dev", cwd=tmp_path) as dev:
+        dev.wait_for(READY)
+        assert run("users", "show", "user_1", cwd=tmp_path).returncode == 0
+        assert dev.stop() == 0
+
+
+def test_dev_that_is_killed_takes_everything_with_it(tmp_path: Path) -> None:
+    with started("dev", cwd=tmp_path) as dev:
+        dev.wait_for(READY)
+        family = children(dev.popen.pid)
+        assert len(family) >= 3  # the served app, PostgreSQL, and PostgreSQL's own
+        dev.popen.kill()
+        began = time.monotonic()
+        assert all(gone_within(pid, 1 - (time.monotonic() - began)) for pid in family)
+    with started("dev", cwd=tmp_path) as dev:
+        dev.wait_for(READY)
+        assert dev.stop() == 0
+
+
+def test_dev_uses_the_database_and_the_secret_that_are_set(tmp_path: Path, database: str) -> None:
+    with started("dev", cwd=tmp_path, DATABASE_URL=database, CLERK_WEBHOOK_SIGNING_SECRET=SECRET) as dev:
+        dev.wait_for(READY)
+        assert "the one in CLERK_WEBHOOK_SIGNING_SECRET" in dev.said
+        assert not (tmp_path / ".sync-service").exists()
+        sent = run("send", "user.created", cwd=tmp_path, PORT=str(dev.port), CLERK_WEBHOOK_SIGNING_SECRET=SECRET)
+        assert sent.returncode == 0
+
+
+@pytest.mark.parametrize("command", ["dev", "serve"])
+def test_a_port_that_is_taken_is_said_before_anything_is_started(tmp_path: Path, command: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        environ = (
+            {"DATABASE_URL": "postgresql://h/db", "CLERK_WEBHOOK_SIGNING_SECRET": SECRET} if command == "serve" else {}
+        )
+        done = run(command, cwd=tmp_path, PORT=port, HOST="127.0.0.1", **environ)
+    assert done.returncode == 1
+    assert f"port {port}" in done.stderr
+    assert "Set PORT to another" in done.stderr
+
+
+def test_serve_without_settings_names_them_all_and_starts_nothing(tmp_path: Path) -> None:
+    """B8."""
+    done = run("serve", cwd=tmp_path, PORT="x", CLERK_WEBHOOK_SIGNING_SECRET="")
+    assert done.returncode == 2
+    for name in ("DATABASE_URL", "CLERK_WEBHOOK_SIGNING_SECRET", "PORT"):
+        assert f"  {name}: " in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("wrong", ["sk_test_SECRET_SENTINEL", f"v1,{OLDER_SECRET}", "whsec_SECRET_SENTINEL!"])
+def test_serve_with_a_wrong_secret_names_the_variable_and_not_its_value(tmp_path: Path, wrong: str) -> None:
+    """B9."""
+    done = run("serve", cwd=tmp_path, DATABASE_URL="postgresql://h/db", CLERK_WEBHOOK_SIGNING_SECRET=wrong)
+    assert done.returncode == 2
+    assert "CLERK_WEBHOOK_SIGNING_SECRET: " in done.stderr
+    assert wrong not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["nonsense"], ["send"], ["send", "x", "--count", "0"], ["users"], ["serve", "--x"]]
+)
+def test_wrong_usage_is_status_2(tmp_path: Path, arguments: list[str]) -> None:
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "usage: sync-service" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["dev", "serve", "migrate", "send", "users", "users show"])
+def test_every_command_has_help(tmp_path: Path, command: str) -> None:
+    done = run(*command.split(), "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: sync-service {command}")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_serve_ends_as_it_is_told(
+    tmp_path: Path, database: str, workers: str, how: signal.Signals, status: int
+) -> None:
+    environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": workers}
+    with started("serve", cwd=tmp_path, **environ) as service:
+        service.wait_for(READY)
+        assert httpx2.get(f"http://127.0.0.1:{service.port}/healthz").status_code == 200
+        assert service.stop(how) == status
+
+
+def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path, database: str) -> None:
+    environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "2"}
+    with started("serve", cwd=tmp_path, **environ) as service:
+        service.wait_for(f"(?s){READY}.*{READY}")
+        workers = children(service.popen.pid)
+        service.popen.kill()
+        assert all(gone_within(pid, 5) for pid in workers)
+
+
+def test_workers_count_together(tmp_path: Path, database: str) -> None:
+    environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "2"}
+    with started("serve", cwd=tmp_path, **environ) as service:
+        service.wait_for(f"(?s){READY}.*{READY}")
+        address = f"http://127.0.0.1:{service.port}"
+        for _ in range(20):  # a connection each, so that both processes get some
+            assert httpx2.post(f"{address}/webhooks/clerk", content=b"{}").status_code == 400
+        for _ in range(5):
+            assert 'webhooks_total{outcome="missing_headers"} 20.0' in httpx2.get(f"{address}/metrics").text
+
+
+async def _all_wait(connection: asyncpg.Connection, number: int) -> bool:
+    return await waiting_for_locks(connection) == number
+
+
+async def test_requests_under_way_are_finished_before_the_end(
+    tmp_path: Path, database: str, db: asyncpg.Connection
+) -> None:
+    """A stop lets what has begun be committed and answered; nothing is acknowledged that is not in the database."""
+    environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET}
+    with started("serve", cwd=tmp_path, **environ) as service:
+        await asyncio.to_thread(service.wait_for, READY)
+        async with httpx2.AsyncClient(timeout=20) as client:
+            lock = db.transaction()
+            await lock.start()
+            await db.execute("lock table users in share mode")
+
+            async def deliver(number: int) -> tuple[str, int]:
+                body, message_id = as_bytes(event("user.created", f"user_{number}")), message()
+                url = f"http://127.0.0.1:{service.port}/webhooks/clerk"
+                answer = await client.post(url, content=body, headers=signed(body, message_id))
+                return message_id, answer.status_code
+
+            under_way = [asyncio.create_task(deliver(number)) for number in range(10)]
+            looking = await asyncpg.connect(database)
+            await until(lambda: _all_wait(looking, 10))
+            await looking.close()
+            service.popen.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(service.wait_for, "Shutting down")
+            with pytest.raises(httpx2.ConnectError):
+                await client.get(f"http://127.0.0.1:{service.port}/healthz")
+            await lock.rollback()
+            answers = await asyncio.gather(*under_way)
+        assert {status for _, status in answers} == {200}
+        filed = {row["id"] for row in await db.fetch("select id from clerk_sync.events where status = 'applied'")}
+        assert filed == {message_id for message_id, _ in answers}
+        assert service.popen.wait(20) == 0
+
+
+def test_migrate_brings_up_to_date_and_check_tells(tmp_path: Path, empty_database: str) -> None:
+    check = run("migrate", "--check", cwd=tmp_path, DATABASE_URL=empty_database)
+    assert check.returncode == 1
+    assert "behind" in check.stdout
+    done = run("migrate", cwd=tmp_path, DATABASE_URL=empty_database)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "Ran 0001_inbox_and_identities.")
+    check = run("migrate", "--check", "--json", cwd=tmp_path, DATABASE_URL=empty_database)
+    assert check.returncode == 0
+    assert json.loads(check.stdout) == {"ran": [], "version": 1, "needed": 1, "ready": True}
+
+
+def test_ten_migrates_at_once_all_succeed(tmp_path: Path, empty_database: str) -> None:
+    environ = {"DATABASE_URL": empty_database}
+    ten = [
+        subprocess.Popen([COMMAND, "migrate"], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True)
+        for _ in range(10)
+    ]
+    said = [process.communicate(timeout=60)[0] for process in ten]
+    assert [process.returncode for process in ten] == [0] * 10
+    assert sum("Ran 0001" in text for text in said) == 1
+
+
+def test_a_database_that_is_away_is_said_without_its_address(tmp_path: Path) -> None:
+    dsn = f"postgresql://u:SECRET_SENTINEL@127.0.0.1:{free_port()}/db"
+    done = run("migrate", cwd=tmp_path, DATABASE_URL=dsn)
+    assert done.returncode == 1
+    assert "The database of DATABASE_URL cannot be reached" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_database_the_message_names_the_variable_and_dev(tmp_path: Path) -> None:
+    done = run("users", "show", "user_1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "DATABASE_URL: not set" in done.stderr
+    assert "sync-service dev" in done.stderr
+
+
+def test_send_without_a_service_says_what_to_start(tmp_path: Path) -> None:
+    done = run("send", "user.created", cwd=tmp_path, PORT=str(free_port()), CLERK_WEBHOOK_SIGNING_SECRET=SECRET)
+    assert done.returncode == 1
+    assert "Start the service with `sync-service dev`" in done.stderr
+
+
+def test_send_is_made_to_measure(tmp_path: Path, database: str) -> None:
+    environ = {"CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "DATABASE_URL": database}
+    with started("serve", cwd=tmp_path, **environ) as service:
+        service.wait_for(READY)
+        environ["PORT"] = str(service.port)
+        many = run("send", "user.created", "--count", "5", cwd=tmp_path, **environ)
+        assert len(many.stdout.splitlines()) == 5
+        assert len(set(many.stdout.splitlines())) == 5
+
+        fields = tmp_path / "fields.json"
+        fields.write_text(json.dumps({"first_name": "Özge", "banned": True}))
+        run(
+            "send",
+            "user.created",
+            "--user",
+            "user_x",
+            "--data",
+            "fields.json",
+            "--id",
+            "msg_x",
+            cwd=tmp_path,
+            **environ,
+        )
+        found = json.loads(run("users", "show", "user_x", "--json", cwd=tmp_path, **environ).stdout)
+        assert (found["row"]["first_name"], found["row"]["banned"]) == ("Özge", True)
+        assert found["events"][0]["id"] == "msg_x"
+
+        whole = tmp_path / "event.json"
+        body = event("user.updated", "user_y")
+        body["data"] |= {"first_name": "Exact", "last_name": None}
+        whole.write_text(json.dumps(body, indent=3))
+        assert run("send", "user.updated", "--data", "event.json", cwd=tmp_path, **environ).returncode == 0
+        assert "Exact" in run("users", "show", "user_y", cwd=tmp_path, **environ).stdout
+
+        refused = run("send", "user.created", cwd=tmp_path, **environ | {"CLERK_WEBHOOK_SIGNING_SECRET": OLDER_SECRET})
+        assert refused.returncode == 1
+        assert refused.stdout.startswith("400 ")
+        assert "bad_signature" in refused.stdout
+        assert run("users", "show", "user_nobody", cwd=tmp_path, **environ).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "word"), [("{", "cannot be read as JSON"), ("[]", "holds no JSON object"), (None, "cannot be read")]
+)
+def test_send_with_data_that_is_none_is_status_2(tmp_path: Path, content: str | None, word: str) -> None:
+    if content is not None:
+        (tmp_path / "data.json").write_text(content)
+    done = run("send", "user.created", "--data", "data.json", cwd=tmp_path, CLERK_WEBHOOK_SIGNING_SECRET=SECRET)
+    assert done.returncode == 2
+    assert word in done.stderr
+
+
+def test_commands_that_verify_nothing_do_not_load_svix() -> None:
+    """It brings the whole of Svix's API client: half a second and 40 MB."""
+    code = "import sys, sync_service.cli; print([m for m in ('svix', 'httpx2', 'uvicorn') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_body_with_a_person_in_it_is_nowhere_in_what_serve_says(tmp_path: Path, database: str) -> None:
+    """I4 over a real process, at its most talkative."""
+    environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "LOG_LEVEL": "debug"}
+    with started("serve", cwd=tmp_path, **environ) as service:
+        service.wait_for(READY)
+        url = f"http://127.0.0.1:{service.port}/webhooks/clerk"
+        for body in (event("user.created", "user_1"), event("user.updated", "user_1", email_addresses=PII_SENTINEL)):
+            content, message_id = as_bytes(body), message()
+            assert httpx2.post(url, content=content, headers=signed(content, message_id)).is_success
+        service.stop()
+        assert PII_SENTINEL not in service.log.read_text()
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_the_log_is_for_programs_or_for_eyes(tmp_path: Path, database: str, form: str) -> None:
+    environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "LOG_FORMAT": form}
+    with started("serve", cwd=tmp_path, **environ) as service:
+        service.wait_for("ready")
+        service.stop()
+        lines = service.log.read_text().splitlines()
+    for line in lines:
+        if form == "json":
+            assert {"event", "level", "timestamp"} <= json.loads(line).keys()
+        else:
+            assert not line.startswith("{")

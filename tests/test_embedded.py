@@ -1,0 +1,180 @@
+"""The embedded server: for root and for others, kept between starts, gone when its starter is, loosening nothing."""
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from sync_service.errors import NoPostgres
+from sync_service.postgres import binaries as places
+from sync_service.postgres.binaries import find_binaries, installed_binaries, major_version, reachable
+from sync_service.postgres.embedded import Embedded, embedded_postgres, running
+from tests.processes import gone_within
+
+NOBODY = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+STARTER = """
+import signal, sys, time
+from pathlib import Path
+from sync_service.postgres.embedded import embedded_postgres
+with embedded_postgres(Path(sys.argv[1])) as server:
+    print(server.pid, flush=True)
+    signal.pause()
+"""
+
+
+def start(data: Path) -> tuple[subprocess.Popen[str], int]:
+    process = subprocess.Popen([sys.executable, "-c", STARTER, str(data)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    return process, int(process.stdout.readline())
+
+
+async def query(server: Embedded, sql: str) -> object:
+    connection = await asyncpg.connect(server.dsn())
+    try:
+        return await connection.fetchval(sql)
+    finally:
+        await connection.close()
+
+
+def test_the_server_is_a_file_s_business_and_no_port_s(engine: Embedded) -> None:
+    assert stat.S_IMODE(engine.socket.stat().st_mode) == 0o700
+    assert stat.S_IMODE(engine.data.stat().st_mode) == 0o700
+    listening = Path("/proc/net/tcp")
+    if listening.exists():
+        assert ":1538 " not in listening.read_text()  # 5432
+
+
+def test_data_is_kept_between_starts(tmp_path: Path, anyio_backend_name: str) -> None:
+    import asyncio  # noqa: PLC0415  the server must be started before there is a loop
+
+    data = tmp_path / "postgres"
+    with embedded_postgres(data) as server:
+        asyncio.run(query(server, "create table kept as select 42 as answer"))
+        assert running(data) == server
+    assert running(data) is None
+    with embedded_postgres(data) as server:
+        assert asyncio.run(query(server, "select answer from kept")) == 42
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_it_is_gone_within_a_second_of_its_starter_s_end_and_starts_again(tmp_path: Path, how: signal.Signals) -> None:
+    data = tmp_path / "postgres"
+    process, server = start(data)
+    process.send_signal(how)
+    began = time.monotonic()
+    assert gone_within(server, 1 - (time.monotonic() - began))
+    process.wait()
+    again, other = start(data)  # at once, whatever the last one left
+    assert other != server
+    again.kill()
+    again.wait()
+    for started in (process, again):
+        assert started.stdout
+        started.stdout.close()
+
+
+def test_two_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sync_service.postgres.embedded.LOCK_SECONDS", 0.2)
+    with (
+        embedded_postgres(tmp_path / "postgres"),
+        pytest.raises(NoPostgres, match="Another process runs"),
+        embedded_postgres(tmp_path / "postgres"),
+    ):
+        pass
+
+
+def test_a_folder_of_another_version_is_left_alone(tmp_path: Path) -> None:
+    data = tmp_path / "postgres"
+    data.mkdir(mode=0o700)
+    (data / "PG_VERSION").write_text("9\n")
+    with pytest.raises(NoPostgres, match=r"made by PostgreSQL 9.* Move that folder away"), embedded_postgres(data):
+        pass
+    assert (data / "PG_VERSION").read_text() == "9\n"
+
+
+def test_a_server_that_does_not_start_says_where_to_look(tmp_path: Path) -> None:
+    data = tmp_path / "postgres"
+    with pytest.raises(NoPostgres, match=r"postgres\.log says why"), embedded_postgres(data, settings={"no_such": "1"}):
+        pass
+    assert "no_such" in (tmp_path / "postgres.log").read_text()
+
+
+def test_a_machine_without_any_is_told_both_ways_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(places, "find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(places, "Path", lambda _: tmp_path)
+    with pytest.raises(NoPostgres, match=r"DATABASE_URL.*sync-service\[embedded\]"):
+        find_binaries()
+
+
+def test_the_machine_s_own_is_found_without_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("initdb", "postgres"):
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setattr(places, "find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert installed_binaries()[0] == tmp_path
+
+
+@as_root
+def test_root_opens_no_folder_to_anybody(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    before = [path.stat().st_mode for path in (closed, *closed.parents)]
+    with embedded_postgres(closed / ".sync-service" / "postgres") as server:
+        assert Path(f"/proc/{server.pid}").stat().st_uid == NOBODY
+    assert [path.stat().st_mode for path in (closed, *closed.parents)] == before
+    assert stat.S_IMODE((closed / ".sync-service").stat().st_mode) == 0o700
+
+
+@as_root
+@pytest.mark.skipif("embedded_postgres" not in str(find_binaries()), reason="about the package's binaries")
+def test_root_runs_binaries_from_below_a_closed_folder(tmp_path: Path) -> None:
+    closed = tmp_path / "venv"
+    closed.mkdir(mode=0o700)
+    package = find_binaries().parent.parent
+    for folder in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(folder, closed / folder.name, symlinks=True)
+    there = closed / package.name / "pginstall/bin"
+    copy = reachable(there)
+    try:
+        assert copy != there
+        assert reachable(there) == copy  # made once
+        with embedded_postgres(tmp_path / "postgres", binaries=there) as server:
+            assert Path(f"/proc/{server.pid}/exe").resolve() == copy / "postgres"
+    finally:
+        shutil.rmtree(copy.parents[2])
+
+
+@as_root
+def test_somebody_who_is_not_root_runs_it_as_himself(tmp_path_factory: pytest.TempPathFactory) -> None:
+    import tempfile  # noqa: PLC0415
+
+    there = reachable(find_binaries())
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, NOBODY, NOBODY)
+        child = os.fork()
+        if not child:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            status = 1
+            try:
+                with embedded_postgres(Path(folder) / "data" / "postgres", binaries=there) as server:
+                    status = 0 if Path(f"/proc/{server.pid}").stat().st_uid == NOBODY else 2
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_every_version_here_is_told(engine: Embedded) -> None:
+    made_by = (engine.data / "PG_VERSION").read_text().strip()
+    assert made_by in {major_version(place) for place in installed_binaries()}

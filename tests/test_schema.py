@@ -1,0 +1,91 @@
+"""Migrations: once each, whoever else is at it, and never another than was released."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from sync_service.errors import SchemaError
+from sync_service.postgres import schema
+from sync_service.postgres.schema import Migration, create_default_users, known_migrations, migrate, schema_state
+
+
+async def test_ten_at_once_run_each_file_once(empty_database: str) -> None:
+    connections = [await asyncpg.connect(empty_database) for _ in range(10)]
+    ran = await asyncio.gather(*(migrate(connection) for connection in connections))
+    assert sum(map(len, ran)) == len(known_migrations())
+    await asyncio.gather(*(create_default_users(connection) for connection in connections))
+    assert (await schema_state(connections[0])).ready
+    for connection in connections:
+        await connection.close()
+
+
+async def test_a_second_run_finds_nothing_to_do(db: asyncpg.Connection) -> None:
+    assert await migrate(db) == []
+
+
+async def test_a_file_that_fails_leaves_nothing_behind(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = [*known_migrations(), Migration(2, "broken", "create table clerk_sync.half (); select 1/0")]
+    monkeypatch.setattr(schema, "known_migrations", lambda: broken)
+    connection = await asyncpg.connect(empty_database)
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(connection)
+    assert (await schema_state(connection)).version == 1
+    assert await connection.fetchval("select to_regclass('clerk_sync.half')") is None
+    await connection.close()
+
+
+async def test_a_file_edited_after_its_release_is_refused(db: asyncpg.Connection) -> None:
+    await db.execute("update clerk_sync.migrations set checksum = 'another'")
+    with pytest.raises(SchemaError, match="Migration 0001 .* in another form"):
+        await migrate(db)
+
+
+async def test_a_database_ahead_is_refused(db: asyncpg.Connection) -> None:
+    await db.execute("insert into clerk_sync.migrations (version, name, checksum) values (99, 'later', 'x')")
+    with pytest.raises(SchemaError, match="ahead of 1: deploy the newer"):
+        await migrate(db)
+    state = await schema_state(db)
+    assert (state.version, state.ready) == (99, False)
+
+
+async def test_a_database_of_nobody_is_behind(empty_database: str) -> None:
+    connection = await asyncpg.connect(empty_database)
+    state = await schema_state(connection)
+    assert (state.version, state.ready) == (0, False)
+    assert "run `sync-service migrate`" in str(state)
+    await connection.close()
+
+
+async def test_a_users_table_that_exists_is_the_app_s(empty_database: str) -> None:
+    connection = await asyncpg.connect(empty_database)
+    await connection.execute("create table users (id serial primary key)")
+    await create_default_users(connection)
+    columns = await connection.fetch("select column_name from information_schema.columns where table_name = 'users'")
+    assert [row[0] for row in columns] == ["id"]
+    await connection.close()
+
+
+async def test_the_database_refuses_states_that_cannot_be(db: asyncpg.Connection) -> None:
+    """The law in named constraints."""
+    for statement, constraint in (
+        ("insert into clerk_sync.events (id, type, status) values ('m', 't', 'odd')", "a_status_is_one_of_five"),
+        (
+            "insert into clerk_sync.events (id, type, status, finished_at) values ('m', 't', 'failed', now())",
+            "only_a_failed",
+        ),
+        ("insert into clerk_sync.events (id, type, status) values ('m', 't', 'applied')", "only_a_failed_or_dead"),
+        (
+            "insert into clerk_sync.identities (clerk_id, created_by) values ('u', 'webhook')",
+            "an_identity_has_a_version",
+        ),
+        ("insert into clerk_sync.instance (only_one, id) values (false, 'ins')", "there_is_one_instance"),
+    ):
+        with pytest.raises(asyncpg.CheckViolationError) as raised:
+            await db.execute(statement)
+        assert raised.value.constraint_name
+        assert raised.value.constraint_name.startswith(constraint)
+
+
+def test_versions_are_the_numbers_from_one() -> None:
+    assert [migration.version for migration in known_migrations()] == list(range(1, schema.NEEDED + 1))
