@@ -30,11 +30,14 @@ format: $(READY)  ## put the code into its form
 bench: $(READY)  ## the figures of the README, measured here and now
 	@$(BIN)/python -m tests.benchmarks
 
-lock: $(READY)  ## write requirements.lock anew from pyproject.toml
+lock: $(READY)  ## write the locks anew from pyproject.toml
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
 		--extra embedded --extra dev --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
 		pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --extra build \
+		--no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+		--constraints requirements.lock pyproject.toml --output-file deploy/requirements.lock
 
 clean:  ## remove the environment; .sync-service, the data of `make run`, stays
 	rm -rf $(VENV)

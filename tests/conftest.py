@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
@@ -32,16 +33,15 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_of_this_machine() -> None:
     for name in list(os.environ):
-        if name.startswith(("CLERK_", "SYNC_")) or name in {"DATABASE_URL", "PORT", "HOST", "WEB_CONCURRENCY"}:
-            if name != "SYNC_SERVICE_REQUIRE_SHARED":
-                del os.environ[name]
+        if name.startswith(("CLERK_", "SYNC_", "LOG_")) or name in {"DATABASE_URL", "PORT", "HOST", "WEB_CONCURRENCY"}:
+            del os.environ[name]
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Clerk's own samples and vectors, where they lie beside the project."""
     if not SHARED.is_dir():
-        if os.environ.get("SYNC_SERVICE_REQUIRE_SHARED"):
+        if os.environ.get("REQUIRE_SHARED"):
             pytest.fail(f"{SHARED} must be there: these tests may not be skipped here")
         pytest.skip("Clerk's own samples are not beside the project")
     return SHARED
@@ -74,10 +74,12 @@ class Output:
 def output(capfd: pytest.CaptureFixture[str]) -> Iterator[Output]:
     """Invariant I4, after every test: neither a person nor a secret in anything that was written."""
     # By its number: pytest puts other objects in the place of sys.stderr between a test's set-up and its call.
-    configure_logging(level="debug", form="json", stream=open(2, "w", buffering=1, closefd=False))
-    kept = Output(capfd)
-    yield kept
-    kept.read()
+    with open(2, "w", buffering=1, closefd=False) as stream:
+        configure_logging(level="debug", form="json", stream=stream)
+        kept = Output(capfd)
+        yield kept
+        kept.read()
+    logging.getLogger().handlers.clear()
     for sentinel in (PII_SENTINEL, *SECRETS):
         assert sentinel not in kept.said, f"{sentinel} was written to the log or the terminal"
 

@@ -27,7 +27,8 @@ def run(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProce
     done = subprocess.run(
         [COMMAND, *arguments], cwd=cwd, env=_environ(environ), capture_output=True, text=True, timeout=60, check=False
     )
-    print(done.stdout, done.stderr, sep="\n")  # for the look for sentinels
+    if "QUIET" not in environ:
+        print(done.stdout, done.stderr, sep="\n")  # for the look for sentinels
     return done
 
 
@@ -71,7 +72,8 @@ def started(*arguments: str, cwd: Path, **environ: str) -> Iterator[Process]:
         if popen.poll() is None:
             popen.kill()
             popen.wait()
-        print(log.read_text())
+        if "QUIET" not in environ:
+            print(log.read_text())
 
 
 def _environ(given: dict[str, str]) -> dict[str, str]:

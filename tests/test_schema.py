@@ -37,7 +37,7 @@ async def test_a_file_that_fails_leaves_nothing_behind(empty_database: str, monk
 
 async def test_a_file_edited_after_its_release_is_refused(db: asyncpg.Connection) -> None:
     await db.execute("update clerk_sync.migrations set checksum = 'another'")
-    with pytest.raises(SchemaError, match="Migration 0001 .* in another form"):
+    with pytest.raises(SchemaError, match=r"Migration 0001 .* in another form"):
         await migrate(db)
 
 

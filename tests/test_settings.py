@@ -45,7 +45,6 @@ def test_everything_set_is_taken() -> None:
             "CLERK_INSTANCE_ID": "ins_abc",
             "SYNC_API_TOKEN": "0123456789abcdef",
             "SYNC_OPS_TOKEN": "0123456789abcdef",
-            "SYNC_CONFIG": "my.toml",
             "SYNC_MAX_AGE": "90s",
             "SYNC_EVENT_RETENTION": "15m",
             "SYNC_MAX_ATTEMPTS": "3",
@@ -62,7 +61,6 @@ def test_everything_set_is_taken() -> None:
     assert settings.clerk_authorized_parties == ("https://a.example.com", "https://b.example.com")
     assert settings.sync_max_age == timedelta(seconds=90)
     assert settings.sync_event_retention == timedelta(minutes=15)
-    assert settings.sync_config == Path("my.toml")
     assert (settings.host, settings.port, settings.log_level, settings.log_format) == ("::1", 80, "debug", "console")
 
 
@@ -131,6 +129,16 @@ def test_every_fault_is_said_in_one_go() -> None:
     )
     assert len(said) == 18
     assert len({fault.partition(":")[0] for fault in said}) == 18
+
+
+def test_a_mapping_is_refused_as_long_as_it_would_not_be_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ignoring it would write to a table that the owner has not named."""
+    assert "maps a table of your own" in faults({"SYNC_CONFIG": "my.toml"})[0]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sync.toml").touch()
+    assert faults({})[0].startswith("SYNC_CONFIG: sync.toml is here")
 
 
 def test_a_file_may_hold_a_setting(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ async def until(true: Callable[[], Awaitable[Any] | Any], seconds: float = 10) -
 
 
 async def waiting_for_locks(connection: asyncpg.Connection) -> int:
-    """Return how many sessions of this database wait for a lock. Not from inside a transaction: it would see the past."""
+    """Return how many sessions of this database wait for a lock. Inside a transaction it would see the past."""
     sql = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
     return int(await connection.fetchval(sql))
 

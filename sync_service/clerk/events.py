@@ -40,8 +40,9 @@ class _Named(Struct, frozen=True):
 class Event:
     """One message of Svix, whatever the number of its deliveries.
 
-    `id` is None where no message brought the change: it is applied, and nothing is filed. `change` is None when there is nothing to apply: the type is not handled, or `fault` says why the user in it
-    cannot be read. `payload` is Clerk's user as JSON text, less what is withheld.
+    `id` is None where no message brought the change: it is applied, and nothing is filed. `change` is None when there
+    is nothing to apply: the type is not handled, or `fault` says why the user in it cannot be read. `payload` is
+    Clerk's user as JSON text, less what is withheld.
     """
 
     id: str | None

@@ -1,0 +1,43 @@
+"""Genuine bodies of 2 to 3 kB, signed beforehand, as whole HTTP requests."""
+
+import json
+
+from sync_service.clerk.samples import sample_event
+from tests.world import SECRET, signed
+
+
+def body_of(event_type: str, user_id: str, milliseconds: int) -> bytes:
+    """Return an event with a linked Google account, as most live ones have."""
+    event = sample_event(event_type, user_id, milliseconds=milliseconds)
+    event["data"]["external_accounts"] = [
+        {
+            "approved_scopes": "email openid https://example.com/auth/userinfo.email https://example.com/auth/profile",
+            "avatar_url": "https://img.example.com/avatar",
+            "created_at": milliseconds,
+            "email_address": "somebody@example.com",
+            "external_account_id": "eac_2aBcDeFgHiJkLmNoPqRsTuVwXyZ",
+            "family_name": "Example",
+            "first_name": "Ada",
+            "given_name": "Ada",
+            "google_id": "100000000000000000001",
+            "id": "idn_2aBcDeFgHiJkLmNoPqRsTuVwXyZ",
+            "identification_id": "idn_2aBcDeFgHiJkLmNoPqRsTuVwXyZ",
+            "label": None,
+            "last_name": "Example",
+            "object": "google_account",
+            "provider": "oauth_google",
+            "provider_user_id": "100000000000000000001",
+            "public_metadata": {},
+            "updated_at": milliseconds,
+            "username": None,
+            "verification": {"status": "verified", "strategy": "oauth_google", "object": "verification_oauth"},
+        }
+    ]
+    return json.dumps(event, separators=(",", ":")).encode()
+
+
+def request(path: str, message_id: str, body: bytes) -> bytes:
+    """Return the bytes of one POST, signed now."""
+    head = [f"POST {path} HTTP/1.1", "host: bench", "content-type: application/json", f"content-length: {len(body)}"]
+    head += [f"{name}: {value}" for name, value in signed(body, message_id, secret=SECRET).items()]
+    return "\r\n".join([*head, "", ""]).encode() + body

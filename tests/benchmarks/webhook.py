@@ -1,0 +1,102 @@
+"""One webhook at one client, durable (fsync on): the service beside a bare route and the usual handler.
+
+The client is a blocking socket that sends prepared bytes, so that it costs next to nothing itself. The three take
+turns, round by round, since the machine is noisy.
+"""
+
+import contextlib
+import os
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+
+from sync_service.postgres.embedded import embedded_postgres
+from tests.benchmarks.bodies import body_of, request
+from tests.processes import free_port, run, started
+from tests.world import SECRET
+
+ROUNDS = 5
+REQUESTS = 400
+
+
+def measure() -> None:
+    """Print p50 and p99 of each, and the ratio to the usual handler."""
+    with tempfile.TemporaryDirectory() as name, embedded_postgres(Path(name) / "postgres") as server:
+        folder = Path(name)
+        environ = {"DATABASE_URL": server.dsn(), "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "QUIET": "1"}
+        run("migrate", cwd=folder, **environ)
+        with started("serve", cwd=folder, **environ) as service, _references(environ, folder) as port:
+            service.wait_for('"event":"ready"')
+            targets = {
+                "a bare route that reads the body": (port, "/bare"),
+                "the usual handler": (port, "/usual"),
+                "sync-service": (service.port, "/webhooks/clerk"),
+            }
+            times: dict[str, list[float]] = {target: [] for target in targets}
+            for number in range(ROUNDS + 1):
+                for target, (at, path) in targets.items():
+                    taken = _round(at, path, number)
+                    if number:  # the first warms up
+                        times[target] += taken
+    usual = statistics.median(times["the usual handler"])
+    for target, taken in times.items():
+        p50, p99 = statistics.median(taken), statistics.quantiles(taken, n=100)[98]
+        print(f"  {target:34} p50 {p50:5.2f} ms   p99 {p99:5.2f} ms   {p50 / usual:4.2f} of the usual handler")
+
+
+def _round(port: int, path: str, number: int) -> list[float]:
+    """Return the milliseconds of each request: half of them new users, half of them changes."""
+    now = time.time_ns() // 1_000_000
+    prepared = [
+        request(path, f"msg_{path}_{number}_{n}", body_of("user.updated", f"user_{number}_{n // 2}", now + n))
+        for n in range(REQUESTS)
+    ]
+    taken = []
+    with socket.create_connection(("127.0.0.1", port)) as line:
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for sent in prepared:
+            began = time.perf_counter()
+            line.sendall(sent)
+            status = _answer(line)
+            taken.append((time.perf_counter() - began) * 1000)
+            assert status.startswith(b"2"), (path, status)
+    return taken
+
+
+def _answer(line: socket.socket) -> bytes:
+    """Read one answer to its end, which may come in several pieces; return its status."""
+    got = b""
+    while b"\r\n\r\n" not in got:
+        got += line.recv(4096)
+    head, _, body = got.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head)
+    while length and len(body) < int(length[1]):
+        body += line.recv(4096)
+    return head[9:12]
+
+
+@contextlib.contextmanager
+def _references(environ: dict[str, str], folder: Path) -> Iterator[int]:
+    port = free_port()
+    words = ["-m", "uvicorn", "--factory", "tests.benchmarks.references:app", "--port", str(port), "--no-access-log"]
+    words += ["--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]
+    with (folder / "references.log").open("wb") as log:
+        server = subprocess.Popen([sys.executable, *words], env=os.environ | environ, stdout=log, stderr=log)
+    try:
+        for _ in range(500):
+            with contextlib.suppress(httpx2.TransportError):
+                httpx2.get(f"http://127.0.0.1:{port}/")
+                break
+            time.sleep(0.02)
+        yield port
+    finally:
+        server.terminate()
+        server.wait()
