@@ -77,7 +77,7 @@ async def test_clerk_s_own_samples_end_in_the_row_that_they_tell_of(serve: Serve
 
 async def _ends_as_it_tells(world: World, file: Path) -> bool:
     """Deliver the sample and look at what became of it; return whether it is a user who must be there."""
-    body, message_id = file.read_bytes(), message()
+    body, message_id = file.read_bytes(), message()  # noqa: ASYNC240  a few kilobytes
     answer = await world.client.post("/webhooks/clerk", content=body, headers=signed(body, message_id))
     told = json.loads(body)
     if file.name.startswith(("bapi-", "fapi-", "jwt-")):
