@@ -16,13 +16,18 @@ tests/test_house.py holds the list against the imports.
     postgres.faults      what PostgreSQL raises → whose fault it is
     postgres.pool        connections
     postgres.inbox       the statements: identities, the app's row, the event, in one round trip
+    postgres.addresses   two users who claim one address
+    postgres.queue       the inbox as a queue: what is due, what may be forgotten
     postgres.lookup      what is known of one user
     postgres.migrations  the schema, a numbered file a step
     postgres.schema      brings it up to date, tells whether it is
     postgres.binaries    where a PostgreSQL lies
     postgres.embedded    runs it, for `dev` and the tests
     sync.decide          the law: what becomes of a change, as a table
+    sync.conflict        which of two claims to an address is shown
     sync.apply           the only way to write a user
+    sync.intake          waiting webhooks share one transaction
+    sync.retry           what nobody waits for: another attempt, long deletions, retention
     web.problems         errors as answers
     web.metrics          what is counted
     web.requests         around every request: an ID, a line, no redirect

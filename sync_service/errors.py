@@ -12,8 +12,9 @@ SyncError
 │   ├── WrongInstance     signed, but of another Clerk instance
 │   ├── BodyTooLarge      over 1 MiB
 │   └── SlowBody          the body did not arrive in time
-├── Unavailable           nobody's: the database is away or busy; the sender helps by trying again (503)
-└── Unappliable           ours: stored and answered 202, to be repaired and tried again here
+└── DatabaseFault         what PostgreSQL raises, translated in postgres/faults.py
+    ├── Unavailable       nobody's: the database is away or busy; the sender helps by trying again (503)
+    └── Unappliable       ours: stored and answered 202, to be repaired and tried again here
 """
 
 from collections.abc import Sequence
@@ -99,23 +100,34 @@ class SlowBody(Refusal):
     title = "The body did not arrive in time"
 
 
-class Unavailable(SyncError):
-    """It could not be stored now, and trying again later helps. `reason` is for the log, never for the caller."""
+class DatabaseFault(SyncError):
+    """PostgreSQL or the way to it failed. `reason` is the fault's class in PostgreSQL's own words (`unique_violation`).
 
-    retry_after_seconds = 5
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Unappliable(SyncError):
-    """PostgreSQL or the app's table refused it, and only we can repair that.
-
-    `reason` is the fault's class in PostgreSQL's own words (`unique_violation`); the sender may read it.
+    `sqlstate` is empty where no server was reached. Names of the schema are for operators, never for a caller.
     """
 
-    def __init__(self, reason: str, *, sqlstate: str) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        sqlstate: str = "",
+        table: str | None = None,
+        column: str | None = None,
+        constraint: str | None = None,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.sqlstate = sqlstate
+        self.table = table
+        self.column = column
+        self.constraint = constraint
+
+
+class Unavailable(DatabaseFault):
+    """It could not be stored now, and trying again later helps."""
+
+    retry_after_seconds = 5
+
+
+class Unappliable(DatabaseFault):
+    """PostgreSQL or the app's table refused it, and only we can repair that."""

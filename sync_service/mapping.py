@@ -6,7 +6,7 @@ Whatever no mapping names belongs to the app and is never written.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from sync_service.clerk.values import User
 
@@ -15,12 +15,18 @@ Row: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TableMapping:
-    """One table. `columns` says how each column but `clerk_id` is had from a user, as JSON."""
+    """One table. `columns` says how each column but `clerk_id` is had from a user, as JSON.
+
+    `email` is the column with the address that no two users share, if there is one. `email_conflict` is what is done
+    when two claim it: with `release` the older claim shows null until the address is free, with `park` the event waits.
+    """
 
     schema: str
     table: str
     clerk_id: str
     columns: Mapping[str, Callable[[User], Any]]
+    email: str | None = None
+    email_conflict: Literal["release", "park"] = "release"
 
     def row(self, user: User) -> Row:
         """Return the row's mapped columns as values of JSON; PostgreSQL casts them to each column's type."""
@@ -53,6 +59,7 @@ DEFAULT = TableMapping(
     schema="public",
     table="users",
     clerk_id="id",
+    email="email",
     columns={
         "email": _email,
         "email_verified": _email_verified,

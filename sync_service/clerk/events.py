@@ -3,8 +3,9 @@
 Clerk's page: https://clerk.com/docs/guides/development/webhooks/overview ; the shapes: its OpenAPI file for webhooks.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -90,6 +91,23 @@ def read_change(event_type: str, data: bytes | Raw) -> Change:
         return Deletion(_named.decode(data).id)
     user = _user.decode(data)
     return Snapshot(user, Version.of(user))
+
+
+def event_of_inbox(row: Mapping[str, Any]) -> Event:
+    """Return an event as the inbox kept it (`id`, `type`, `instance_id`, `clerk_id`, `payload`), read anew.
+
+    What this code can read and an older one could not has no fault any more.
+    """
+    kept, fault = row["payload"], None
+    change: Change | None = None
+    if row["type"] == DELETED and row["clerk_id"]:
+        change = Deletion(row["clerk_id"])
+    elif row["type"] == DELETED or row["type"] in SAVED:
+        try:
+            change = read_change(row["type"], (kept or "").encode())
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            fault = UNREADABLE
+    return Event(row["id"], row["type"], row["instance_id"], row["clerk_id"], change, fault, kept)
 
 
 def _why(error: Exception) -> str:

@@ -4,29 +4,30 @@
 -- The rule is sync/decide.py's. The guard stands in ON CONFLICT … WHERE, which looks at the row that it has locked;
 -- a look beforehand would be as old as the statement. Everything is sorted, so that all processes lock in one order.
 with input as (
-    select *
-    from unnest(
-        $1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
-        $6::text[], $7::bigint[], $8::bytea[], $9::jsonb[], $10::jsonb[]
-    ) with ordinality as i (
-        event_id, type, instance_id, clerk_id, fault,
-        kind, version, tie, payload, user_row, n
-    )
+    select i.*
+    from
+        -- How long to wait for a lock, in this transaction only: a setting of the session would be lost in a pooler.
+        (select set_config('lock_timeout', $11, true)) as patience,
+        unnest(
+            $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bytea[], $8::jsonb[], $9::jsonb[]
+        ) with ordinality as i (
+            event_id, type, instance_id, clerk_id, kind, version, tie, payload, user_row, n
+        )
 ),
 newest as (
     select distinct on (clerk_id) *
     from input
-    -- A deletion that failed still leaves its tombstone; a snapshot that failed leaves nothing.
-    where kind = 'deletion' or (kind = 'snapshot' and fault is null)
-    order by clerk_id, kind, version desc, tie desc
+    where kind <> 'none'
+    order by clerk_id, kind, version desc, tie desc  -- a deletion before any snapshot
 ),
 joined as (
     insert into clerk_sync.identities as known (clerk_id, version, tie, deleted_at, created_by)
-    select clerk_id, version, tie, case when kind = 'deletion' then now() end, $11
+    select clerk_id, version, tie, case when kind = 'deletion' then now() end, $10
     from newest
     order by clerk_id
     on conflict (clerk_id) do update
-        set version = excluded.version, tie = excluded.tie, deleted_at = excluded.deleted_at, changed_at = now()
+        set version = excluded.version, tie = excluded.tie, deleted_at = excluded.deleted_at, changed_at = now(),
+            address_wanted = false, refetch_wanted = false
         where known.deleted_at is null
             and (excluded.deleted_at is not null or (excluded.version, excluded.tie) > (known.version, known.tie))
     returning clerk_id, version, tie, deleted_at
@@ -44,8 +45,9 @@ saved as (
 outcome as (
     select
         input.*,
+        -- Two contents of one instant: told apart, always in the same way, but only Clerk knows which is right.
+        coalesce(input.version = known.version and input.tie <> known.tie, false) as same_instant,
         case
-            when fault is not null then 'failed'
             when kind = 'none' then 'ignored'
             when kind = 'deletion' then 'applied'
             -- Applied means: the row shows just this, whether it was written now or before.
@@ -58,26 +60,23 @@ outcome as (
     left join clerk_sync.identities as known using (clerk_id)
 ),
 filed as (
-    insert into clerk_sync.events as e
-        (id, type, instance_id, clerk_id, status, reason, payload, next_attempt_at, finished_at)
-    select distinct on (event_id)
-        event_id, type, instance_id, clerk_id, status, fault, case when kind = 'snapshot' or fault is not null then payload end,
-        case when status = 'failed' then now() + interval '1 minute' end,
-        case when status <> 'failed' then now() end
+    insert into clerk_sync.events as e (id, type, instance_id, clerk_id, status, payload, finished_at)
+    select distinct on (event_id) event_id, type, instance_id, clerk_id, status, payload, now()
     from outcome
     where event_id is not null
     order by event_id, n
     on conflict (id) do update
-        set status = excluded.status, reason = excluded.reason, attempts = e.attempts + 1,
-            payload = coalesce(excluded.payload, e.payload),
-            next_attempt_at = excluded.next_attempt_at, finished_at = excluded.finished_at
+        set status = excluded.status, reason = null, attempts = e.attempts + 1, next_attempt_at = null,
+            finished_at = excluded.finished_at
         -- What succeeded stays as it is; what failed is tried again whenever it comes again.
         where e.status in ('failed', 'dead')
     returning id
 )
 select
+    same_instant,
     case
-        when outcome.event_id is null then status
+        -- A replay asks what an event comes to, not whether it was there before.
+        when outcome.event_id is null or $10 = 'replay' then status
         when filed.id is null then 'duplicate'
         when row_number() over (partition by outcome.event_id order by n) > 1 then 'duplicate'
         else status

@@ -33,11 +33,15 @@ def translated() -> Iterator[None]:
     try:
         yield
     except asyncpg.PostgresError as error:
-        reason = _words(type(error).__name__)
         sqlstate = error.sqlstate or "XX000"
-        if _PASSING.match(sqlstate):
-            raise Unavailable(reason) from error
-        raise Unappliable(reason, sqlstate=sqlstate) from error
+        kind = Unavailable if _PASSING.match(sqlstate) else Unappliable
+        raise kind(
+            _words(type(error).__name__),
+            sqlstate=sqlstate,
+            table=error.table_name,
+            column=error.column_name,
+            constraint=error.constraint_name,
+        ) from error
     except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise Unavailable(_words(type(error).__name__)) from error
 

@@ -1,6 +1,7 @@
-"""The statements over events, identities and the app's table: each once, each for many rows."""
+"""The statements that apply and file events: each once, each for many rows."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from importlib.resources import files
 
 import asyncpg
@@ -8,9 +9,13 @@ import msgspec
 
 from sync_service.clerk.events import Event
 from sync_service.clerk.values import Deletion, Snapshot
-from sync_service.mapping import TableMapping
+from sync_service.errors import DatabaseFault
+from sync_service.mapping import Row, TableMapping
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+
+# The first pause before another attempt; each one after it is three times as long, up to an hour.
+FIRST_PAUSE = timedelta(seconds=5)
 
 
 class Statements:
@@ -19,38 +24,86 @@ class Statements:
     def __init__(self, mapping: TableMapping) -> None:
         """Write the mapping's names into the templates."""
         self.mapping = mapping
-        table = f"{quoted(mapping.schema)}.{quoted(mapping.table)}"
         columns = [quoted(mapping.clerk_id), *map(quoted, mapping.columns)]
-        names = {
-            "table": table,
+        self._names = {
+            "table": f"{quoted(mapping.schema)}.{quoted(mapping.table)}",
             "clerk_id": quoted(mapping.clerk_id),
+            "email": quoted(mapping.email or ""),
             "columns": ", ".join(columns),
             "values": ", ".join(f"r.{column}" for column in columns),
             "updates": ", ".join(f"{column} = excluded.{column}" for column in columns[1:]),
         }
-        self.apply = _sql("changes.sql").format(**names)
-        self.delete = _sql("deletion.sql").format(**names)
-        self.row = "select to_jsonb(app) from {table} as app where {clerk_id} = $1".format(**names)  # noqa: S608  quoted
+        self.apply = self.of("changes.sql")
+        self.delete = self.of("deletion.sql")
+        self.park = self.of("park.sql")
+        self.row = self.of("row.sql")
+
+    def of(self, name: str) -> str:
+        """Return a file of this package with the mapping's names in it."""
+        return files(__package__).joinpath(name).read_text(encoding="utf-8").format(**self._names)
 
 
-async def apply_together(
-    pool: asyncpg.Pool, statements: Statements, events: Sequence[Event], *, source: str
-) -> list[str]:
-    """Apply and file all of them in one transaction; return each one's status, or `duplicate`, in their order.
+async def apply_changes(
+    connection: Connection,
+    statements: Statements,
+    events: Sequence[Event],
+    *,
+    source: str,
+    patience_ms: int,
+    row: Row | None = None,
+) -> list[asyncpg.Record]:
+    """Join, save and file; return `status` and `same_instant` of each, in their order. One statement.
 
-    Raises what asyncpg raises, and then nothing has changed.
+    `row` stands in for the mapped row where there is one event. Rows of deleted users go by `delete_rows`.
     """
-    arguments = [*_columns(statements.mapping, events), source]
-    deleted = [event.clerk_id for event in events if isinstance(event.change, Deletion) and not event.fault]
-    async with pool.acquire() as connection:
-        if not deleted:
-            # A statement is a transaction of its own; BEGIN and COMMIT would be two more round trips.
-            rows = await connection.fetch(statements.apply, *arguments)
-        else:
-            async with connection.transaction():
-                rows = await connection.fetch(statements.apply, *arguments)
-                await connection.execute(statements.delete, sorted(filter(None, deleted)))
-    return [row["status"] for row in rows]
+    columns = zip(*(_values(statements.mapping, event, row) for event in events), strict=True)
+    return await connection.fetch(statements.apply, *map(list, columns), source, str(patience_ms))
+
+
+async def delete_rows(
+    connection: Connection, statements: Statements, clerk_ids: Sequence[str], *, seconds: float
+) -> None:
+    """Delete the rows, the app's foreign keys cascading, and forget what the inbox holds of these people."""
+    await connection.execute(statements.delete, sorted(clerk_ids), timeout=seconds)
+
+
+async def park(
+    connection: Connection,
+    statements: Statements,
+    event: Event,
+    fault: DatabaseFault,
+    *,
+    source: str,
+    max_attempts: int,
+    pause: timedelta = FIRST_PAUSE,
+) -> str | None:
+    """File an event that cannot be applied; return `failed` or `dead`, or None if it succeeded meanwhile."""
+    kind = "deletion" if isinstance(event.change, Deletion) else "other"
+    status: str | None = await connection.fetchval(
+        statements.park,
+        event.id,
+        event.type,
+        event.instance_id,
+        event.clerk_id,
+        kind,
+        event.payload,
+        fault.reason,
+        fault.table,
+        fault.column,
+        source,
+        max_attempts,
+        pause,
+        fault.constraint,
+    )
+    return status
+
+
+async def want_refetch(connection: Connection, clerk_ids: Sequence[str]) -> None:
+    """Note that two contents of one instant were told of these users."""
+    await connection.execute(
+        "update clerk_sync.identities set refetch_wanted = true where clerk_id = any($1) and deleted_at is null",
+        sorted(clerk_ids),
+    )
 
 
 async def pin_instance(pool: asyncpg.Pool, instance_id: str) -> str:
@@ -68,32 +121,13 @@ def quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def _columns(mapping: TableMapping, events: Sequence[Event]) -> list[list[object]]:
-    return [list(column) for column in zip(*(_values(mapping, event) for event in events), strict=True)]
-
-
-def _values(mapping: TableMapping, event: Event) -> tuple[object, ...]:
+def _values(mapping: TableMapping, event: Event, row: Row | None) -> tuple[object, ...]:
     """Return `event` in the order of changes.sql's parameters."""
-    kind, version, tie, row = "none", None, None, None
+    kind, version, tie, user_row, payload = "none", None, None, None, None
     match event.change:
         case Snapshot(user=user, version=of):
-            kind, version, tie = "snapshot", of.updated_at, of.tie
-            row = msgspec.json.encode(mapping.row(user)).decode()
+            kind, version, tie, payload = "snapshot", of.updated_at, of.tie, event.payload
+            user_row = msgspec.json.encode(mapping.row(user) if row is None else row).decode()
         case Deletion():
             kind = "deletion"
-    return (
-        event.id,
-        event.type,
-        event.instance_id,
-        event.clerk_id,
-        event.fault,
-        kind,
-        version,
-        tie,
-        event.payload,
-        row,
-    )
-
-
-def _sql(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return event.id, event.type, event.instance_id, event.clerk_id, kind, version, tie, payload, user_row

@@ -1,22 +1,42 @@
 """The only way to write a user: many changes in, each one's outcome out, committed."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import asyncpg
+import structlog
 
 from sync_service.clerk.events import Event
-from sync_service.errors import Unappliable, Unavailable
+from sync_service.clerk.values import Deletion, Snapshot
+from sync_service.errors import DatabaseFault, Unappliable, Unavailable
 from sync_service.postgres.faults import translated
-from sync_service.postgres.inbox import Statements, apply_together
+from sync_service.postgres.inbox import FIRST_PAUSE, Statements, apply_changes, delete_rows, park, want_refetch
+from sync_service.sync.conflict import settle_address
+
+log = structlog.get_logger()
+
+# A batch waits little for a lock that one of its users is behind, so that the others are not kept; that one, alone
+# then, waits longer, but not as long as Svix.
+BATCH_PATIENCE_MS = 300
+PATIENCE_MS = 3000
+
+# What cascades for longer than this is finished in the background.
+DELETE_SECONDS = 2.0
+
+LOCK_NOT_AVAILABLE = "55P03"
+UNIQUE_VIOLATION = "23505"
+TIMEOUT = "timeout"
+LONG_DELETION = "long_deletion"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one event: applied, stale, duplicate, ignored, or parked with the class of the fault.
+    """What became of one event.
 
-    `unstorable` is the one that is not committed: PostgreSQL's jsonb cannot hold it (NUL in a text, 1e99999), so it
-    is refused instead of forgotten.
+    Committed: applied, stale, duplicate, ignored, or parked with the class of the fault. Not committed: `unavailable`,
+    to be sent again; `unstorable`, for PostgreSQL's jsonb cannot hold it (NUL in a text, 1e99999).
     """
 
     outcome: str
@@ -25,38 +45,132 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Applier:
-    """Applies changes to one mapped table. `source` is who tells of them: webhook, login, reconcile, replay."""
+    """Applies changes to one mapped table.
+
+    `source` is who tells of them: webhook, login, reconcile, replay. `left_over` is called when something is left to
+    do in the background.
+    """
 
     pool: asyncpg.Pool
     statements: Statements
     source: str = "webhook"
+    max_attempts: int = 10
+    left_over: Callable[[], None] = lambda: None
 
     async def apply(self, events: Sequence[Event]) -> list[Outcome]:
-        """Apply and file `events`; return each one's outcome, in their order, once it is committed.
+        """Apply and file `events`; return each one's outcome, in their order.
 
-        One that the database refuses does not stop the rest: it is filed as failed. Raises `Unavailable`; then
-        none, or only some of them, are committed, and all may be sent again.
+        One that the database refuses does not stop the rest, nor does one whose user is locked by somebody else, nor a
+        deletion that cascades through thousands of rows.
         """
+        saves = [n for n, event in enumerate(events) if not event.fault and not isinstance(event.change, Deletion)]
+        deletions = [n for n, event in enumerate(events) if not event.fault and isinstance(event.change, Deletion)]
+        found: dict[int, Outcome] = {}
+        for group in (deletions, saves):  # a snapshot of somebody deleted is stale at once
+            found |= zip(group, await self._group([events[n] for n in group]), strict=True)
+        for n, event in enumerate(events):
+            if event.fault:
+                found[n] = await self._park(event, Unappliable(event.fault))
+        return [found[n] for n in range(len(events))]
+
+    async def _group(self, events: Sequence[Event]) -> list[Outcome]:
         if not events:
             return []
         try:
-            with translated():
-                statuses = await apply_together(self.pool, self.statements, events, source=self.source)
+            return await self._together(events)
         except Unappliable as fault:
-            return await self._take_apart(events, fault)
-        return [
-            Outcome("parked", event.fault) if status == "failed" else Outcome(status)
-            for event, status in zip(events, statuses, strict=True)
-        ]
-
-    async def _take_apart(self, events: Sequence[Event], fault: Unappliable) -> list[Outcome]:
-        if len(events) > 1:
+            if len(events) == 1:
+                return [await self._refused(events[0], fault)]
             half = len(events) // 2
-            return [*await self.apply(events[:half]), *await self.apply(events[half:])]
-        [event] = events
-        if not event.fault:
-            return await self.apply([replace(event, fault=fault.reason)])
-        if fault.sqlstate.startswith("22"):
-            return [Outcome("unstorable", fault.reason)]
-        # Not even the inbox takes it: a privilege is missing, say. Svix keeps it until somebody has seen to that.
-        raise Unavailable(fault.reason) from fault
+            return [*await self._group(events[:half]), *await self._group(events[half:])]
+        except Unavailable as fault:
+            return await self._unavailable(events, fault)
+
+    async def _unavailable(self, events: Sequence[Event], fault: Unavailable) -> list[Outcome]:
+        late = fault.reason == TIMEOUT
+        if len(events) > 1 and (late or fault.sqlstate == LOCK_NOT_AVAILABLE):
+            # One of them is behind somebody's lock: each by itself, side by side, so that it alone waits.
+            return [outcome for [outcome] in await asyncio.gather(*(self._group([event]) for event in events))]
+        if late and isinstance(events[0].change, Deletion):
+            return [await self._park(events[0], Unappliable(LONG_DELETION), pause=timedelta())]
+        log.warning("not stored", reason=fault.reason, events=len(events))
+        return [Outcome("unavailable", fault.reason)] * len(events)
+
+    async def _together(self, events: Sequence[Event]) -> list[Outcome]:
+        """Commit all of them or raise; what passes at once (a deadlock, a connection that had died) is tried again."""
+        for tries_left in (2, 1, 0):
+            try:
+                with translated():
+                    return await self._commit(events)
+            except Unavailable as fault:
+                if not tries_left or not (
+                    fault.sqlstate.startswith(("40", "08", "57P")) or fault.reason == "interface"
+                ):
+                    raise
+        raise AssertionError  # the last try has returned or raised
+
+    async def _commit(self, events: Sequence[Event]) -> list[Outcome]:
+        patience = PATIENCE_MS if len(events) == 1 else BATCH_PATIENCE_MS
+        deleted = [event.change.clerk_id for event in events if isinstance(event.change, Deletion)]
+        async with self.pool.acquire() as connection:
+            if deleted:
+                async with connection.transaction():
+                    records = await apply_changes(
+                        connection, self.statements, events, source=self.source, patience_ms=patience
+                    )
+                    await delete_rows(connection, self.statements, deleted, seconds=DELETE_SECONDS)
+            else:
+                # A statement is a transaction of its own; BEGIN and COMMIT would be two more round trips.
+                records = await apply_changes(
+                    connection, self.statements, events, source=self.source, patience_ms=patience
+                )
+            twice_told = [e.clerk_id for e, r in zip(events, records, strict=True) if r["same_instant"] and e.clerk_id]
+            if twice_told:
+                await want_refetch(connection, twice_told)
+        return [Outcome(record["status"]) for record in records]
+
+    async def _refused(self, event: Event, fault: Unappliable) -> Outcome:
+        try:
+            with translated():
+                if fault.sqlstate == UNIQUE_VIOLATION and isinstance(event.change, Snapshot):
+                    status = await settle_address(
+                        self.pool, self.statements, event, event.change, source=self.source, patience_ms=PATIENCE_MS
+                    )
+                    if status:
+                        self.left_over()
+                        return Outcome(status)
+        except Unappliable as other:
+            fault = other
+        except Unavailable as other:
+            return Outcome("unavailable", other.reason)
+        return await self._park(event, fault)
+
+    async def _park(self, event: Event, fault: DatabaseFault, *, pause: timedelta = FIRST_PAUSE) -> Outcome:
+        if event.id is None:  # no message, nothing to keep; whoever told of it tells again
+            return Outcome("unavailable", fault.reason)
+        log.warning("parked", reason=fault.reason, table=fault.table, column=fault.column, constraint=fault.constraint)
+        try:
+            with translated():
+                async with self.pool.acquire() as connection:
+                    status = await park(
+                        connection,
+                        self.statements,
+                        event,
+                        fault,
+                        source=self.source,
+                        max_attempts=self.max_attempts,
+                        pause=pause,
+                    )
+        except Unappliable as other:
+            if other.sqlstate.startswith("22"):
+                return Outcome("unstorable", other.reason)
+            # Not even the inbox takes it: a privilege is missing, say. Svix keeps it until somebody has seen to that.
+            return Outcome("unavailable", other.reason)
+        except Unavailable as other:
+            return Outcome("unavailable", other.reason)
+        self.left_over()
+        return Outcome("parked", fault.reason) if status else Outcome("duplicate")
+
+    def telling(self, source: str) -> "Applier":
+        """Return the same for changes that another source tells of."""
+        return replace(self, source=source)

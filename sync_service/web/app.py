@@ -21,6 +21,7 @@ from sync_service.postgres.pool import open_pool
 from sync_service.process import die_with_parent
 from sync_service.settings import Settings, read_settings
 from sync_service.sync.apply import Applier
+from sync_service.sync.retry import Retry
 from sync_service.web.health import Readiness, healthz
 from sync_service.web.metrics import Metrics
 from sync_service.web.problems import HANDLERS
@@ -49,15 +50,18 @@ def create_app(settings: Settings) -> Starlette:
             log.warning("left out of DATABASE_URL, for the driver does not know them", keys=dsn.dropped)
         pool = await open_pool(dsn)
         readiness = Readiness(pool)
-        applier = Applier(pool, Statements(DEFAULT))
-        telling = asyncio.create_task(readiness.tell())
+        woken = asyncio.Event()
+        applier = Applier(pool, Statements(DEFAULT), max_attempts=settings.sync_max_attempts, left_over=woken.set)
+        retry = Retry(applier.telling("replay"), settings.sync_event_retention, woken)
+        background = [asyncio.create_task(readiness.tell()), asyncio.create_task(retry.run())]
         try:
             yield {
                 "webhook": ClerkWebhook(verifier, applier, metrics, settings.clerk_instance_id),
                 "readiness": readiness,
             }
         finally:
-            telling.cancel()
+            for task in background:
+                task.cancel()
             try:
                 await asyncio.wait_for(pool.close(), STOP_SECONDS)
             except TimeoutError:

@@ -14,6 +14,7 @@ from sync_service.errors import BadPayload, BodyTooLarge, Refusal, SlowBody, Una
 from sync_service.postgres.faults import translated
 from sync_service.postgres.inbox import pin_instance
 from sync_service.sync.apply import Applier, Outcome
+from sync_service.sync.intake import Intake
 from sync_service.web.metrics import Metrics
 
 log = structlog.get_logger()
@@ -39,7 +40,8 @@ class ClerkWebhook:
     def __init__(self, verifier: Verifier, applier: Applier, metrics: Metrics, instance_id: str | None) -> None:
         """Take events of `instance_id` only; with None, of the instance that the database has pinned."""
         self._verifier = verifier
-        self._applier = applier
+        self._pool = applier.pool
+        self._intake = Intake(applier.apply, seconds=APPLY_SECONDS)
         self._metrics = metrics
         self._instance_id = instance_id
 
@@ -66,9 +68,11 @@ class ClerkWebhook:
         try:
             async with asyncio.timeout(APPLY_SECONDS):
                 await self._check_instance(event.instance_id)
-                [outcome] = await self._applier.apply([event])
+                outcome = await self._intake.submit(event)
         except TimeoutError:
             raise Unavailable("no answer from the database in time") from None
+        if outcome.outcome == "unavailable":
+            raise Unavailable(outcome.reason or "")
         if outcome.outcome == "unstorable":
             raise BadPayload("The event holds text or numbers that PostgreSQL cannot store.")
         return outcome
@@ -78,7 +82,7 @@ class ClerkWebhook:
             return
         if self._instance_id is None and instance_id != EXAMPLE_INSTANCE:
             with translated():
-                self._instance_id = await pin_instance(self._applier.pool, instance_id)
+                self._instance_id = await pin_instance(self._pool, instance_id)
         if self._instance_id not in {None, instance_id}:
             raise WrongInstance("This service takes the events of one Clerk instance, and this is of another.")
 

@@ -6,9 +6,11 @@ create table clerk_sync.events (
     instance_id text,
     status text not null
         constraint a_status_is_one_of_five check (status in ('applied', 'stale', 'ignored', 'failed', 'dead')),
-    -- Why it failed: the class of the fault, in PostgreSQL's own words or ours. Never a value.
+    -- Why it failed last: the class of the fault, in PostgreSQL's own words or ours. Never a value.
     reason text,
     attempts integer not null default 1,
+    -- Every attempt that failed, for the operators: {"at", "reason", "table", "column", "constraint"}.
+    failures jsonb not null default '[]',
     -- Clerk's user, without its private and unsafe metadata; gone with the user, or when retention ends.
     payload jsonb,
     received_at timestamptz not null default now(),
@@ -20,6 +22,8 @@ create table clerk_sync.events (
 
 create index events_of_a_user on clerk_sync.events (clerk_id, received_at);
 create index events_to_try_again on clerk_sync.events (next_attempt_at) where status = 'failed';
+create index events_newest_first on clerk_sync.events (received_at, id);
+create index events_with_a_payload_to_drop on clerk_sync.events (finished_at) where payload is not null;
 
 -- What is known of a Clerk ID. A tombstone keeps the ID and its times, nothing else.
 create table clerk_sync.identities (
@@ -30,12 +34,18 @@ create table clerk_sync.identities (
     deleted_at timestamptz,
     -- Who told of the user first: webhook, login, reconcile, replay.
     created_by text not null,
+    -- The row shows no address, for a newer user has it; it is shown again once it is free.
+    address_wanted boolean not null default false,
+    -- Two contents of one instant were told: only Clerk knows which is right.
+    refetch_wanted boolean not null default false,
     first_seen_at timestamptz not null default now(),
     changed_at timestamptz not null default now(),
     constraint an_identity_has_a_version_or_is_deleted
         check ((deleted_at is null and version is not null and tie is not null)
             or (deleted_at is not null and version is null and tie is null))
 );
+
+create index identities_that_want_an_address on clerk_sync.identities (clerk_id) where address_wanted;
 
 -- The Clerk instance whose events are taken, where no setting names it: the first one seen.
 create table clerk_sync.instance (

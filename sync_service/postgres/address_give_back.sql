@@ -1,0 +1,17 @@
+with mine as (
+    select clerk_id
+    from clerk_sync.identities
+    where clerk_id = $1 and version = $2 and tie = $3 and address_wanted
+    for update
+),
+shown as (
+    update {table} as app
+    set {email} = $4
+    from mine
+    where app.{clerk_id} = mine.clerk_id and not exists (select from {table} as other where other.{email} = $4)
+    returning app.{clerk_id} as clerk_id
+),
+noted as (
+    update clerk_sync.identities as known set address_wanted = false from shown where known.clerk_id = shown.clerk_id
+)
+select exists (select from shown)

@@ -1,0 +1,1 @@
+update {table} set {email} = null where {clerk_id} = $1

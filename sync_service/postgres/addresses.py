@@ -1,0 +1,74 @@
+"""When two users claim one address: who holds it, who gives it up, who gets it back."""
+
+from typing import Any
+
+import asyncpg
+
+from sync_service.clerk.values import Snapshot, Version
+from sync_service.postgres.inbox import Connection, Statements
+
+
+async def holder_of(
+    connection: Connection, statements: Statements, address: str, clerk_id: str
+) -> asyncpg.Record | None:
+    """Return `clerk_id`, `version`, `tie` and `deleted` of another row that has the address, locked; or None.
+
+    All three but the first are None for a row that this service has never written.
+    """
+    sql = statements.of("address_holder.sql")
+    return await connection.fetchrow(sql, address, clerk_id)
+
+
+def gives_way(holder: asyncpg.Record, snapshot: Snapshot) -> bool:
+    """Return whether the holder's claim is older than the snapshot's.
+
+    Clerk lets no two users have one address, so the newer of two claims is the true one. A row that this service
+    never wrote has no version to lose by: it is not touched.
+    """
+    if holder["deleted"]:
+        return True
+    return holder["version"] is not None and Version(holder["version"], holder["tie"]) < snapshot.version
+
+
+async def release(connection: Connection, statements: Statements, clerk_id: str) -> None:
+    """Take the address off that user's row."""
+    await connection.execute(statements.of("address_release.sql"), clerk_id)
+
+
+async def want_address(connection: Connection, clerk_id: str) -> None:
+    """Note that the user's row is to show its address once that is free."""
+    await connection.execute(
+        "update clerk_sync.identities set address_wanted = true where clerk_id = $1 and deleted_at is null", clerk_id
+    )
+
+
+async def wanting(connection: Connection, limit: int) -> list[dict[str, Any]]:
+    """Return `clerk_id`, `version`, `tie` and `payload` of users whose rows want their address."""
+    rows = await connection.fetch(_WANTING, limit)
+    return [dict(row) for row in rows]
+
+
+async def give_back(
+    connection: Connection, statements: Statements, clerk_id: str, version: Version, address: str
+) -> bool:
+    """Show the address on the user's row, if it is free and the user is still as of `version`; return whether it is."""
+    sql = statements.of("address_give_back.sql")
+    return bool(await connection.fetchval(sql, clerk_id, version.updated_at, version.tie, address))
+
+
+# The event that the row shows: the newest version among those whose payload is still there.
+_WANTING = """
+select i.clerk_id, i.version, i.tie, e.payload
+from clerk_sync.identities as i
+cross join lateral (
+    select payload
+    from clerk_sync.events
+    where clerk_id = i.clerk_id and payload is not null and type <> 'user.deleted'
+        and status in ('applied', 'stale')
+        and (payload ->> 'updated_at')::numeric::bigint = i.version
+    order by received_at desc
+    limit 1
+) as e
+where i.address_wanted
+limit $1
+"""

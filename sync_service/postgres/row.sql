@@ -1,0 +1,1 @@
+select to_jsonb(app) from {table} as app where {clerk_id} = $1

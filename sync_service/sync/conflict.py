@@ -1,0 +1,69 @@
+"""Two users who claim one address: the newer claim is the true one, the other shows null until the address is free."""
+
+import asyncpg
+import structlog
+
+from sync_service.clerk.events import Event, read_change
+from sync_service.clerk.values import Snapshot, Version
+from sync_service.errors import Unappliable
+from sync_service.postgres.addresses import give_back, gives_way, holder_of, release, want_address, wanting
+from sync_service.postgres.faults import translated
+from sync_service.postgres.inbox import Statements, apply_changes
+
+log = structlog.get_logger()
+
+EMAIL_CONFLICT = "email_conflict"
+
+
+async def settle_address(
+    pool: asyncpg.Pool, statements: Statements, event: Event, snapshot: Snapshot, *, source: str, patience_ms: int
+) -> str | None:
+    """Apply a snapshot whose address another row has; return its status, or None if that is not what is in its way.
+
+    Raises what asyncpg raises, and `Unappliable` where the mapping says that such an event waits.
+    """
+    mapping = statements.mapping
+    row = mapping.row(snapshot.user)
+    address = row.get(mapping.email) if mapping.email else None
+    if mapping.email is None or address is None:
+        return None
+    async with pool.acquire() as connection, connection.transaction():
+        holder = await holder_of(connection, statements, address, snapshot.clerk_id)
+        if holder is None:
+            return None
+        if mapping.email_conflict == "park":
+            raise Unappliable(EMAIL_CONFLICT, table=mapping.table, column=mapping.email)
+        mine = gives_way(holder, snapshot)
+        if mine:
+            await release(connection, statements, holder["clerk_id"])
+        else:
+            row[mapping.email] = None
+        [record] = await apply_changes(connection, statements, [event], source=source, patience_ms=patience_ms, row=row)
+        loser = holder["clerk_id"] if mine else snapshot.clerk_id
+        if record["status"] != "stale" and loser is not None:
+            await want_address(connection, loser)
+        log.warning(EMAIL_CONFLICT, kept_by="this user" if mine else "the other")
+        return str(record["status"])
+
+
+async def give_back_addresses(pool: asyncpg.Pool, statements: Statements, *, limit: int = 100) -> int:
+    """Show the addresses that have become free on the rows that want them; return how many."""
+    mapping = statements.mapping
+    given = 0
+    if mapping.email is None:
+        return given
+    with translated():
+        async with pool.acquire() as connection:
+            for user in await wanting(connection, limit):
+                change = read_change("user.updated", user["payload"].encode())
+                version = Version(user["version"], user["tie"])
+                # The payload has lost nothing that the digest is made of, so another one was told at that instant.
+                if not isinstance(change, Snapshot) or change.version != version:
+                    continue
+                address = mapping.row(change.user)[mapping.email]
+                try:
+                    with translated():
+                        given += await give_back(connection, statements, user["clerk_id"], version, address)
+                except Unappliable as fault:  # somebody took it in this very moment
+                    log.info("address not given back", reason=fault.reason)
+    return given

@@ -1,0 +1,114 @@
+"""Tries again what failed, finishes long deletions, gives addresses back, forgets what is old.
+
+`run` loops, `run_once` works and says what it did. Any number of processes may run at once, and crash anywhere: a
+claim is a lease, and every step bears repetition.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+
+from sync_service.clerk.events import Event
+from sync_service.clerk.values import Deletion
+from sync_service.errors import DatabaseFault
+from sync_service.postgres.faults import translated
+from sync_service.postgres.inbox import FIRST_PAUSE, apply_changes, delete_rows
+from sync_service.postgres.queue import LEASE, claim_due, forget, seconds_until_due
+from sync_service.sync.apply import PATIENCE_MS, Applier, Outcome
+from sync_service.sync.conflict import give_back_addresses
+
+log = structlog.get_logger()
+
+# Between two looks there is at least this much, and at most this much. Nothing is looked at when nothing is known to
+# be due: a database that sleeps when nobody calls (Neon, Supabase) is let sleep.
+LEAST_SECONDS = 0.2
+MOST_SECONDS = 900.0
+
+BATCH = 50
+
+# So that retention catches up with a busy inbox, and yet no statement is long.
+FORGET_BATCH = 1000
+
+
+class Retry:
+    """The work that nobody waits for."""
+
+    def __init__(self, applier: Applier, retention: timedelta, woken: asyncio.Event) -> None:
+        """Work through `applier`; forget payloads older than `retention`; look again when `woken`."""
+        self._woken = woken
+        self._applier = applier
+        self._retention = retention
+
+    async def run(self) -> None:
+        """Work until cancelled; whatever goes wrong is told and tried again later."""
+        while True:
+            self._woken.clear()
+            try:
+                await self.run_once()
+                seconds = await self._seconds_to_wait()
+            except DatabaseFault as fault:
+                log.warning("background work waits", reason=fault.reason)
+                seconds = FIRST_PAUSE.total_seconds()
+            except Exception as error:  # a bug in one round must not end all the rounds after it
+                log.critical("bug", exc_info=error)
+                seconds = FIRST_PAUSE.total_seconds()
+            # Not in step with other processes; sooner if this one parks something.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds * random.uniform(1, 1.25)):  # noqa: S311  no secret
+                    await self._woken.wait()
+                    await asyncio.sleep(LEAST_SECONDS)
+
+    async def _seconds_to_wait(self) -> float:
+        with translated():
+            async with self._applier.pool.acquire() as connection:
+                seconds = await seconds_until_due(connection)
+        return MOST_SECONDS if seconds is None else min(max(seconds, LEAST_SECONDS), MOST_SECONDS)
+
+    async def run_once(self) -> Counter[str]:
+        """Do what is due now; return how many events came to what, `addresses` given back, `forgotten` rows.
+
+        Raises `DatabaseFault`.
+        """
+        pool = self._applier.pool
+        with translated():
+            async with pool.acquire() as connection:
+                due = await claim_due(connection, BATCH)
+        done = Counter(outcome.outcome for _, outcome in await self.attempt(due))
+        if due:
+            log.info("tried again", **done)
+        done["addresses"] = await give_back_addresses(pool, self._applier.statements)
+        with translated():
+            async with pool.acquire() as connection:
+                done["forgotten"] = await forget(connection, self._retention, FORGET_BATCH)
+        return +done
+
+    async def attempt(self, events: Sequence[Event]) -> list[tuple[Event, Outcome]]:
+        """Apply events once more, each deletion with as much time as it needs; return what became of each."""
+        saves = [event for event in events if not isinstance(event.change, Deletion)]
+        done = list(zip(saves, await self._applier.apply(saves), strict=True))
+        for event in events:
+            if isinstance(event.change, Deletion):
+                try:
+                    done.append((event, await self._delete(event)))
+                except DatabaseFault:
+                    # By the front door, which files what stands in the way.
+                    done += zip([event], await self._applier.apply([event]), strict=True)
+        return done
+
+    async def _delete(self, event: Event) -> Outcome:
+        """Delete first, with no lock on the identity, so that whoever else asks of this user has an answer."""
+        applier = self._applier
+        assert event.clerk_id  # noqa: S101  a deletion has one
+        with translated():
+            async with applier.pool.acquire() as connection, connection.transaction():
+                seconds = LEASE.total_seconds()
+                await delete_rows(connection, applier.statements, [event.clerk_id], seconds=seconds)
+                [record] = await apply_changes(
+                    connection, applier.statements, [event], source=applier.source, patience_ms=PATIENCE_MS
+                )
+        return Outcome(record["status"])
