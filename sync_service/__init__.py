@@ -18,6 +18,7 @@ tests/test_house.py holds the list against the imports.
     postgres.inbox       the statements: identities, the app's row, the event, in one round trip
     postgres.addresses   two users who claim one address
     postgres.queue       the inbox as a queue: what is due, what may be forgotten
+    postgres.events      the inbox as operators look at it
     postgres.lookup      what is known of one user
     postgres.migrations  the schema, a numbered file a step
     postgres.schema      brings it up to date, tells whether it is
@@ -42,6 +43,8 @@ tests/test_house.py holds the list against the imports.
     cli.migrate          the schema
     cli.dev              everything with nothing set
     cli.send             an event of Clerk, signed
+    cli.replay           events once more, or what that would change
+    cli.events           the operators' view of the inbox
     cli.users            one user
     cli                  the command line
 """

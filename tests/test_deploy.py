@@ -98,4 +98,11 @@ def test_every_process_of_the_procfile_is_a_command(tmp_path: Path, line: str) -
 
 
 def test_every_command_of_the_contract_so_far_is_there() -> None:
-    assert [command.__name__.rpartition(".")[2] for command in COMMANDS] == ["dev", "serve", "migrate", "send", "users"]
+    assert [command.__name__.rpartition(".")[2] for command in COMMANDS] == [
+        "dev",
+        "serve",
+        "migrate",
+        "send",
+        "events",
+        "users",
+    ]

@@ -49,8 +49,9 @@ class Retry:
         while True:
             self._woken.clear()
             try:
-                await self.run_once()
-                seconds = await self._seconds_to_wait()
+                done = await self.run_once()
+                more = done["forgotten"] >= FORGET_BATCH
+                seconds = LEAST_SECONDS if more else await self._seconds_to_wait()
             except DatabaseFault as fault:
                 log.warning("background work waits", reason=fault.reason)
                 seconds = FIRST_PAUSE.total_seconds()

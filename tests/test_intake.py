@@ -1,0 +1,100 @@
+"""Waiting webhooks share one transaction, and each has its own outcome."""
+
+import asyncio
+from collections.abc import Sequence
+
+import asyncpg
+import pytest
+
+from sync_service.clerk.events import Event
+from sync_service.clerk.values import Deletion
+from sync_service.sync.apply import Outcome
+from sync_service.sync.intake import MOST, Intake
+from tests.world import T1, World, event
+
+
+def named(number: int) -> Event:
+    return Event(f"msg_{number}", "foo.bar")
+
+
+async def test_what_comes_during_a_commit_is_the_next_batch() -> None:
+    """At one client a batch is one event; nobody waits for a timer."""
+    batches: list[int] = []
+
+    async def apply(events: Sequence[Event]) -> list[Outcome]:
+        batches.append(len(events))
+        await asyncio.sleep(0.01)
+        return [Outcome("applied", each.id) for each in events]
+
+    intake = Intake(apply, seconds=5)
+    assert await intake.submit(named(0)) == Outcome("applied", "msg_0")
+    assert batches == [1]
+    outcomes = await asyncio.gather(*(intake.submit(named(n)) for n in range(300)))
+    assert [outcome.reason for outcome in outcomes] == [f"msg_{n}" for n in range(300)]
+    assert sum(batches) == 301
+    assert len(batches) < 20
+    assert max(batches) <= MOST
+
+
+async def test_a_fault_is_told_to_all_of_its_batch_and_to_no_other() -> None:
+    async def apply(events: Sequence[Event]) -> list[Outcome]:
+        await asyncio.sleep(0)
+        if any(each.id == "msg_0" for each in events):
+            raise RuntimeError
+        return [Outcome("applied")] * len(events)
+
+    intake = Intake(apply, seconds=5)
+    with pytest.raises(RuntimeError):
+        await intake.submit(named(0))
+    assert await intake.submit(named(1)) == Outcome("applied")
+
+
+async def test_a_batch_that_takes_too_long_is_given_up() -> None:
+    async def apply(events: Sequence[Event]) -> list[Outcome]:
+        await asyncio.sleep(10 if events[0].id == "msg_0" else 0)
+        return [Outcome("applied")] * len(events)
+
+    intake = Intake(apply, seconds=0.05)
+    with pytest.raises(TimeoutError):
+        await intake.submit(named(0))
+    assert await intake.submit(named(1)) == Outcome("applied")
+
+
+async def test_a_caller_who_leaves_takes_nobody_with_him() -> None:
+    async def apply(events: Sequence[Event]) -> list[Outcome]:
+        await asyncio.sleep(0.02)
+        return [Outcome("applied")] * len(events)
+
+    intake = Intake(apply, seconds=5)
+    leaving = [asyncio.create_task(intake.submit(named(n))) for n in range(5)]
+    staying = [asyncio.create_task(intake.submit(named(n))) for n in range(5, 10)]
+    await asyncio.sleep(0.005)
+    for task in leaving:
+        task.cancel()
+    assert await asyncio.gather(*staying) == [Outcome("applied")] * 5
+
+
+async def test_a_deletion_does_not_wait_behind_saves_nor_they_behind_it() -> None:
+    held = asyncio.Event()
+
+    async def apply(events: Sequence[Event]) -> list[Outcome]:
+        if isinstance(events[0].change, Deletion):
+            await held.wait()
+        return [Outcome("applied")] * len(events)
+
+    intake = Intake(apply, seconds=5)
+    deletion = asyncio.create_task(intake.submit(Event("msg_d", "user.deleted", change=Deletion("user_1"))))
+    await asyncio.sleep(0)
+    assert await intake.submit(named(1)) == Outcome("applied")
+    held.set()
+    assert await deletion == Outcome("applied")
+
+
+async def test_a_crowd_with_a_guilty_one_is_answered_each_for_itself(world: World, db: asyncpg.Connection) -> None:
+    """A failing batch is taken apart until only the guilty event is parked; the others are applied at once."""
+    await db.execute("alter table users add constraint no_grace check (first_name <> 'Grace')")
+    bodies = [event("user.created", f"user_{n}", T1, first_name="Grace" if n % 20 == 7 else "Ada") for n in range(100)]
+    answers = await asyncio.gather(*(world.deliver(body) for body in bodies))
+    for number, answer in enumerate(answers):
+        assert answer.status_code == (202 if number % 20 == 7 else 200), answer.text
+    assert len(await world.users()) == 95
