@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import structlog
+from rich.console import Console
 from rich.progress import Progress
 
 from sync_service.clerk.events import Event
@@ -57,7 +58,8 @@ async def _replay(settings: Settings, arguments: argparse.Namespace, wanted: Fil
         pool = await open_pool(settings.database)
         applier = Applier(pool, statements, source="replay", max_attempts=settings.sync_max_attempts)
         worker = Retry(applier, settings.sync_event_retention, asyncio.Event())
-        with Progress(transient=True, disable=arguments.json) as progress:
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             bar = progress.add_task("replaying", total=total)
             async for page in _pages(connection, arguments.ids, wanted):
                 for event in page:
@@ -67,7 +69,7 @@ async def _replay(settings: Settings, arguments: argparse.Namespace, wanted: Fil
                 if not arguments.dry_run:
                     done += Counter(outcome.outcome for _, outcome in await worker.attempt(page))
                 progress.advance(bar, len(page))
-                if not progress.console.is_terminal and total > len(page):
+                if not console.is_terminal and total > len(page):
                     log.info("replaying", done=done.total(), of=total)
         await pool.close()
     return done, [message_id for message_id in arguments.ids if message_id not in seen]
