@@ -108,7 +108,8 @@ async def test_a_dry_run_shows_what_would_change_and_changes_nothing(
     assert "would fail" in done.stdout
     assert "violation" in done.stdout
     await db.execute("drop table orders")
-    assert "→ null" in run("events", "replay", deleted, "--dry-run", **here).stdout
+    # An operator asked for the row, and sees it; it is not printed once more for the look for sentinels.
+    assert "→ null" in run("events", "replay", deleted, "--dry-run", QUIET="1", **here).stdout
     world.accepted.clear()
 
 
