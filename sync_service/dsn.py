@@ -49,6 +49,12 @@ def clean_dsn(text: str) -> Dsn:
         kept["sslmode"] = "require" if given["ssl"].lower() in YES else given["ssl"]
     return Dsn(
         url=f"postgresql://{parts.netloc}{parts.path}" + (f"?{urlencode(kept)}" if kept else ""),
-        transaction_pooler=given.get("pgbouncer", "").lower() in YES,
+        transaction_pooler=given.get("pgbouncer", "").lower() in YES or _known_pooler(parts.netloc),
         dropped=tuple(sorted(given.keys() - kept.keys() - MEANT_FOR_US)),
     )
+
+
+def _known_pooler(netloc: str) -> bool:
+    """Return whether it is a transaction pooler by its platform's convention: Supabase's port, Neon's host."""
+    host = netloc.rpartition("@")[2]
+    return host.endswith(".pooler.supabase.com:6543") or "-pooler." in host

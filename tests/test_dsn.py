@@ -22,8 +22,8 @@ WITH_TLS = [place for place in installed_binaries() if place.is_relative_to("/us
         ("postgres://u:p@ec2-1.example.com:5432/db", "postgresql://u:p@ec2-1.example.com:5432/db", ()),
         # Neon
         (
-            "postgresql://u:p@ep-x-pooler.eu.example.com/neondb?sslmode=require&channel_binding=require",
-            "postgresql://u:p@ep-x-pooler.eu.example.com/neondb?sslmode=require",
+            "postgresql://u:p@ep-x.eu.example.com/neondb?sslmode=require&channel_binding=require",
+            "postgresql://u:p@ep-x.eu.example.com/neondb?sslmode=require",
             ("channel_binding",),
         ),
         # Prisma's additions
@@ -52,6 +52,21 @@ def test_supabase_pooler_is_told_by_its_own_word() -> None:
     dsn = clean_dsn("postgres://u.ref:p@aws.pooler.example.com:6543/postgres?pgbouncer=true")
     assert dsn.transaction_pooler
     assert dsn.url == "postgresql://u.ref:p@aws.pooler.example.com:6543/postgres"
+
+
+@pytest.mark.parametrize(
+    ("printed", "pooler"),
+    [
+        ("postgresql://u:p@ep-x-pooler.eu.example.com/neondb", True),
+        ("postgres://u.ref:p@aws-0-eu.pooler.supabase.com:6543/postgres", True),
+        ("postgres://u.ref:p@aws-0-eu.pooler.supabase.com:5432/postgres", False),  # its session mode
+        ("postgres://u:p@h:6543/db?pgbouncer=true", True),
+        ("postgres://u:p@h:6543/db", False),
+    ],
+)
+def test_a_transaction_pooler_is_known_by_its_platform_or_said(printed: str, pooler: bool) -> None:
+    """DB1, DB2."""
+    assert clean_dsn(printed).transaction_pooler is pooler
 
 
 @pytest.mark.parametrize(
