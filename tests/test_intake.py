@@ -13,6 +13,10 @@ from sync_service.sync.intake import MOST, Intake
 from tests.world import T1, World, event
 
 
+async def never(_: Event) -> Outcome:
+    raise AssertionError
+
+
 def named(number: int) -> Event:
     return Event(f"msg_{number}", "foo.bar")
 
@@ -21,12 +25,12 @@ async def test_what_comes_during_a_commit_is_the_next_batch() -> None:
     """At one client a batch is one event; nobody waits for a timer."""
     batches: list[int] = []
 
-    async def apply(events: Sequence[Event]) -> list[Outcome]:
+    async def apply(events: Sequence[Event]) -> list[Outcome | None]:
         batches.append(len(events))
         await asyncio.sleep(0.01)
         return [Outcome("applied", each.id) for each in events]
 
-    intake = Intake(apply, seconds=5)
+    intake = Intake(apply, never, seconds=5)
     assert await intake.submit(named(0)) == Outcome("applied", "msg_0")
     assert batches == [1]
     outcomes = await asyncio.gather(*(intake.submit(named(n)) for n in range(300)))
@@ -37,35 +41,35 @@ async def test_what_comes_during_a_commit_is_the_next_batch() -> None:
 
 
 async def test_a_fault_is_told_to_all_of_its_batch_and_to_no_other() -> None:
-    async def apply(events: Sequence[Event]) -> list[Outcome]:
+    async def apply(events: Sequence[Event]) -> list[Outcome | None]:
         await asyncio.sleep(0)
         if any(each.id == "msg_0" for each in events):
             raise RuntimeError
         return [Outcome("applied")] * len(events)
 
-    intake = Intake(apply, seconds=5)
+    intake = Intake(apply, never, seconds=5)
     with pytest.raises(RuntimeError):
         await intake.submit(named(0))
     assert await intake.submit(named(1)) == Outcome("applied")
 
 
 async def test_a_batch_that_takes_too_long_is_given_up() -> None:
-    async def apply(events: Sequence[Event]) -> list[Outcome]:
+    async def apply(events: Sequence[Event]) -> list[Outcome | None]:
         await asyncio.sleep(10 if events[0].id == "msg_0" else 0)
         return [Outcome("applied")] * len(events)
 
-    intake = Intake(apply, seconds=0.05)
+    intake = Intake(apply, never, seconds=0.05)
     with pytest.raises(TimeoutError):
         await intake.submit(named(0))
     assert await intake.submit(named(1)) == Outcome("applied")
 
 
 async def test_a_caller_who_leaves_takes_nobody_with_him() -> None:
-    async def apply(events: Sequence[Event]) -> list[Outcome]:
+    async def apply(events: Sequence[Event]) -> list[Outcome | None]:
         await asyncio.sleep(0.02)
         return [Outcome("applied")] * len(events)
 
-    intake = Intake(apply, seconds=5)
+    intake = Intake(apply, never, seconds=5)
     leaving = [asyncio.create_task(intake.submit(named(n))) for n in range(5)]
     staying = [asyncio.create_task(intake.submit(named(n))) for n in range(5, 10)]
     await asyncio.sleep(0.005)
@@ -74,15 +78,35 @@ async def test_a_caller_who_leaves_takes_nobody_with_him() -> None:
     assert await asyncio.gather(*staying) == [Outcome("applied")] * 5
 
 
+async def test_what_is_behind_a_lock_waits_alone() -> None:
+    """The others of its batch are answered meanwhile, and so are the batches after it."""
+    lock = asyncio.Event()
+
+    async def quickly(events: Sequence[Event]) -> list[Outcome | None]:
+        return [None if each.id == "msg_0" else Outcome("applied") for each in events]
+
+    async def patiently(_: Event) -> Outcome:
+        await lock.wait()
+        return Outcome("applied", "at last")
+
+    intake = Intake(quickly, patiently, seconds=5)
+    behind = asyncio.create_task(intake.submit(named(0)))
+    for _ in range(3):
+        assert await asyncio.gather(*(intake.submit(named(n)) for n in range(1, 9))) == [Outcome("applied")] * 8
+    assert not behind.done()
+    lock.set()
+    assert await behind == Outcome("applied", "at last")
+
+
 async def test_a_deletion_does_not_wait_behind_saves_nor_they_behind_it() -> None:
     held = asyncio.Event()
 
-    async def apply(events: Sequence[Event]) -> list[Outcome]:
+    async def apply(events: Sequence[Event]) -> list[Outcome | None]:
         if isinstance(events[0].change, Deletion):
             await held.wait()
         return [Outcome("applied")] * len(events)
 
-    intake = Intake(apply, seconds=5)
+    intake = Intake(apply, never, seconds=5)
     deletion = asyncio.create_task(intake.submit(Event("msg_d", "user.deleted", change=Deletion("user_1"))))
     await asyncio.sleep(0)
     assert await intake.submit(named(1)) == Outcome("applied")

@@ -27,6 +27,8 @@ DELETE_SECONDS = 2.0
 
 LOCK_NOT_AVAILABLE = "55P03"
 UNIQUE_VIOLATION = "23505"
+# Deadlocks and serialization; connections that had died; prepared statements that a pooler lost or doubled.
+AT_ONCE = ("40", "08", "57P", "26000", "42P05")
 TIMEOUT = "timeout"
 LONG_DELETION = "long_deletion"
 
@@ -63,9 +65,16 @@ class Applier:
         One that the database refuses does not stop the rest, nor does one whose user is locked by somebody else, nor a
         deletion that cascades through thousands of rows.
         """
+        found = await self.apply_quickly(events)
+        late = [n for n, outcome in enumerate(found) if outcome is None]
+        outcomes = dict(zip(late, await asyncio.gather(*(self.apply_patiently(events[n]) for n in late)), strict=True))
+        return [outcome or outcomes[n] for n, outcome in enumerate(found)]
+
+    async def apply_quickly(self, events: Sequence[Event]) -> list[Outcome | None]:
+        """As `apply`, but None for each event that is behind somebody's lock: nothing of it is stored yet."""
         saves = [n for n, event in enumerate(events) if not event.fault and not isinstance(event.change, Deletion)]
         deletions = [n for n, event in enumerate(events) if not event.fault and isinstance(event.change, Deletion)]
-        found: dict[int, Outcome] = {}
+        found: dict[int, Outcome | None] = {}
         for group in (deletions, saves):  # a snapshot of somebody deleted is stale at once
             found |= zip(group, await self._group([events[n] for n in group]), strict=True)
         for n, event in enumerate(events):
@@ -73,11 +82,16 @@ class Applier:
                 found[n] = await self._park(event, Unappliable(event.fault))
         return [found[n] for n in range(len(events))]
 
-    async def _group(self, events: Sequence[Event]) -> list[Outcome]:
+    async def apply_patiently(self, event: Event) -> Outcome:
+        """Apply one event, waiting for its user's lock as long as there is time."""
+        [outcome] = await self._group([event], patience_ms=PATIENCE_MS)
+        return outcome or Outcome("unavailable", "lock_not_available")
+
+    async def _group(self, events: Sequence[Event], patience_ms: int = BATCH_PATIENCE_MS) -> list[Outcome | None]:
         if not events:
             return []
         try:
-            return await self._together(events)
+            return [*await self._together(events, patience_ms)]
         except Unappliable as fault:
             if len(events) == 1:
                 return [await self._refused(events[0], fault)]
@@ -86,43 +100,42 @@ class Applier:
         except Unavailable as fault:
             return await self._unavailable(events, fault)
 
-    async def _unavailable(self, events: Sequence[Event], fault: Unavailable) -> list[Outcome]:
-        late = fault.reason == TIMEOUT
-        if len(events) > 1 and (late or fault.sqlstate == LOCK_NOT_AVAILABLE):
-            # One of them is behind somebody's lock: each by itself, side by side, so that it alone waits.
+    async def _unavailable(self, events: Sequence[Event], fault: Unavailable) -> list[Outcome | None]:
+        locked, late = fault.sqlstate == LOCK_NOT_AVAILABLE, fault.reason == TIMEOUT
+        if len(events) > 1 and (locked or late):
+            # Each by itself, side by side, so that only those behind the lock wait.
             return [outcome for [outcome] in await asyncio.gather(*(self._group([event]) for event in events))]
+        if locked:
+            return [None]
         if late and isinstance(events[0].change, Deletion):
             return [await self._park(events[0], Unappliable(LONG_DELETION), pause=timedelta())]
         log.warning("not stored", reason=fault.reason, events=len(events))
         return [Outcome("unavailable", fault.reason)] * len(events)
 
-    async def _together(self, events: Sequence[Event]) -> list[Outcome]:
+    async def _together(self, events: Sequence[Event], patience_ms: int) -> list[Outcome]:
         """Commit all of them or raise; what passes at once (a deadlock, a connection that had died) is tried again."""
         for tries_left in (2, 1, 0):
             try:
                 with translated():
-                    return await self._commit(events)
+                    return await self._commit(events, patience_ms)
             except Unavailable as fault:
-                if not tries_left or not (
-                    fault.sqlstate.startswith(("40", "08", "57P")) or fault.reason == "interface"
-                ):
+                if not tries_left or not (fault.sqlstate.startswith(AT_ONCE) or fault.reason == "interface"):
                     raise
         raise AssertionError  # the last try has returned or raised
 
-    async def _commit(self, events: Sequence[Event]) -> list[Outcome]:
-        patience = PATIENCE_MS if len(events) == 1 else BATCH_PATIENCE_MS
+    async def _commit(self, events: Sequence[Event], patience_ms: int) -> list[Outcome]:
         deleted = [event.change.clerk_id for event in events if isinstance(event.change, Deletion)]
         async with self.pool.acquire() as connection:
             if deleted:
                 async with connection.transaction():
                     records = await apply_changes(
-                        connection, self.statements, events, source=self.source, patience_ms=patience
+                        connection, self.statements, events, source=self.source, patience_ms=patience_ms
                     )
                     await delete_rows(connection, self.statements, deleted, seconds=DELETE_SECONDS)
             else:
                 # A statement is a transaction of its own; BEGIN and COMMIT would be two more round trips.
                 records = await apply_changes(
-                    connection, self.statements, events, source=self.source, patience_ms=patience
+                    connection, self.statements, events, source=self.source, patience_ms=patience_ms
                 )
             twice_told = [e.clerk_id for e, r in zip(events, records, strict=True) if r["same_instant"] and e.clerk_id]
             if twice_told:

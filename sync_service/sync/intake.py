@@ -5,8 +5,9 @@ works the same way (group commit).
 """
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 
 from sync_service.clerk.events import Event
 from sync_service.clerk.values import Deletion
@@ -15,16 +16,23 @@ from sync_service.sync.apply import Outcome
 # Statements grow with their batches; beyond this the gain is nothing and the wait is somebody's.
 MOST = 64
 
-Apply = Callable[[Sequence[Event]], Awaitable[list[Outcome]]]
+# One batch is on its way to the disk while the next is made.
+LANES = 2
+
+# How many events may wait for somebody's lock at a time: each holds a connection meanwhile.
+MOST_LOCKED = 3
+
+Quickly = Callable[[Sequence[Event]], Awaitable[Sequence[Outcome | None]]]
+Patiently = Callable[[Event], Awaitable[Outcome]]
 
 
 class Intake:
     """Takes events one by one and applies them together. Deletions have a lane of their own, for they may cascade."""
 
-    def __init__(self, apply: Apply, *, seconds: float) -> None:
-        """Apply by `apply`, and give a batch up after so many `seconds`."""
-        self._saves = _Lane(apply, seconds, lanes=2)
-        self._deletions = _Lane(apply, seconds, lanes=2)
+    def __init__(self, quickly: Quickly, patiently: Patiently, *, seconds: float) -> None:
+        """Apply batches `quickly`, what is left of them `patiently`; give either up after so many `seconds`."""
+        self._saves = _Lane(quickly, patiently, seconds)
+        self._deletions = _Lane(quickly, patiently, seconds)
 
     async def submit(self, event: Event) -> Outcome:
         """Return what became of the event, once that is committed.
@@ -36,10 +44,12 @@ class Intake:
 
 
 class _Lane:
-    def __init__(self, apply: Apply, seconds: float, *, lanes: int) -> None:
-        self._apply = apply
+    def __init__(self, quickly: Quickly, patiently: Patiently, seconds: float) -> None:
+        self._quickly = quickly
+        self._patiently = patiently
         self._seconds = seconds
-        self._free = lanes
+        self._free = LANES
+        self._locked = asyncio.Semaphore(MOST_LOCKED)
         self._waiting: deque[tuple[Event, asyncio.Future[Outcome]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -48,29 +58,47 @@ class _Lane:
         self._waiting.append((event, future))
         if self._free:
             self._free -= 1
-            task = asyncio.create_task(self._work())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(self._work())
         return await future
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._tasks.discard)
 
     async def _work(self) -> None:
         """Apply batches until nobody waits. A caller who has gone is not told, but what he brought is applied."""
         try:
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
-                try:
+                with _telling([future for _, future in batch]):
                     async with asyncio.timeout(self._seconds):
-                        outcomes = await self._apply([event for event, _ in batch])
-                except BaseException as error:
-                    for _, future in batch:
-                        if not future.done():
-                            future.set_exception(error if isinstance(error, Exception) else TimeoutError())
-                            future.exception()  # looked at: a caller who has gone is no fault
-                    if not isinstance(error, Exception):
-                        raise
-                else:
-                    for (_, future), outcome in zip(batch, outcomes, strict=True):
-                        if not future.done():
+                        outcomes = await self._quickly([event for event, _ in batch])
+                    for (event, future), outcome in zip(batch, outcomes, strict=True):
+                        if outcome is None:
+                            self._start(self._wait(event, future))
+                        elif not future.done():
                             future.set_result(outcome)
         finally:
             self._free += 1
+
+    async def _wait(self, event: Event, future: asyncio.Future[Outcome]) -> None:
+        with _telling([future]):
+            async with asyncio.timeout(self._seconds), self._locked:
+                outcome = await self._patiently(event)
+            if not future.done():
+                future.set_result(outcome)
+
+
+@contextlib.contextmanager
+def _telling(futures: Sequence[asyncio.Future[Outcome]]) -> Iterator[None]:
+    """Tell those who wait what went wrong, and go on."""
+    try:
+        yield
+    except BaseException as error:
+        for future in futures:
+            if not future.done():
+                future.set_exception(error if isinstance(error, Exception) else TimeoutError())
+                future.exception()  # looked at: a caller who has gone is no fault
+        if not isinstance(error, Exception):
+            raise

@@ -41,7 +41,7 @@ class ClerkWebhook:
         """Take events of `instance_id` only; with None, of the instance that the database has pinned."""
         self._verifier = verifier
         self._pool = applier.pool
-        self._intake = Intake(applier.apply, seconds=APPLY_SECONDS)
+        self._intake = Intake(applier.apply_quickly, applier.apply_patiently, seconds=APPLY_SECONDS)
         self._metrics = metrics
         self._instance_id = instance_id
 
