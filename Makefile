@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: help run test check format histories bench lock clean
+.PHONY: help run test check format faults histories bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -26,6 +26,9 @@ check: $(READY)  ## format, lint, strict types, tests
 format: $(READY)  ## put the code into its form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+faults: $(READY)  ## the fault suite, a hundred kills of each; a quarter of an hour
+	@FAULTS_KILLS=$${FAULTS_KILLS:-100} $(BIN)/python -m pytest tests/faults
 
 histories: $(READY)  ## the property over 2,000 histories; HISTORIES=… for another number
 	@HISTORIES=$${HISTORIES:-2000} $(BIN)/python -m pytest tests/test_property.py -k any_history -o faulthandler_timeout=0

@@ -1,0 +1,35 @@
+"""PgBouncer in transaction mode: the next statement may meet another connection of the server."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Besiege
+from tests.faults.engine import Engine
+from tests.faults.pooler import missing, pooled
+from tests.faults.siege import KILLS
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing() or "it is there")
+@pytest.mark.parametrize("query", ["?pgbouncer=true", ""], ids=["said", "found out"])
+async def test_behind_pgbouncer_every_event_is_taken(
+    besiege: Besiege, durable: Engine, tmp_path: Path, query: str
+) -> None:
+    """DB1, DB2: two connections to the server for three services at once."""
+    with pooled(durable.port, tmp_path) as port:
+        async with besiege(
+            f"PgBouncer{' said' if query else ' found out'}", services=3, port=port, query=query
+        ) as siege:
+            await siege.pause(3, 3.5)
+            assert {answer.status for answer in siege.sender.answers} == {200}
+            assert len(siege.sender.answers) > 100
+        assert "prepared statement" not in (tmp_path / "pgbouncer.log").read_text()
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing() or "it is there")
+async def test_nothing_is_lost_when_pgbouncer_s_connections_are_terminated(
+    besiege: Besiege, durable: Engine, tmp_path: Path
+) -> None:
+    with pooled(durable.port, tmp_path) as port:
+        async with besiege("PgBouncer, terminated", port=port, query="?pgbouncer=true") as siege:
+            await siege.terminate(KILLS * 2)
