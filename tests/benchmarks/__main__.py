@@ -5,12 +5,13 @@ import platform
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import decoding, start, webhook
+from tests.benchmarks import decoding, load, start, webhook
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "start": start.measure,
     "decoding": decoding.measure,
     "webhook": webhook.measure,
+    "load": load.measure,
 }
 
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from svix.webhooks import Webhook
 
+from sync_service.process import die_with_parent
 from tests.world import SECRET
 
 _TABLES = """
@@ -69,5 +70,6 @@ async def _usual(request: Request) -> Response:
 
 def app() -> Starlette:
     """Return the app with both."""
+    die_with_parent()
     routes = [Route("/bare", _bare, methods=["POST"]), Route("/usual", _usual, methods=["POST"])]
     return Starlette(routes=routes, lifespan=_lifespan)

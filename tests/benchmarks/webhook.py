@@ -4,24 +4,13 @@ The client is a blocking socket that sends prepared bytes, so that it costs next
 turns, round by round, since the machine is noisy.
 """
 
-import contextlib
-import os
 import re
 import socket
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
-import httpx2
-
-from sync_service.postgres.embedded import embedded_postgres
 from tests.benchmarks.bodies import body_of, request
-from tests.processes import free_port, run, started
-from tests.world import SECRET
+from tests.benchmarks.targets import targets
 
 ROUNDS = 5
 REQUESTS = 400
@@ -29,27 +18,17 @@ REQUESTS = 400
 
 def measure() -> None:
     """Print p50 and p99 of each, and the ratio to the usual handler."""
-    with tempfile.TemporaryDirectory() as name, embedded_postgres(Path(name) / "postgres") as server:
-        folder = Path(name)
-        environ = {"DATABASE_URL": server.dsn(), "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "QUIET": "1"}
-        run("migrate", cwd=folder, **environ)
-        with started("serve", cwd=folder, **environ) as service, _references(environ, folder) as port:
-            service.wait_for('"event":"ready"')
-            targets = {
-                "a bare route that reads the body": (port, "/bare"),
-                "the usual handler": (port, "/usual"),
-                "sync-service": (service.port, "/webhooks/clerk"),
-            }
-            times: dict[str, list[float]] = {target: [] for target in targets}
-            for number in range(ROUNDS + 1):
-                for target, (at, path) in targets.items():
-                    taken = _round(at, path, number)
-                    if number:  # the first warms up
-                        times[target] += taken
-    usual = statistics.median(times["the usual handler"])
-    for target, taken in times.items():
+    with targets() as found:
+        times: dict[str, list[float]] = {target.name: [] for target in found}
+        for number in range(ROUNDS + 1):
+            for target in found:
+                taken = _round(target.port, target.path, number)
+                if number:  # the first warms up
+                    times[target.name] += taken
+    usual = statistics.median(times[found.usual.name])
+    for name, taken in times.items():
         p50, p99 = statistics.median(taken), statistics.quantiles(taken, n=100)[98]
-        print(f"  {target:34} p50 {p50:5.2f} ms   p99 {p99:5.2f} ms   {p50 / usual:4.2f} of the usual handler")
+        print(f"  {name:34} p50 {p50:5.2f} ms   p99 {p99:5.2f} ms   {p50 / usual:4.2f} of the usual handler")
 
 
 def _round(port: int, path: str, number: int) -> list[float]:
@@ -81,22 +60,3 @@ def _answer(line: socket.socket) -> bytes:
     while length and len(body) < int(length[1]):
         body += line.recv(4096)
     return head[9:12]
-
-
-@contextlib.contextmanager
-def _references(environ: dict[str, str], folder: Path) -> Iterator[int]:
-    port = free_port()
-    words = ["-m", "uvicorn", "--factory", "tests.benchmarks.references:app", "--port", str(port), "--no-access-log"]
-    words += ["--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]
-    with (folder / "references.log").open("wb") as log:
-        server = subprocess.Popen([sys.executable, *words], env=os.environ | environ, stdout=log, stderr=log)
-    try:
-        for _ in range(500):
-            with contextlib.suppress(httpx2.TransportError):
-                httpx2.get(f"http://127.0.0.1:{port}/")
-                break
-            time.sleep(0.02)
-        yield port
-    finally:
-        server.terminate()
-        server.wait()

@@ -1,0 +1,91 @@
+"""What is measured: the service, a bare route and the usual handler, on one durable PostgreSQL.
+
+Each has a process of its own, so that CPU and memory can be told apart.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+from sync_service.postgres.embedded import Embedded, embedded_postgres
+from tests.processes import free_port, run, started
+from tests.world import SECRET
+
+
+@dataclass(frozen=True)
+class Target:
+    """A route of a process."""
+
+    name: str
+    pid: int
+    port: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Targets:
+    """All of them, and the server below."""
+
+    bare: Target
+    usual: Target
+    service: Target
+    postgres: Embedded
+
+    def __iter__(self) -> Iterator[Target]:
+        return iter((self.bare, self.usual, self.service))
+
+
+@contextlib.contextmanager
+def targets() -> Iterator[Targets]:
+    """Start all of them, PostgreSQL with its own settings, which are the durable ones."""
+    with tempfile.TemporaryDirectory() as name, embedded_postgres(Path(name) / "postgres") as postgres:
+        folder = Path(name)
+        environ = {"DATABASE_URL": postgres.dsn(), "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "1"}
+        environ["QUIET"] = "1"
+        run("migrate", cwd=folder, **environ)
+        with (
+            _reference(environ, folder) as bare,
+            _reference(environ, folder) as usual,
+            started("serve", cwd=folder, **environ) as service,
+        ):
+            service.wait_for('"event":"ready"')
+            yield Targets(
+                Target("(a) a bare route", *bare, "/bare"),
+                Target("(b) the usual handler", *usual, "/usual"),
+                Target("sync-service", service.popen.pid, service.port, "/webhooks/clerk"),
+                postgres,
+            )
+
+
+@contextlib.contextmanager
+def _reference(environ: dict[str, str], folder: Path) -> Iterator[tuple[int, int]]:
+    """Yield the process ID and the port."""
+    port = free_port()
+    words = ["-m", "uvicorn", "--factory", "tests.benchmarks.references:app", "--port", str(port), "--no-access-log"]
+    words += ["--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]
+    with (folder / f"references-{port}.log").open("wb") as log:
+        server = subprocess.Popen([sys.executable, *words], env=os.environ | environ, stdout=log, stderr=log)
+    try:
+        _wait_for(server, port, Path(log.name))
+        yield server.pid, port
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait_for(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + 15
+    while server.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(httpx2.TransportError):
+            httpx2.get(f"http://127.0.0.1:{port}/")
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"the reference did not start:\n{log.read_text()}")
