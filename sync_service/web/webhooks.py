@@ -49,7 +49,7 @@ class ClerkWebhook:
         """Answer one delivery: 2xx only for what is committed."""
         try:
             body = await read_body(request)
-            message_id = self._verifier.verify(request.headers, body, now=time.time())
+            message_id = self._verifier.verify(_signature_headers(request), body, now=time.time())
             event = read_event(message_id, body)
             outcome = await self._store(event)
         except Refusal as refusal:
@@ -104,6 +104,14 @@ async def read_body(request: Request) -> bytes:
     except ClientDisconnect:
         raise SlowBody("The caller left before the body had arrived.") from None
     return bytes(body)
+
+
+def _signature_headers(request: Request) -> dict[str, str]:
+    # By a dict, since Starlette's `Headers` goes through all of them for each name.
+    wanted = (b"svix-", b"webhook-")
+    return {
+        name.decode(): value.decode("latin-1") for name, value in request.scope["headers"] if name.startswith(wanted)
+    }
 
 
 def _answer(outcome: Outcome) -> Response:
