@@ -123,3 +123,17 @@ async def test_with_park_the_event_waits_with_its_reason(database: str, db: asyn
     assert await applier.apply([second]) == [Outcome("parked", "email_conflict")]
     assert await db.fetchval("select count(*) from users") == 1
     await pool.close()
+
+
+async def test_two_who_claim_each_other_s_address_at_once_are_both_answered(world: World) -> None:
+    """Each settles by locking the other: a deadlock, which is tried again and not told."""
+    for turn in range(15):
+        one, two = f"user_{turn}_1", f"user_{turn}_2"
+        await world.outcome(event("user.created", one, T0, **with_email(f"a{turn}")))
+        await world.outcome(event("user.created", two, T0, **with_email(f"b{turn}")))
+        answers = await asyncio.gather(
+            world.deliver(event("user.updated", one, T2, **with_email(f"b{turn}"))),
+            world.deliver(event("user.updated", two, T3, **with_email(f"a{turn}"))),
+        )
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert (await email_of(world, one), await email_of(world, two)) == (address(f"b{turn}"), address(f"a{turn}"))

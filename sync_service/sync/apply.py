@@ -1,9 +1,10 @@
 """The only way to write a user: many changes in, each one's outcome out, committed."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import TypeVar
 
 import asyncpg
 import structlog
@@ -16,6 +17,8 @@ from sync_service.postgres.inbox import FIRST_PAUSE, Statements, apply_changes, 
 from sync_service.sync.conflict import settle_address
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 # A batch waits little for a lock that one of its users is behind, so that the others are not kept; that one, alone
 # then, waits longer, but not as long as Svix.
@@ -91,7 +94,7 @@ class Applier:
         if not events:
             return []
         try:
-            return [*await self._together(events, patience_ms)]
+            return [*await _at_once(lambda: self._commit(events, patience_ms))]
         except Unappliable as fault:
             if len(events) == 1:
                 return [await self._refused(events[0], fault)]
@@ -111,17 +114,6 @@ class Applier:
             return [await self._park(events[0], Unappliable(LONG_DELETION), pause=timedelta())]
         log.warning("not stored", reason=fault.reason, events=len(events))
         return [Outcome("unavailable", fault.reason)] * len(events)
-
-    async def _together(self, events: Sequence[Event], patience_ms: int) -> list[Outcome]:
-        """Commit all of them or raise; what passes at once (a deadlock, a connection that had died) is tried again."""
-        for tries_left in (2, 1, 0):
-            try:
-                with translated():
-                    return await self._commit(events, patience_ms)
-            except Unavailable as fault:
-                if not tries_left or not (fault.sqlstate.startswith(AT_ONCE) or fault.reason == "interface"):
-                    raise
-        raise AssertionError  # the last try has returned or raised
 
     async def _commit(self, events: Sequence[Event], patience_ms: int) -> list[Outcome]:
         deleted = [event.change.clerk_id for event in events if isinstance(event.change, Deletion)]
@@ -143,19 +135,21 @@ class Applier:
         return [Outcome(record["status"]) for record in records]
 
     async def _refused(self, event: Event, fault: Unappliable) -> Outcome:
-        try:
-            with translated():
-                if fault.sqlstate == UNIQUE_VIOLATION and isinstance(event.change, Snapshot):
-                    status = await settle_address(
-                        self.pool, self.statements, event, event.change, source=self.source, patience_ms=PATIENCE_MS
+        change = event.change
+        if fault.sqlstate == UNIQUE_VIOLATION and isinstance(change, Snapshot):
+            try:
+                status = await _at_once(
+                    lambda: settle_address(
+                        self.pool, self.statements, event, change, source=self.source, patience_ms=PATIENCE_MS
                     )
-                    if status:
-                        self.left_over()
-                        return Outcome(status)
-        except Unappliable as other:
-            fault = other
-        except Unavailable as other:
-            return Outcome("unavailable", other.reason)
+                )
+            except Unappliable as other:
+                return await self._park(event, other)
+            except Unavailable as other:
+                return Outcome("unavailable", other.reason)
+            if status:
+                self.left_over()
+                return Outcome(status)
         return await self._park(event, fault)
 
     async def _park(self, event: Event, fault: DatabaseFault, *, pause: timedelta = FIRST_PAUSE) -> Outcome:
@@ -187,3 +181,15 @@ class Applier:
     def telling(self, source: str) -> "Applier":
         """Return the same for changes that another source tells of."""
         return replace(self, source=source)
+
+
+async def _at_once(work: Callable[[], Awaitable[T]]) -> T:
+    """Do the work, which bears repetition; what passes at once is tried again. Raises `DatabaseFault`."""
+    for tries_left in (2, 1, 0):
+        try:
+            with translated():
+                return await work()
+        except Unavailable as fault:
+            if not tries_left or not (fault.sqlstate.startswith(AT_ONCE) or fault.reason == "interface"):
+                raise
+    raise AssertionError  # the last try has returned or raised
