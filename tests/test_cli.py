@@ -169,10 +169,6 @@ def test_workers_count_together(tmp_path: Path, database: str) -> None:
             assert 'webhooks_total{outcome="missing_headers"} 20.0' in httpx2.get(f"{address}/metrics").text
 
 
-async def _all_wait(connection: asyncpg.Connection, number: int) -> bool:
-    return await waiting_for_locks(connection) == number
-
-
 async def test_requests_under_way_are_finished_before_the_end(
     tmp_path: Path, database: str, db: asyncpg.Connection
 ) -> None:
@@ -193,7 +189,7 @@ async def test_requests_under_way_are_finished_before_the_end(
 
             under_way = [asyncio.create_task(deliver(number)) for number in range(10)]
             looking = await asyncpg.connect(database)
-            await until(lambda: _all_wait(looking, 10))
+            await until(lambda: waiting_for_locks(looking))
             await looking.close()
             service.popen.send_signal(signal.SIGTERM)
             await asyncio.to_thread(service.wait_for, "Shutting down")

@@ -8,7 +8,10 @@ shown as (
     update {table} as app
     set {email} = $4
     from mine
-    where app.{clerk_id} = mine.clerk_id and not exists (select from {table} as other where other.{email} = $4)
+    where app.{clerk_id} = mine.clerk_id
+        and not exists (
+            select from {table} as other where other.{email} = $4 and other.{clerk_id} is distinct from mine.clerk_id
+        )
     returning app.{clerk_id} as clerk_id
 ),
 noted as (

@@ -30,15 +30,17 @@ def gives_way(holder: asyncpg.Record, snapshot: Snapshot) -> bool:
     return holder["version"] is not None and Version(holder["version"], holder["tie"]) < snapshot.version
 
 
-async def release(connection: Connection, statements: Statements, clerk_id: str) -> None:
-    """Take the address off that user's row."""
-    await connection.execute(statements.of("address_release.sql"), clerk_id)
+async def release(connection: Connection, statements: Statements, clerk_id: str, address: str) -> bool:
+    """Take the address off that user's row; return whether it was there."""
+    return await connection.execute(statements.of("address_release.sql"), clerk_id, address) != "UPDATE 0"
 
 
 async def want_address(connection: Connection, clerk_id: str) -> None:
     """Note that the user's row is to show its address once that is free."""
     await connection.execute(
-        "update clerk_sync.identities set address_wanted = true where clerk_id = $1 and deleted_at is null", clerk_id
+        "update clerk_sync.identities set address_wanted = true, changed_at = now()"
+        " where clerk_id = $1 and deleted_at is null",
+        clerk_id,
     )
 
 

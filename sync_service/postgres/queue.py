@@ -71,8 +71,9 @@ where id in (
 _UNTIL_DUE = """
 select least(
     extract(epoch from min(next_attempt_at) - now())::float8,
-    -- An address becomes free without a word to us when the app itself changes a row.
-    (select 5 from clerk_sync.identities where address_wanted limit 1)
+    -- An address becomes free without a word to us when the app itself changes a row. After an hour of looking for it
+    -- often, it is looked for with all else: a database that sleeps is let sleep.
+    (select 5 from clerk_sync.identities where address_wanted and changed_at > now() - interval '1 hour' limit 1)
 )
 from clerk_sync.events where status = 'failed'
 """

@@ -18,7 +18,7 @@ EMAIL_CONFLICT = "email_conflict"
 async def settle_address(
     pool: asyncpg.Pool, statements: Statements, event: Event, snapshot: Snapshot, *, source: str, patience_ms: int
 ) -> str | None:
-    """Apply a snapshot whose address another row has; return its status, or None if that is not what is in its way.
+    """Apply a snapshot whose address another row has; return its status, or None if it has no address.
 
     Raises what asyncpg raises, and `Unappliable` where the mapping says that such an event waits.
     """
@@ -29,20 +29,21 @@ async def settle_address(
         return None
     async with pool.acquire() as connection, connection.transaction():
         holder = await holder_of(connection, statements, address, snapshot.clerk_id)
-        if holder is None:
-            return None
-        if mapping.email_conflict == "park":
+        if holder and mapping.email_conflict == "park":
             raise Unappliable(EMAIL_CONFLICT, table=mapping.table, column=mapping.email)
-        mine = gives_way(holder, snapshot)
-        if mine:
-            await release(connection, statements, holder["clerk_id"])
-        else:
+        loser = None
+        if holder and gives_way(holder, snapshot):
+            if await release(connection, statements, holder["clerk_id"], address):
+                loser = holder["clerk_id"]
+        elif holder:
             row[mapping.email] = None
+            loser = snapshot.clerk_id
+        # Without a holder, or no longer, it may just fit now; if something else is in the way, this says what.
         [record] = await apply_changes(connection, statements, [event], source=source, patience_ms=patience_ms, row=row)
-        loser = holder["clerk_id"] if mine else snapshot.clerk_id
-        if record["status"] != "stale" and loser is not None:
+        # Also when the snapshot has become stale meanwhile: then the address is free again, and given back.
+        if loser is not None:
             await want_address(connection, loser)
-        log.warning(EMAIL_CONFLICT, kept_by="this user" if mine else "the other")
+        log.warning(EMAIL_CONFLICT, shown_by="this user" if row[mapping.email] else "the other")
         return str(record["status"])
 
 
