@@ -28,6 +28,7 @@ tests/test_house.py holds the list against the imports.
     sync.conflict        which of two claims to an address is shown
     sync.apply           the only way to write a user
     sync.intake          waiting webhooks share one transaction
+    sync.attempt         what the inbox has kept, once more
     sync.retry           what nobody waits for: another attempt, long deletions, retention
     web.problems         errors as answers
     web.metrics          what is counted
@@ -36,7 +37,7 @@ tests/test_house.py holds the list against the imports.
     web.health           GET /healthz, /readyz
     web.app              all of it, from settings, by a function
     web.server           uvicorn, and how it ended
-    cli.types            what the commands share in their signatures
+    cli.types            what the commands share: arguments read, times and faults told
     cli.local            `.sync-service/`, what `dev` keeps
     cli.database         a connection for one command
     cli.serve            production

@@ -21,7 +21,7 @@ SMALLEST_SECRET = 16
 # PostgreSQL's calendar goes further, but who writes 999999999d has meant something else.
 LONGEST = timedelta(days=36_525)
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +105,9 @@ def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = ())
         raise SettingsError(sorted(faults))
     return settings
 
+
+# What `serve` cannot do without.
+TO_SERVE = ("DATABASE_URL", "CLERK_WEBHOOK_SIGNING_SECRET")
 
 _WHERE = {
     "DATABASE_URL": "the address of your PostgreSQL, postgresql://user:password@host/database;"
@@ -217,7 +220,7 @@ def _duration(text: str) -> timedelta:
     match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
     if not match:
         raise _Fault("is not a duration; write 90s, 15m, 24h or 30d")
-    duration = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    duration = timedelta(**{UNITS[match[2]]: int(match[1])})
     if duration > LONGEST:
         raise _Fault("is longer than a hundred years")
     return duration

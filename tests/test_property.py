@@ -29,6 +29,7 @@ from sync_service.postgres.inbox import Statements
 from sync_service.postgres.pool import open_pool
 from sync_service.settings import Settings
 from sync_service.sync.apply import Applier
+from sync_service.sync.attempt import attempt
 from sync_service.sync.retry import Retry
 from tests.world import SECRET, T0, World, as_bytes, event, message, serving, with_email
 
@@ -56,8 +57,8 @@ class Rig:
         configured = Settings(database=clean_dsn(self.database), clerk_webhook_signing_secrets=(SECRET,))
         self.world: World = await self.stack.enter_async_context(serving(configured, self.db))
         self.pool = await open_pool(clean_dsn(self.database))
-        applier = Applier(self.pool, Statements(DEFAULT), source="replay", max_attempts=1000)
-        self.retry = Retry(applier, configured.sync_event_retention, asyncio.Event())
+        self.applier = Applier(self.pool, Statements(DEFAULT), source="replay", max_attempts=1000)
+        self.retry = Retry(self.applier, configured.sync_event_retention, asyncio.Event())
 
     async def stop(self) -> None:
         await self.pool.close()
@@ -228,7 +229,7 @@ class Histories(RuleBasedStateMachine):
         filed = [each async for page in pages(self.rig.db, Filter()) for each in page]
         mine = [each for each in filed if (each.clerk_id or "").startswith(self.prefix)]
         order.shuffle(mine)
-        await self.rig.retry.attempt(mine)
+        await attempt(self.rig.applier, mine)
 
     async def _until_quiet(self) -> None:
         for _ in range(20):

@@ -4,15 +4,15 @@ import argparse
 import asyncio
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sync_service.cli.database import connected
-from sync_service.cli.local import settings_or_dev
+from sync_service.cli.local import database_or_dev
 from sync_service.cli.replay import replay
-from sync_service.cli.types import Commands, moment
+from sync_service.cli.types import Commands, moment, told_fault, told_time, wanted
 from sync_service.dsn import Dsn
-from sync_service.postgres.events import Filter, list_events, show_event
+from sync_service.postgres.events import list_events, show_event
 
 STATUSES = ("applied", "stale", "ignored", "failed", "dead")
 
@@ -38,11 +38,6 @@ def add_to(commands: Commands) -> None:
         parser.add_argument("--json", action="store_true", help="print for programs")
 
 
-def wanted(arguments: argparse.Namespace) -> Filter:
-    """Return the filter of the arguments."""
-    return Filter(arguments.status, arguments.type, arguments.user, arguments.since, arguments.until)
-
-
 def _add_filter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--status", choices=STATUSES)
     parser.add_argument("--type", help="user.created, …")
@@ -52,17 +47,13 @@ def _add_filter(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_list(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    settings = settings_or_dev(environ, "DATABASE_URL")
-    assert settings.database  # noqa: S101  required above
-    found = asyncio.run(_list(settings.database, arguments))
+    found = asyncio.run(_list(database_or_dev(environ), arguments))
     if arguments.json:
         print(json.dumps({"events": found}, default=datetime.isoformat, indent=2))
     else:
         for event in found:
-            words = [_time(event["received_at"]), f"{event['status']:8}", f"{event['type']:14}", event["id"]]
-            words += [event["clerk_id"] or "-"]
-            if event["reason"]:
-                words.append(f"({event['reason']}, attempts: {event['attempts']})")
+            words = [told_time(event["received_at"]), f"{event['status']:8}", f"{event['type']:14}", event["id"]]
+            words += [event["clerk_id"] or "-", *told_fault(event)]
             print("  ".join(words))
     return 0
 
@@ -73,9 +64,7 @@ async def _list(dsn: Dsn, arguments: argparse.Namespace) -> list[dict[str, Any]]
 
 
 def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    settings = settings_or_dev(environ, "DATABASE_URL")
-    assert settings.database  # noqa: S101  required above
-    found = asyncio.run(_show(settings.database, arguments.id))
+    found = asyncio.run(_show(database_or_dev(environ), arguments.id))
     print(json.dumps(found, default=datetime.isoformat, indent=2, ensure_ascii=False))
     return 0 if found else 1
 
@@ -83,7 +72,3 @@ def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 async def _show(dsn: Dsn, message_id: str) -> dict[str, Any] | None:
     async with connected(dsn) as connection:
         return await show_event(connection, message_id)
-
-
-def _time(time: datetime) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

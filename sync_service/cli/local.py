@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from sync_service.dsn import Dsn
 from sync_service.postgres.embedded import running
 from sync_service.settings import Settings, read_settings
 
@@ -25,6 +26,13 @@ def settings_or_dev(environ: Mapping[str, str], *required: str) -> Settings:
     if not _said(environ, "CLERK_WEBHOOK_SIGNING_SECRET") and SECRET.exists():
         filled["CLERK_WEBHOOK_SIGNING_SECRET"] = SECRET.read_text(encoding="utf-8")
     return read_settings(filled, required=required)
+
+
+def database_or_dev(environ: Mapping[str, str]) -> Dsn:
+    """Return the database of the environment, else that of a running `dev` here. Raises `SettingsError`."""
+    database = settings_or_dev(environ, "DATABASE_URL").database
+    assert database  # noqa: S101  required
+    return database
 
 
 def signing_secret() -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from sync_service.cli.database import connected
-from sync_service.cli.local import settings_or_dev
+from sync_service.cli.local import database_or_dev
 from sync_service.cli.types import Commands
 from sync_service.dsn import Dsn
 from sync_service.postgres.schema import SchemaState, create_default_users, migrate, schema_state
@@ -22,9 +22,7 @@ def add_to(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Migrate, or with `--check` tell."""
-    settings = settings_or_dev(environ, "DATABASE_URL")
-    assert settings.database  # noqa: S101  required above
-    ran, state = asyncio.run(bring_up_to_date(settings.database, only_check=arguments.check))
+    ran, state = asyncio.run(bring_up_to_date(database_or_dev(environ), only_check=arguments.check))
     if arguments.json:
         print(json.dumps({"ran": ran, "version": state.version, "needed": state.needed, "ready": state.ready}))
     else:

@@ -15,6 +15,7 @@ from rich.progress import Progress
 from sync_service.clerk.events import Event
 from sync_service.cli.database import connected
 from sync_service.cli.local import settings_or_dev
+from sync_service.cli.types import wanted
 from sync_service.errors import DatabaseFault, SettingsError
 from sync_service.logs import configure_logging
 from sync_service.mapping import DEFAULT
@@ -24,7 +25,7 @@ from sync_service.postgres.inbox import Statements
 from sync_service.postgres.pool import open_pool
 from sync_service.settings import Settings
 from sync_service.sync.apply import Applier
-from sync_service.sync.retry import Retry
+from sync_service.sync.attempt import attempt
 
 log = structlog.get_logger()
 
@@ -33,12 +34,12 @@ LEFT_UNDONE = frozenset({"parked", "unavailable", "unstorable", "would fail"})
 
 def replay(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Replay, and return 0 when nothing was left undone."""
-    wanted = Filter(arguments.status, arguments.type, arguments.user, arguments.since, arguments.until)
-    if bool(arguments.ids) == (wanted != Filter()):
+    chosen = wanted(arguments)
+    if bool(arguments.ids) == (chosen != Filter()):
         raise SettingsError(["events replay: name the IDs of events, or a filter such as --status dead, not both"])
     settings = settings_or_dev(environ, "DATABASE_URL")
     configure_logging(level=settings.log_level, form=settings.log_format)
-    done, missing = asyncio.run(_replay(settings, arguments, wanted))
+    done, missing = asyncio.run(_replay(settings, arguments, chosen))
     if arguments.json:
         print(json.dumps({"outcomes": done, "missing": missing}))
     else:
@@ -48,38 +49,35 @@ def replay(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return 1 if missing or LEFT_UNDONE & done.keys() else 0
 
 
-async def _replay(settings: Settings, arguments: argparse.Namespace, wanted: Filter) -> tuple[Counter[str], list[str]]:
+async def _replay(settings: Settings, arguments: argparse.Namespace, chosen: Filter) -> tuple[Counter[str], list[str]]:
     assert settings.database  # noqa: S101  required above
     done: Counter[str] = Counter()
     seen: set[str | None] = set()
     statements = Statements(DEFAULT)
-    async with connected(settings.database) as connection:
-        total = len(arguments.ids) or await count_events(connection, wanted)
-        pool = await open_pool(settings.database)
+    async with connected(settings.database) as connection, await open_pool(settings.database) as pool:
+        total = len(arguments.ids) or await count_events(connection, chosen)
         applier = Applier(pool, statements, source="replay", max_attempts=settings.sync_max_attempts)
-        worker = Retry(applier, settings.sync_event_retention, asyncio.Event())
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             bar = progress.add_task("replaying", total=total)
-            async for page in _pages(connection, arguments.ids, wanted):
+            async for page in _pages(connection, arguments.ids, chosen):
                 for event in page:
                     seen.add(event.id)
                     if arguments.dry_run:
                         done[await _show(connection, statements, event, as_json=arguments.json)] += 1
                 if not arguments.dry_run:
-                    done += Counter(outcome.outcome for _, outcome in await worker.attempt(page))
+                    done += Counter(outcome.outcome for _, outcome in await attempt(applier, page))
                 progress.advance(bar, len(page))
                 if not console.is_terminal and total > len(page):
                     log.info("replaying", done=done.total(), of=total)
-        await pool.close()
     return done, [message_id for message_id in arguments.ids if message_id not in seen]
 
 
-async def _pages(connection: asyncpg.Connection, ids: list[str], wanted: Filter) -> AsyncIterator[list[Event]]:
+async def _pages(connection: asyncpg.Connection, ids: list[str], chosen: Filter) -> AsyncIterator[list[Event]]:
     if ids:
         yield await events_by_id(connection, ids)
         return
-    async for page in pages(connection, wanted):
+    async for page in pages(connection, chosen):
         yield page
 
 

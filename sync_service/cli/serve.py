@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from sync_service.cli.types import Commands
 from sync_service.errors import SyncError
 from sync_service.logs import configure_logging
-from sync_service.settings import read_settings
+from sync_service.settings import TO_SERVE, read_settings
 
 
 def add_to(commands: Commands) -> None:
@@ -18,7 +18,7 @@ def add_to(commands: Commands) -> None:
 
 def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve until told to stop."""
-    settings = read_settings(environ, required=("DATABASE_URL", "CLERK_WEBHOOK_SIGNING_SECRET"))
+    settings = read_settings(environ, required=TO_SERVE)
     configure_logging(level=settings.log_level, form=settings.log_format)
     host = settings.host or "0.0.0.0"  # noqa: S104  a platform's router comes from outside
     refuse_taken(host, settings.port)

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sync_service.cli.database import connected
-from sync_service.cli.local import settings_or_dev
-from sync_service.cli.types import Commands
+from sync_service.cli.local import database_or_dev
+from sync_service.cli.types import Commands, told_fault, told_time
 from sync_service.dsn import Dsn
 from sync_service.mapping import DEFAULT
 from sync_service.postgres.inbox import Statements
@@ -27,9 +27,7 @@ def add_to(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Show the user, and return 1 when nothing at all is known of that ID."""
-    settings = settings_or_dev(environ, "DATABASE_URL")
-    assert settings.database  # noqa: S101  required above
-    found = asyncio.run(_find(settings.database, arguments.clerk_id))
+    found = asyncio.run(_find(database_or_dev(environ), arguments.clerk_id))
     print(json.dumps(found, default=datetime.isoformat, indent=2) if arguments.json else _told(found))
     return 0 if found["row"] or found["identity"] or found["events"] else 1
 
@@ -44,10 +42,10 @@ def _told(found: dict[str, Any]) -> str:
     if identity is None:
         known = "nothing is known of this ID"
     elif identity["deleted_at"]:
-        known = f"deleted {_time(identity['deleted_at'])}; nothing brings it back"
+        known = f"deleted {told_time(identity['deleted_at'])}; nothing brings it back"
     else:
         version = datetime.fromtimestamp(identity["version"] / 1000, UTC)
-        known = f"as of {_time(version)} (version {identity['version']}), first told of by {identity['created_by']}"
+        known = f"as of {told_time(version)} (version {identity['version']}), first told of by {identity['created_by']}"
     row = found["row"] or {}
     width = max(map(len, row), default=0)
     lines = [f"{found['clerk_id']}: {known}", ""]
@@ -58,15 +56,9 @@ def _told(found: dict[str, Any]) -> str:
 
 
 def _event(event: dict[str, Any]) -> str:
-    words = [_time(event["received_at"]), f"{event['type']:14}", f"{event['status']:8}", event["id"]]
-    if event["reason"]:
-        words.append(f"({event['reason']}, attempts: {event['attempts']})")
-    return "  " + "  ".join(words)
+    words = [told_time(event["received_at"]), f"{event['type']:14}", f"{event['status']:8}", event["id"]]
+    return "  " + "  ".join([*words, *told_fault(event)])
 
 
 def _value(value: object) -> str:
     return "-" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _time(time: datetime) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -15,8 +15,7 @@ async def holder_of(
 
     All three but the first are None for a row that this service has never written.
     """
-    sql = statements.of("address_holder.sql")
-    return await connection.fetchrow(sql, address, clerk_id)
+    return await connection.fetchrow(statements.holder, address, clerk_id)
 
 
 def gives_way(holder: asyncpg.Record, snapshot: Snapshot) -> bool:
@@ -32,7 +31,7 @@ def gives_way(holder: asyncpg.Record, snapshot: Snapshot) -> bool:
 
 async def release(connection: Connection, statements: Statements, clerk_id: str, address: str) -> bool:
     """Take the address off that user's row; return whether it was there."""
-    return await connection.execute(statements.of("address_release.sql"), clerk_id, address) != "UPDATE 0"
+    return await connection.execute(statements.release, clerk_id, address) != "UPDATE 0"
 
 
 async def want_address(connection: Connection, clerk_id: str) -> None:
@@ -54,8 +53,7 @@ async def give_back(
     connection: Connection, statements: Statements, clerk_id: str, version: Version, address: str
 ) -> bool:
     """Show the address on the user's row, if it is free and the user is still as of `version`; return whether it is."""
-    sql = statements.of("address_give_back.sql")
-    return bool(await connection.fetchval(sql, clerk_id, version.updated_at, version.tie, address))
+    return bool(await connection.fetchval(statements.give_back, clerk_id, version.updated_at, version.tie, address))
 
 
 # The event that the row shows: the newest version among those whose payload is still there.

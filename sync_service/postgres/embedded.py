@@ -106,7 +106,7 @@ def _locked(data: Path) -> Iterator[None]:
                 pass
             if time.monotonic() > deadline:
                 raise NoPostgres(f"Another process runs on {data}. Stop it, or work in another folder.")
-            time.sleep(0.05)
+            time.sleep(0.05)  # a lock that is held and a server that is going tell nobody when they are done
         yield
 
 
@@ -170,7 +170,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], data: Path) -> None:
         status = _postmaster(data)
         if len(status) > 7 and status[0] == str(process.pid) and status[7].strip() == "ready":
             return
-        time.sleep(0.01)
+        time.sleep(0.01)  # the server writes its state into a file, and says nothing else
     raise NoPostgres(f"PostgreSQL did not start; {data.with_name(f'{data.name}.log')} says why.")
 
 

@@ -37,6 +37,9 @@ class Statements:
         self.delete = self.of("deletion.sql")
         self.park = self.of("park.sql")
         self.row = self.of("row.sql")
+        self.holder = self.of("address_holder.sql")
+        self.release = self.of("address_release.sql")
+        self.give_back = self.of("address_give_back.sql")
 
     def of(self, name: str) -> str:
         """Return a file of this package with the mapping's names in it."""

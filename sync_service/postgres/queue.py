@@ -45,7 +45,7 @@ from (
     for update skip locked
 ) as due
 where e.id = due.id
-returning e.id, e.type, e.instance_id, e.clerk_id, e.payload, e.reason
+returning e.id, e.type, e.instance_id, e.clerk_id, e.payload
 """
 
 _FORGET_PAYLOADS = """

@@ -7,6 +7,7 @@ Looked for first: asyncpg-trek (no checksum, no lock against a second process, l
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
 import asyncpg
@@ -52,17 +53,20 @@ class SchemaState:
         return f"The schema is at version {self.version}, ahead of {self.needed}: deploy the newer sync-service."
 
 
-def known_migrations() -> list[Migration]:
+@cache
+def known_migrations() -> tuple[Migration, ...]:
     """Return the files of this package, in order."""
     found = [
         Migration(int(match[1]), match[2], file.read_text(encoding="utf-8"))
         for file in files("sync_service.postgres.migrations").iterdir()
         if (match := re.fullmatch(r"([0-9]{4})_(\w+)\.sql", file.name))
     ]
-    return sorted(found, key=lambda migration: migration.version)
+    return tuple(sorted(found, key=lambda migration: migration.version))
 
 
-NEEDED = len(known_migrations())
+def needed_version() -> int:
+    """Return the version of the schema that this code is written for."""
+    return len(known_migrations())
 
 
 async def schema_state(connection: Connection) -> SchemaState:
@@ -71,7 +75,7 @@ async def schema_state(connection: Connection) -> SchemaState:
         version = await connection.fetchval("select coalesce(max(version), 0) from clerk_sync.migrations")
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         version = 0
-    return SchemaState(version, NEEDED)
+    return SchemaState(version, needed_version())
 
 
 async def migrate(connection: Connection) -> list[Migration]:
@@ -112,8 +116,8 @@ async def create_default_users(connection: Connection) -> None:
 
 def _check(applied: dict[int, str]) -> None:
     here = {migration.version: migration for migration in known_migrations()}
-    if applied and max(applied) > NEEDED:
-        raise SchemaError(str(SchemaState(max(applied), NEEDED)))
+    if applied and max(applied) > needed_version():
+        raise SchemaError(str(SchemaState(max(applied), needed_version())))
     for version, checksum in sorted(applied.items()):
         if here[version].checksum != checksum:
             raise SchemaError(

@@ -95,7 +95,7 @@ def _telling(futures: Sequence[asyncio.Future[Outcome]]) -> Iterator[None]:
     """Tell those who wait what went wrong, and go on."""
     try:
         yield
-    except BaseException as error:
+    except BaseException as error:  # a cancellation too: nobody may be left waiting
         for future in futures:
             if not future.done():
                 future.set_exception(error if isinstance(error, Exception) else TimeoutError())

@@ -8,18 +8,16 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
 
-from sync_service.clerk.events import Event
-from sync_service.clerk.values import Deletion
 from sync_service.errors import DatabaseFault
 from sync_service.postgres.faults import translated
-from sync_service.postgres.inbox import FIRST_PAUSE, apply_changes, delete_rows
-from sync_service.postgres.queue import LEASE, claim_due, forget, seconds_until_due
-from sync_service.sync.apply import PATIENCE_MS, Applier, Outcome
+from sync_service.postgres.inbox import FIRST_PAUSE
+from sync_service.postgres.queue import claim_due, forget, seconds_until_due
+from sync_service.sync.apply import Applier
+from sync_service.sync.attempt import attempt
 from sync_service.sync.conflict import give_back_addresses
 
 log = structlog.get_logger()
@@ -79,7 +77,7 @@ class Retry:
         with translated():
             async with pool.acquire() as connection:
                 due = await claim_due(connection, BATCH)
-        done = Counter(outcome.outcome for _, outcome in await self.attempt(due))
+        done = Counter(outcome.outcome for _, outcome in await attempt(self._applier, due))
         if due:
             log.info("tried again", **done)
         done["addresses"] = await give_back_addresses(pool, self._applier.statements)
@@ -87,29 +85,3 @@ class Retry:
             async with pool.acquire() as connection:
                 done["forgotten"] = await forget(connection, self._retention, FORGET_BATCH)
         return +done
-
-    async def attempt(self, events: Sequence[Event]) -> list[tuple[Event, Outcome]]:
-        """Apply events once more, each deletion with as much time as it needs; return what became of each."""
-        saves = [event for event in events if not isinstance(event.change, Deletion)]
-        done = list(zip(saves, await self._applier.apply(saves), strict=True))
-        for event in events:
-            if isinstance(event.change, Deletion):
-                try:
-                    done.append((event, await self._delete(event)))
-                except DatabaseFault:
-                    # By the front door, which files what stands in the way.
-                    done += zip([event], await self._applier.apply([event]), strict=True)
-        return done
-
-    async def _delete(self, event: Event) -> Outcome:
-        """Delete first, with no lock on the identity, so that whoever else asks of this user has an answer."""
-        applier = self._applier
-        assert event.clerk_id  # noqa: S101  a deletion has one
-        with translated():
-            async with applier.pool.acquire() as connection, connection.transaction():
-                seconds = LEASE.total_seconds()
-                await delete_rows(connection, applier.statements, [event.clerk_id], seconds=seconds)
-                [record] = await apply_changes(
-                    connection, applier.statements, [event], source=applier.source, patience_ms=PATIENCE_MS
-                )
-        return Outcome(record["status"])

@@ -19,7 +19,7 @@ from sync_service.mapping import DEFAULT
 from sync_service.postgres.inbox import Statements
 from sync_service.postgres.pool import open_pool
 from sync_service.process import die_with_parent
-from sync_service.settings import Settings, read_settings
+from sync_service.settings import TO_SERVE, Settings, read_settings
 from sync_service.sync.apply import Applier
 from sync_service.sync.retry import Retry
 from sync_service.web.health import Readiness, healthz
@@ -30,8 +30,6 @@ from sync_service.web.webhooks import ClerkWebhook
 
 log = structlog.get_logger()
 
-REQUIRED = ("DATABASE_URL", "CLERK_WEBHOOK_SIGNING_SECRET")
-
 # A webhook takes 10 s at most; a platform kills after 10 (Docker) or 30 s (Heroku).
 STOP_SECONDS = 10
 
@@ -39,7 +37,7 @@ STOP_SECONDS = 10
 def create_app(settings: Settings) -> Starlette:
     """Return the app. Nothing is opened before it starts, and it starts with the database away, too."""
     if settings.database is None or not settings.clerk_webhook_signing_secrets:
-        raise SettingsError([f"{name}: not set" for name in REQUIRED])
+        raise SettingsError([f"{name}: not set" for name in TO_SERVE])
     dsn = settings.database
     metrics = Metrics()
     verifier = Verifier(settings.clerk_webhook_signing_secrets)
@@ -94,6 +92,6 @@ async def _readyz(request: Request) -> Response:
 def app_of_environment() -> Starlette:
     """Return the app of this process's environment: what uvicorn calls in each process that it starts."""
     die_with_parent()
-    settings = read_settings(os.environ, required=REQUIRED)
+    settings = read_settings(os.environ, required=TO_SERVE)
     configure_logging(level=settings.log_level, form=settings.log_format)
     return create_app(settings)
