@@ -115,7 +115,7 @@ class Histories(RuleBasedStateMachine):
             self.users[user_id] = {"name": name, "address": self.free_address(address)}
             self.says_all_of(user_id, "user.created")
 
-    @rule(slot=SLOTS, name=NAMES, ticks=st.sampled_from([0, 1, 10]))
+    @rule(slot=SLOTS, name=NAMES, ticks=st.sampled_from([0, 0, 1, 10]))
     def rename(self, slot: int, name: str, ticks: int) -> None:
         """With no tick between: two contents of one instant."""
         user_id = self.slots[slot]
@@ -312,4 +312,4 @@ def broken(breakage: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_broken_rule_is_caught() -> None:
     """Each of the rules that others use fails the property; so it can fail."""
     with pytest.raises((AssertionError, ExceptionGroup)):
-        run_state_machine_as_test(Histories, settings=_settings(300, Phase.generate))
+        run_state_machine_as_test(Histories, settings=_settings(3000, Phase.generate))
