@@ -5,17 +5,26 @@ tests/test_house.py holds the list against the imports.
 
     errors               what can go wrong, as types; whose fault it is, whether trying again helps
     dsn                  a database address as platforms print it, made into one that connects
+    durations            90s, 15m, 24h, 30d
+    clerk.values         Clerk's user; a snapshot, a deletion, a version
+    mapping.sources      what a column can be filled with
+    mapping.table        one table of the app, and what of it is ours
+    mapping.presets      whole mappings, by name
+    mapping.file         `sync.toml` → a mapping
     settings             the environment, read once from a mapping
     process              a process that ends with the one that started it
     logs                 one line an event; never a person, never a secret
-    clerk.values         Clerk's user; a snapshot, a deletion, a version
     clerk.events         the body of a webhook → an event
     clerk.signature      whether it is genuine
     clerk.samples        events as Clerk sends them, to try things with
-    mapping              Clerk's user → a row of the app's table
     postgres.faults      what PostgreSQL raises → whose fault it is
     postgres.pool        connections
-    postgres.inbox       the statements: identities, the app's row, the event, in one round trip
+    postgres.catalogue   a table of the app, as PostgreSQL knows it
+    postgres.conversion  a value in the form that a column takes
+    postgres.obstacles   what in the table stands in a mapping's way
+    postgres.fit         a mapping held against that table
+    postgres.statements  the SQL of one mapping
+    postgres.inbox       changes on their way in: identities, the app's row, the event, in one round trip
     postgres.addresses   two users who claim one address
     postgres.queue       the inbox as a queue: what is due, what may be forgotten
     postgres.events      the inbox as operators look at it

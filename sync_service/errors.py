@@ -14,6 +14,7 @@ SyncError
 │   └── SlowBody          the body did not arrive in time
 └── DatabaseFault         what PostgreSQL raises, translated in postgres/faults.py
     ├── Unavailable       nobody's: the database is away or busy; the sender helps by trying again (503)
+    │   └── Unfit         the owner's: the mapping cannot work with the table; the sender keeps all until it does
     └── Unappliable       ours: stored and answered 202, to be repaired and tried again here
 """
 
@@ -127,6 +128,14 @@ class Unavailable(DatabaseFault):
     """It could not be stored now, and trying again later helps."""
 
     retry_after_seconds = 5
+
+
+class Unfit(Unavailable):
+    """The mapping cannot work with the table that is there. `faults` name what stands in the way, for the owner."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("unfit_mapping")
+        self.faults = tuple(faults)
 
 
 class Unappliable(DatabaseFault):

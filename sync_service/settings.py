@@ -11,17 +11,19 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from sync_service.dsn import Dsn, clean_dsn
+from sync_service.durations import read_duration
 from sync_service.errors import SettingsError
+from sync_service.mapping.file import read_mapping
+from sync_service.mapping.presets import DEFAULT
+from sync_service.mapping.table import TableMapping
 
 T = TypeVar("T")
 
 # Svix makes keys of 24 bytes. Its library takes one of a single byte; below 16 a key can be guessed.
 SMALLEST_SECRET = 16
 
-# PostgreSQL's calendar goes further, but who writes 999999999d has meant something else.
-LONGEST = timedelta(days=36_525)
-
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+# Where the mapping is looked for when nothing names it.
+MAPPING_FILE = "sync.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,7 @@ class Settings:
     clerk_instance_id: str | None = None
     sync_api_token: str | None = field(default=None, repr=False)
     sync_ops_token: str | None = field(default=None, repr=False)
-    sync_config: Path | None = None
+    mapping: TableMapping = DEFAULT  # of SYNC_CONFIG
     sync_max_age: timedelta = timedelta(hours=24)
     sync_event_retention: timedelta = timedelta(days=30)
     sync_max_attempts: int = 10
@@ -75,6 +77,13 @@ def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = ())
             faults.append(f"{name}: {fault}")
             return default
 
+    mapping = DEFAULT
+    if config := get("SYNC_CONFIG", Path, Path(MAPPING_FILE) if Path(MAPPING_FILE).exists() else None):
+        try:
+            mapping = _mapping(config)
+        except SettingsError as error:
+            where = "" if "SYNC_CONFIG" in seen else f"{MAPPING_FILE}: "
+            faults += [f"SYNC_CONFIG: {where}{fault}" for fault in error.faults]
     settings = Settings(
         database=get("DATABASE_URL", _database, None),
         clerk_webhook_signing_secrets=get("CLERK_WEBHOOK_SIGNING_SECRET", _signing_secrets, ()),
@@ -88,7 +97,7 @@ def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = ())
         clerk_instance_id=get("CLERK_INSTANCE_ID", _prefixed("ins_"), None),
         sync_api_token=get("SYNC_API_TOKEN", _token, None),
         sync_ops_token=get("SYNC_OPS_TOKEN", _token, None),
-        sync_config=get("SYNC_CONFIG", _config, None),
+        mapping=mapping,
         sync_max_age=get("SYNC_MAX_AGE", _duration, timedelta(hours=24)),
         sync_event_retention=get("SYNC_EVENT_RETENTION", _duration, timedelta(days=30)),
         sync_max_attempts=get("SYNC_MAX_ATTEMPTS", _whole(1, 1000), 10),
@@ -99,8 +108,6 @@ def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = ())
         log_format=get("LOG_FORMAT", _one_of("json", "console"), None),
     )
     faults += [f"{name}: not set; {_WHERE.get(name, 'this command needs it')}" for name in required if name not in seen]
-    if Path("sync.toml").exists() and "SYNC_CONFIG" not in seen:
-        faults.append(f"SYNC_CONFIG: sync.toml is here; it {_NOT_YET}")
     if faults:
         raise SettingsError(sorted(faults))
     return settings
@@ -209,21 +216,21 @@ def _host(text: str) -> str:
 
 
 # Better no start than writing to another table than the owner says.
-_NOT_YET = "maps a table of your own, and this release knows only the built-in public.users; take it away"
 
 
-def _config(text: str) -> Path:
-    raise _Fault(_NOT_YET)
+def _mapping(file: Path) -> TableMapping:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError([f"cannot be read ({type(error).__name__})"]) from None
+    return read_mapping(text)
 
 
 def _duration(text: str) -> timedelta:
-    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
-    if not match:
-        raise _Fault("is not a duration; write 90s, 15m, 24h or 30d")
-    duration = timedelta(**{UNITS[match[2]]: int(match[1])})
-    if duration > LONGEST:
-        raise _Fault("is longer than a hundred years")
-    return duration
+    try:
+        return read_duration(text)
+    except ValueError as error:
+        raise _Fault(str(error)) from None
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -250,4 +257,5 @@ def names() -> Iterator[str]:
         yield {
             "database": "DATABASE_URL",
             "clerk_webhook_signing_secrets": "CLERK_WEBHOOK_SIGNING_SECRET",
+            "mapping": "SYNC_CONFIG",
         }.get(name, name.upper())

@@ -14,9 +14,10 @@ import pytest
 
 from sync_service.dsn import clean_dsn
 from sync_service.logs import configure_logging
+from sync_service.mapping.presets import DEFAULT
 from sync_service.postgres.binaries import installed_binaries, major_version
 from sync_service.postgres.embedded import Embedded, embedded_postgres
-from sync_service.postgres.schema import create_default_users, migrate
+from sync_service.postgres.schema import create_users, migrate
 from sync_service.settings import Settings
 from tests.world import PII_SENTINEL, SECRET, SECRETS, World, serving
 
@@ -109,7 +110,7 @@ async def template(engine: Embedded) -> str:
     await connection.close()
     connection = await asyncpg.connect(engine.dsn("template_migrated"))
     await migrate(connection)
-    await create_default_users(connection)
+    await create_users(connection, DEFAULT)
     await connection.close()
     return "template_migrated"
 

@@ -11,9 +11,10 @@ import pytest
 from sync_service.clerk.events import Event, read_event
 from sync_service.clerk.values import Deletion, Snapshot, User, Version
 from sync_service.dsn import clean_dsn
-from sync_service.mapping import DEFAULT
-from sync_service.postgres.inbox import Statements, apply_changes, quoted
+from sync_service.mapping.presets import DEFAULT
+from sync_service.postgres.inbox import apply_changes
 from sync_service.postgres.pool import open_pool
+from sync_service.postgres.statements import Statements, quoted
 from sync_service.sync.apply import Applier, Outcome
 from sync_service.sync.decide import Decision, Identity, decide, join
 from tests.test_decide import HISTORIES
@@ -257,7 +258,7 @@ async def test_a_database_that_is_not_migrated_is_unavailable(empty_database: st
 
 async def test_a_role_that_may_not_write_the_inbox_is_unavailable(database: str, db: asyncpg.Connection) -> None:
     """What cannot even be filed is never acknowledged."""
-    await db.execute("create role stranger login")
+    await db.execute("create role stranger login; grant all on public.users to stranger")
     stranger = await open_pool(clean_dsn(database.replace("//postgres@", "//stranger@")))
     [found] = await Applier(stranger, Statements(DEFAULT)).apply([webhook("user.created", "user_1")])
     assert found == Outcome("unavailable", "insufficient_privilege")

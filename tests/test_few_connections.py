@@ -8,8 +8,9 @@ import asyncpg
 import pytest
 
 from sync_service.dsn import clean_dsn
+from sync_service.mapping.presets import DEFAULT
 from sync_service.postgres.embedded import Embedded, embedded_postgres
-from sync_service.postgres.schema import create_default_users, migrate
+from sync_service.postgres.schema import create_users, migrate
 from sync_service.settings import Settings
 from tests.world import SECRET, as_bytes, event, message, serving
 
@@ -26,7 +27,7 @@ async def test_two_hundred_at_once_with_three_connections_left(narrow: Embedded)
     others = [await asyncpg.connect(narrow.dsn()) for _ in range(6)]
     try:
         await migrate(db)
-        await create_default_users(db)
+        await create_users(db, DEFAULT)
         settings = Settings(database=clean_dsn(narrow.dsn()), clerk_webhook_signing_secrets=(SECRET,))
         async with serving(settings, db) as world:
             left = {message(): as_bytes(event("user.created", f"user_{number}")) for number in range(200)}

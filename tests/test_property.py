@@ -23,10 +23,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sync_service.clerk.events import read_event
 from sync_service.clerk.values import Snapshot
 from sync_service.dsn import clean_dsn
-from sync_service.mapping import DEFAULT
+from sync_service.mapping.presets import DEFAULT
 from sync_service.postgres.events import Filter, pages
-from sync_service.postgres.inbox import Statements
 from sync_service.postgres.pool import open_pool
+from sync_service.postgres.statements import Statements
 from sync_service.settings import Settings
 from sync_service.sync.apply import Applier
 from sync_service.sync.attempt import attempt
@@ -199,7 +199,7 @@ class Histories(RuleBasedStateMachine):
         self.rig.run(self._until_quiet())
         rows = self.rig.run(self._rows())
         expected = {
-            user_id: (said.user.first_name, DEFAULT.row(said.user)["email"])
+            user_id: (said.user.first_name, DEFAULT.row(said)["email"])
             for user_id, said in self.truth.items()
             if said is not None
         }
@@ -295,7 +295,7 @@ BREAKAGES = {
 def broken(breakage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The statements with a rule that others use."""
     file, right, wrong = BREAKAGES[breakage]
-    whole = Statements.of
+    whole = Statements._of
 
     def of(self: Statements, name: str) -> str:
         sql = whole(self, name)
@@ -304,7 +304,7 @@ def broken(breakage: str, monkeypatch: pytest.MonkeyPatch) -> None:
             sql = sql.replace(right, wrong)
         return sql
 
-    monkeypatch.setattr(Statements, "of", of)
+    monkeypatch.setattr(Statements, "_of", of)
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES)

@@ -6,15 +6,16 @@ import asyncpg
 import pytest
 
 from sync_service.errors import SchemaError
+from sync_service.mapping.presets import DEFAULT
 from sync_service.postgres import schema
-from sync_service.postgres.schema import Migration, create_default_users, known_migrations, migrate, schema_state
+from sync_service.postgres.schema import Migration, create_users, known_migrations, migrate, schema_state
 
 
 async def test_ten_at_once_run_each_file_once(empty_database: str) -> None:
     connections = [await asyncpg.connect(empty_database) for _ in range(10)]
     ran = await asyncio.gather(*(migrate(connection) for connection in connections))
     assert sum(map(len, ran)) == len(known_migrations())
-    await asyncio.gather(*(create_default_users(connection) for connection in connections))
+    await asyncio.gather(*(create_users(connection, DEFAULT) for connection in connections))
     assert (await schema_state(connections[0])).ready
     for connection in connections:
         await connection.close()
@@ -60,7 +61,7 @@ async def test_a_database_of_nobody_is_behind(empty_database: str) -> None:
 async def test_a_users_table_that_exists_is_the_app_s(empty_database: str) -> None:
     connection = await asyncpg.connect(empty_database)
     await connection.execute("create table users (id serial primary key)")
-    await create_default_users(connection)
+    await create_users(connection, DEFAULT)
     columns = await connection.fetch("select column_name from information_schema.columns where table_name = 'users'")
     assert [row[0] for row in columns] == ["id"]
     await connection.close()

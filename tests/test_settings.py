@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sync_service.errors import SettingsError
+from sync_service.mapping.presets import DEFAULT
 from sync_service.settings import Settings, names, read_settings
 
 GOOD = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
@@ -131,14 +132,27 @@ def test_every_fault_is_said_in_one_go() -> None:
     assert len({fault.partition(":")[0] for fault in said}) == 18
 
 
-def test_a_mapping_is_refused_as_long_as_it_would_not_be_followed(
+def test_the_mapping_is_read_from_the_file_that_is_named_else_from_sync_toml(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ignoring it would write to a table that the owner has not named."""
-    assert "maps a table of your own" in faults({"SYNC_CONFIG": "my.toml"})[0]
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "sync.toml").touch()
-    assert faults({})[0].startswith("SYNC_CONFIG: sync.toml is here")
+    assert read_settings({}).mapping is DEFAULT
+    (tmp_path / "my.toml").write_text('[users]\npreset = "integer_id"')
+    assert read_settings({"SYNC_CONFIG": "my.toml"}).mapping.clerk_id == "clerk_user_id"
+    (tmp_path / "sync.toml").write_text('[users]\npreset = "neon_auth"')
+    assert read_settings({}).mapping.name == "neon_auth.users_sync"
+
+
+def test_every_fault_of_the_mapping_is_told_with_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mapping that is not followed would write to a table that the owner has not named."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sync.toml").write_text('[users]\non_delete = "soft"\ndelete_grace = "a week"')
+    assert faults({"PORT": "x"}) == (
+        "PORT: is not a whole number from 0 to 65535",
+        "SYNC_CONFIG: sync.toml: users.delete_grace: is not a duration; write 90s, 15m, 24h or 30d",
+        'SYNC_CONFIG: sync.toml: users.deleted_at: not set; on_delete = "soft" needs the column that says when',
+    )
+    assert faults({"SYNC_CONFIG": "missing.toml"}) == ("SYNC_CONFIG: cannot be read (FileNotFoundError)",)
 
 
 def test_a_file_may_hold_a_setting(tmp_path: Path) -> None:

@@ -3,14 +3,14 @@
 Clerk's page: https://clerk.com/docs/guides/development/webhooks/overview ; the shapes: its OpenAPI file for webhooks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from sync_service.clerk.values import Change, ClerkId, Deletion, Snapshot, User, Version
+from sync_service.clerk.values import WITHHELD, Change, ClerkId, Deletion, Snapshot, User, Version
 from sync_service.errors import BadPayload
 
 SAVED = frozenset({"user.created", "user.updated"})
@@ -19,9 +19,6 @@ DELETED = "user.deleted"
 # The instance in the examples of Clerk's documentation, which its dashboard's "Send Example" posts, properly signed,
 # before any real event. An installation must not take it for its own.
 EXAMPLE_INSTANCE = "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S"
-
-# Secrets of the app and input of strangers; in no table of ours unless a mapping asks for them.
-WITHHELD = ("private_metadata", "unsafe_metadata")
 
 UNREADABLE = "unreadable_user"
 
@@ -55,8 +52,8 @@ class Event:
     payload: str | None = None
 
 
-def read_event(message_id: str, body: bytes) -> Event:
-    """Read the body of a verified webhook.
+def read_event(message_id: str, body: bytes, withheld: Container[str] = WITHHELD) -> Event:
+    """Read the body of a verified webhook; `withheld` fields do not get into its payload.
 
     Raises `BadPayload` for what is not an event at all. An event about a user who cannot be read is an event: it
     comes back with its `fault`.
@@ -66,7 +63,7 @@ def read_event(message_id: str, body: bytes) -> Event:
         if envelope.type == DELETED or envelope.type in SAVED:
             # Shallow: the values stay the bytes that Clerk sent.
             data = _shallow.decode(envelope.data)
-            payload = msgspec.json.encode({k: v for k, v in data.items() if k not in WITHHELD}).decode()
+            payload = msgspec.json.encode({k: v for k, v in data.items() if k not in withheld}).decode()
         else:
             return Event(message_id, envelope.type, envelope.instance_id)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -90,7 +87,7 @@ def read_change(event_type: str, data: bytes | Raw) -> Change:
     if event_type == DELETED:
         return Deletion(_named.decode(data).id)
     user = _user.decode(data)
-    return Snapshot(user, Version.of(user))
+    return Snapshot(user, Version.of(user), bytes(data))
 
 
 def event_of_inbox(row: Mapping[str, Any]) -> Event:

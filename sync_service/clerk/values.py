@@ -17,6 +17,10 @@ Milliseconds: TypeAlias = Annotated[float, Meta(ge=0, le=253_402_300_799_999)]
 ClerkId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[!-~]+$")]
 
 
+# Secrets of the app and input of strangers: in no table, of the app or ours, unless a mapping asks for one by name.
+WITHHELD = ("private_metadata", "unsafe_metadata")
+
+
 class Verification(Struct, frozen=True):
     """`status` is an open set (verified, unverified, expired, failed, …); only `verified` counts."""
 
@@ -91,10 +95,11 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A user as it was at `version`."""
+    """A user as it was at `version`. `said` is the whole of it as Clerk's JSON, for mappings that read more."""
 
     user: User
     version: Version
+    said: bytes = field(default=b"{}", repr=False, compare=False)
     clerk_id: str = field(init=False)
 
     def __post_init__(self) -> None:

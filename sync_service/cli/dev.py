@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from sync_service.cli.local import DATA, SECRET, signing_secret
 from sync_service.cli.migrate import bring_up_to_date
@@ -30,7 +31,7 @@ def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
     refuse_taken(host, settings.port)
     own_secret = None if settings.clerk_webhook_signing_secrets else signing_secret()
     with _database(settings) as dsn:
-        asyncio.run(bring_up_to_date(dsn))
+        asyncio.run(bring_up_to_date(replace(settings, database=dsn)))
         # What the served processes read; they are made anew at each reload.
         if settings.database is None:
             os.environ["DATABASE_URL"] = dsn.url

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 
 from sync_service.cli.database import connected
-from sync_service.cli.local import database_or_dev
+from sync_service.cli.local import settings_or_dev
 from sync_service.cli.types import Commands
-from sync_service.dsn import Dsn
-from sync_service.postgres.schema import SchemaState, create_default_users, migrate, schema_state
+from sync_service.postgres.schema import SchemaState, create_users, migrate, schema_state
+from sync_service.settings import Settings
 
 
 def add_to(commands: Commands) -> None:
@@ -22,7 +22,7 @@ def add_to(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Migrate, or with `--check` tell."""
-    ran, state = asyncio.run(bring_up_to_date(database_or_dev(environ), only_check=arguments.check))
+    ran, state = asyncio.run(bring_up_to_date(settings_or_dev(environ, "DATABASE_URL"), only_check=arguments.check))
     if arguments.json:
         print(json.dumps({"ran": ran, "version": state.version, "needed": state.needed, "ready": state.ready}))
     else:
@@ -32,11 +32,12 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return 0 if state.ready else 1
 
 
-async def bring_up_to_date(dsn: Dsn, *, only_check: bool = False) -> tuple[list[str], SchemaState]:
+async def bring_up_to_date(settings: Settings, *, only_check: bool = False) -> tuple[list[str], SchemaState]:
     """Return what ran and how the schema stands now. Raises `SyncError`."""
-    async with connected(dsn) as connection:
+    assert settings.database  # noqa: S101  required
+    async with connected(settings.database) as connection:
         ran = []
         if not only_check:
             ran = [f"{migration.version:04}_{migration.name}" for migration in await migrate(connection)]
-            await create_default_users(connection)
+            await create_users(connection, settings.mapping)
         return ran, await schema_state(connection)

@@ -18,11 +18,10 @@ from sync_service.cli.local import settings_or_dev
 from sync_service.cli.types import wanted
 from sync_service.errors import DatabaseFault, SettingsError
 from sync_service.logs import configure_logging
-from sync_service.mapping import DEFAULT
 from sync_service.postgres.events import Filter, count_events, events_by_id, pages, preview
 from sync_service.postgres.faults import translated
-from sync_service.postgres.inbox import Statements
 from sync_service.postgres.pool import open_pool
+from sync_service.postgres.statements import Statements
 from sync_service.settings import Settings
 from sync_service.sync.apply import Applier
 from sync_service.sync.attempt import attempt
@@ -53,7 +52,7 @@ async def _replay(settings: Settings, arguments: argparse.Namespace, chosen: Fil
     assert settings.database  # noqa: S101  required above
     done: Counter[str] = Counter()
     seen: set[str | None] = set()
-    statements = Statements(DEFAULT)
+    statements = Statements(settings.mapping)
     async with connected(settings.database) as connection, await open_pool(settings.database) as pool:
         total = len(arguments.ids) or await count_events(connection, chosen)
         applier = Applier(pool, statements, source="replay", max_attempts=settings.sync_max_attempts)

@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sync_service.cli.database import connected
-from sync_service.cli.local import database_or_dev
+from sync_service.cli.local import settings_or_dev
 from sync_service.cli.types import Commands, told_fault, told_time
-from sync_service.dsn import Dsn
-from sync_service.mapping import DEFAULT
-from sync_service.postgres.inbox import Statements
 from sync_service.postgres.lookup import user_history
+from sync_service.postgres.statements import Statements
+from sync_service.settings import Settings
 
 
 def add_to(commands: Commands) -> None:
@@ -27,14 +26,16 @@ def add_to(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Show the user, and return 1 when nothing at all is known of that ID."""
-    found = asyncio.run(_find(database_or_dev(environ), arguments.clerk_id))
+    settings = settings_or_dev(environ, "DATABASE_URL")
+    found = asyncio.run(_find(settings, arguments.clerk_id))
     print(json.dumps(found, default=datetime.isoformat, indent=2) if arguments.json else _told(found))
     return 0 if found["row"] or found["identity"] or found["events"] else 1
 
 
-async def _find(dsn: Dsn, clerk_id: str) -> dict[str, Any]:
-    async with connected(dsn) as connection:
-        return await user_history(connection, Statements(DEFAULT), clerk_id)
+async def _find(settings: Settings, clerk_id: str) -> dict[str, Any]:
+    assert settings.database  # noqa: S101  required
+    async with connected(settings.database) as connection:
+        return await user_history(connection, Statements(settings.mapping), clerk_id)
 
 
 def _told(found: dict[str, Any]) -> str:

@@ -8,11 +8,11 @@ shown as (
     update {table} as app
     set {email} = $4
     from mine
-    where app.{clerk_id} = mine.clerk_id
+    where app.{clerk_id}::text = mine.clerk_id
         and not exists (
-            select from {table} as other where other.{email} = $4 and other.{clerk_id} is distinct from mine.clerk_id
+            select from {table} as other where {taken} and other.{clerk_id}::text is distinct from mine.clerk_id
         )
-    returning app.{clerk_id} as clerk_id
+    returning app.{clerk_id}::text as clerk_id
 ),
 noted as (
     update clerk_sync.identities as known set address_wanted = false from shown where known.clerk_id = shown.clerk_id

@@ -1,2 +1,2 @@
 -- The address is named: since it was seen there, the row may have got another, which is nobody else's.
-update {table} set {email} = null where {clerk_id} = $1 and {email} = $2
+update {table} set {email} = {released} where {clerk_id}::text = $1 and {still_there}

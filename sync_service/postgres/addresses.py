@@ -1,11 +1,14 @@
 """When two users claim one address: who holds it, who gives it up, who gets it back."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 
-from sync_service.clerk.values import Snapshot, Version
-from sync_service.postgres.inbox import Connection, Statements
+from sync_service.clerk.values import User, Version
+from sync_service.mapping.sources import COMPUTED
+from sync_service.postgres.pool import Connection
+from sync_service.postgres.statements import Statements
 
 
 async def holder_of(
@@ -18,15 +21,15 @@ async def holder_of(
     return await connection.fetchrow(statements.holder, address, clerk_id)
 
 
-def gives_way(holder: asyncpg.Record, snapshot: Snapshot) -> bool:
-    """Return whether the holder's claim is older than the snapshot's.
+def gives_way(holder: asyncpg.Record, version: Version) -> bool:
+    """Return whether the holder's claim is older than one of that version.
 
     Clerk lets no two users have one address, so the newer of two claims is the true one. A row that this service
     never wrote has no version to lose by: it is not touched.
     """
     if holder["deleted"]:
         return True
-    return holder["version"] is not None and Version(holder["version"], holder["tie"]) < snapshot.version
+    return holder["version"] is not None and Version(holder["version"], holder["tie"]) < version
 
 
 async def release(connection: Connection, statements: Statements, clerk_id: str, address: str) -> bool:
@@ -54,6 +57,22 @@ async def give_back(
 ) -> bool:
     """Show the address on the user's row, if it is free and the user is still as of `version`; return whether it is."""
     return bool(await connection.fetchval(statements.give_back, clerk_id, version.updated_at, version.tie, address))
+
+
+async def adopt_rows(connection: Connection, statements: Statements, users: Sequence[User]) -> int:
+    """Give the Clerk ID to rows that have a user's verified address and none; return how many. See link.sql.
+
+    Never an address that Clerk has not verified: whoever types somebody's address into a form would get the row.
+    """
+    wanted = sorted(
+        (user.id, address)
+        for user in users
+        if COMPUTED["primary_email_verified"](user) and (address := COMPUTED["primary_email"](user))
+    )
+    if not (statements.link and wanted):
+        return 0
+    tag = await connection.execute(statements.link, [user for user, _ in wanted], [address for _, address in wanted])
+    return int(tag.rpartition(" ")[2])
 
 
 # The event that the row shows: the newest version among those whose payload is still there.

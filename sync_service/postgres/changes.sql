@@ -1,5 +1,5 @@
 -- Applies many changes at once: joins the identities, saves the rows that won, files the events. One round trip.
--- {table}, {clerk_id}, {columns}, {values} and {updates} come quoted from the mapping.
+-- {table}, {clerk_id}, {columns} and what is made of them come quoted from the mapping.
 --
 -- The rule is sync/decide.py's. The guard stands in ON CONFLICT … WHERE, which looks at the row that it has locked;
 -- a look beforehand would be as old as the statement. Everything is sorted, so that all processes lock in one order.
@@ -32,7 +32,11 @@ joined as (
         set version = excluded.version, tie = excluded.tie, deleted_at = excluded.deleted_at, changed_at = now(),
             address_wanted = false, refetch_wanted = false
         where known.deleted_at is null
-            and (excluded.deleted_at is not null or (excluded.version, excluded.tie) > (known.version, known.tie))
+            and case
+                -- An operator has taken the deletion back: a repetition of it does nothing.
+                when excluded.deleted_at is not null then known.kept_at is null
+                else (excluded.version, excluded.tie) > (known.version, known.tie)
+            end
     returning clerk_id, version, tie, deleted_at
 ),
 saved as (
@@ -40,10 +44,10 @@ saved as (
     select {values}
     from newest
     join joined using (clerk_id)
-    cross join lateral jsonb_populate_record(null::{table}, newest.user_row) as r
+    cross join lateral jsonb_to_record(newest.user_row) as r ({definitions})
     where joined.deleted_at is null
     order by clerk_id
-    on conflict ({clerk_id}) do update set {updates}
+    on conflict ({clerk_id}) do {conflict}
 ),
 outcome as (
     select
@@ -52,7 +56,7 @@ outcome as (
         coalesce(input.version = known.version and input.tie <> known.tie, false) as same_instant,
         case
             when kind = 'none' then 'ignored'
-            when kind = 'deletion' then 'applied'
+            when kind = 'deletion' then case when known.kept_at is null then 'applied' else 'stale' end
             -- Applied means: the row shows just this, whether it was written now or before.
             when (input.version, input.tie) = (joined.version, joined.tie) then 'applied'
             when joined.clerk_id is null and (input.version, input.tie) = (known.version, known.tie) then 'applied'
@@ -62,7 +66,7 @@ outcome as (
     left join joined using (clerk_id)
     -- One by one, by the index (`offset 0` keeps it so): a plan made while the table was small would read all of it.
     left join lateral (
-        select i.version, i.tie from clerk_sync.identities as i where i.clerk_id = input.clerk_id offset 0
+        select i.version, i.tie, i.kept_at from clerk_sync.identities as i where i.clerk_id = input.clerk_id offset 0
     ) as known on true
 ),
 filed as (

@@ -2,7 +2,7 @@
 -- statement that begins after that sees the row which the lock's last holder wrote.
 -- What the inbox holds of the person goes too, and what waits there for another attempt has nothing left to do.
 with gone as (
-    delete from {table} where {clerk_id} = any($1::text[])
+    {gone}
 )
 update clerk_sync.events
 set payload = null,
@@ -10,5 +10,7 @@ set payload = null,
     reason = case when type <> 'user.deleted' then null else reason end,
     next_attempt_at = case when type = 'user.deleted' then next_attempt_at end,
     finished_at = case when type = 'user.deleted' then finished_at else coalesce(finished_at, now()) end
-where clerk_id = any($1::text[])
+where clerk_id in (
+        select clerk_id from clerk_sync.identities where clerk_id = any($1::text[]) and deleted_at is not null
+    )
     and (payload is not null or (status in ('failed', 'dead') and type <> 'user.deleted'))

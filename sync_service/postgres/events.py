@@ -9,7 +9,9 @@ import msgspec
 
 from sync_service.clerk.events import DELETED, SAVED, Event, event_of_inbox
 from sync_service.clerk.values import Deletion
-from sync_service.postgres.inbox import Connection, Statements, apply_changes, delete_rows
+from sync_service.postgres.inbox import apply_changes, delete_rows
+from sync_service.postgres.pool import Connection
+from sync_service.postgres.statements import Statements
 
 PAGE = 100
 

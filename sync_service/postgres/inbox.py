@@ -10,40 +10,14 @@ import msgspec
 from sync_service.clerk.events import Event
 from sync_service.clerk.values import Deletion, Snapshot
 from sync_service.errors import DatabaseFault
-from sync_service.mapping import Row, TableMapping
-
-Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+from sync_service.mapping.table import Row
+from sync_service.postgres.pool import Connection
+from sync_service.postgres.statements import Statements
 
 # The first pause before another attempt; each one after it is three times as long, up to an hour.
 FIRST_PAUSE = timedelta(seconds=5)
 
-
-class Statements:
-    """The SQL of one mapping."""
-
-    def __init__(self, mapping: TableMapping) -> None:
-        """Write the mapping's names into the templates."""
-        self.mapping = mapping
-        columns = [quoted(mapping.clerk_id), *map(quoted, mapping.columns)]
-        self._names = {
-            "table": f"{quoted(mapping.schema)}.{quoted(mapping.table)}",
-            "clerk_id": quoted(mapping.clerk_id),
-            "email": quoted(mapping.email or ""),
-            "columns": ", ".join(columns),
-            "values": ", ".join(f"r.{column}" for column in columns),
-            "updates": ", ".join(f"{column} = excluded.{column}" for column in columns[1:]),
-        }
-        self.apply = self.of("changes.sql")
-        self.delete = self.of("deletion.sql")
-        self.park = self.of("park.sql")
-        self.row = self.of("row.sql")
-        self.holder = self.of("address_holder.sql")
-        self.release = self.of("address_release.sql")
-        self.give_back = self.of("address_give_back.sql")
-
-    def of(self, name: str) -> str:
-        """Return a file of this package with the mapping's names in it."""
-        return files(__package__).joinpath(name).read_text(encoding="utf-8").format(**self._names)
+DELETE_GRACE = "delete_grace"
 
 
 async def apply_changes(
@@ -59,20 +33,42 @@ async def apply_changes(
 
     `row` stands in for the mapped row where there is one event. Rows of deleted users go by `delete_rows`.
     """
-    columns = zip(*(_values(statements.mapping, event, row) for event in events), strict=True)
+    await statements.held_against(connection)
+    if not events:
+        return []
+    columns = zip(*(_values(statements, event, row) for event in events), strict=True)
     return await connection.fetch(statements.apply, *map(list, columns), source, str(patience_ms))
 
 
 async def delete_rows(
     connection: Connection, statements: Statements, clerk_ids: Sequence[str], *, seconds: float
 ) -> None:
-    """Delete the rows, the app's foreign keys cascading, and forget what the inbox holds of these people."""
+    """Do with the rows what the mapping says of deleted users, and forget what the inbox holds of these people.
+
+    Only users with a tombstone are touched.
+    """
+    await statements.held_against(connection)
     await connection.execute(statements.delete, sorted(clerk_ids), timeout=seconds)
+
+
+async def hold_back(connection: Connection, statements: Statements, event: Event, *, source: str) -> bool:
+    """Leave the tombstone and the row, marked, until the mapping's `delete_grace` has passed; return whether it waits.
+
+    An operator may take the deletion back meanwhile; a second word of it does not make it wait any longer.
+    """
+    grace = statements.mapping.delete_grace
+    if not grace:
+        return False
+    await statements.held_against(connection)
+    return bool(
+        await connection.fetchval(
+            statements.grace, event.clerk_id, event.id, event.type, event.instance_id, source, grace
+        )
+    )
 
 
 async def park(
     connection: Connection,
-    statements: Statements,
     event: Event,
     fault: DatabaseFault,
     *,
@@ -83,7 +79,7 @@ async def park(
     """File an event that cannot be applied; return `failed` or `dead`, or None if it succeeded meanwhile."""
     kind = "deletion" if isinstance(event.change, Deletion) else "other"
     status: str | None = await connection.fetchval(
-        statements.park,
+        _PARK,
         event.id,
         event.type,
         event.instance_id,
@@ -99,6 +95,9 @@ async def park(
         fault.constraint,
     )
     return status
+
+
+_PARK = files(__package__).joinpath("park.sql").read_text(encoding="utf-8")
 
 
 async def want_refetch(connection: Connection, clerk_ids: Sequence[str]) -> None:
@@ -119,18 +118,14 @@ async def pin_instance(pool: asyncpg.Pool, instance_id: str) -> str:
         return str(pinned or await connection.fetchval("select id from clerk_sync.instance"))
 
 
-def quoted(identifier: str) -> str:
-    """Quote a name of the mapping: the only way by which one gets into SQL."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def _values(mapping: TableMapping, event: Event, row: Row | None) -> tuple[object, ...]:
+def _values(statements: Statements, event: Event, row: Row | None) -> tuple[object, ...]:
     """Return `event` in the order of changes.sql's parameters."""
     kind, version, tie, user_row, payload = "none", None, None, None, None
     match event.change:
-        case Snapshot(user=user, version=of):
+        case Snapshot() as snapshot:
+            of = statements.mapping.version(snapshot)
             kind, version, tie, payload = "snapshot", of.updated_at, of.tie, event.payload
-            user_row = msgspec.json.encode(mapping.row(user) if row is None else row).decode()
+            user_row = msgspec.json.encode(statements.fitted(snapshot) if row is None else row).decode()
         case Deletion():
             kind = "deletion"
     return event.id, event.type, event.instance_id, event.clerk_id, kind, version, tie, payload, user_row

@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from sync_service.postgres.inbox import Connection, Statements
+from sync_service.postgres.pool import Connection
+from sync_service.postgres.statements import Statements
 
 _IDENTITY = """
 select version, deleted_at, created_by, first_seen_at, changed_at from clerk_sync.identities where clerk_id = $1

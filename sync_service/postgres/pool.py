@@ -6,6 +6,8 @@ import asyncpg
 
 from sync_service.dsn import Dsn
 
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+
 # An answer comes within 10 s (Svix gives up after 15): 3 to connect, 4 for a statement, the rest to read and reply.
 CONNECT_SECONDS = 3
 COMMAND_SECONDS = 4

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from sync_service.clerk.events import Event, event_of_inbox
-from sync_service.postgres.inbox import Connection
+from sync_service.postgres.pool import Connection
 
 # A claim is a lease: whoever crashes with it loses it after this, and somebody else tries. Long enough for a
 # deletion that cascades through millions of rows; should it take longer, a second one waits for the first.

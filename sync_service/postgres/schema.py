@@ -13,7 +13,8 @@ from importlib.resources import files
 import asyncpg
 
 from sync_service.errors import SchemaError
-from sync_service.postgres.inbox import Connection
+from sync_service.mapping.table import TableMapping
+from sync_service.postgres.pool import Connection
 
 # Any number does, so long as nobody else takes it: the letters "clerk" and "sync" on a telephone.
 LOCK = 25375_7962
@@ -66,7 +67,7 @@ def known_migrations() -> tuple[Migration, ...]:
 
 def needed_version() -> int:
     """Return the version of the schema that this code is written for."""
-    return len(known_migrations())
+    return known_migrations()[-1].version
 
 
 async def schema_state(connection: Connection) -> SchemaState:
@@ -105,12 +106,14 @@ async def migrate(connection: Connection) -> list[Migration]:
     return ran
 
 
-async def create_default_users(connection: Connection) -> None:
-    """Create `public.users` where it does not exist; a table that does is the app's and stays as it is."""
+async def create_users(connection: Connection, mapping: TableMapping) -> None:
+    """Create the table of a mapping that is ours to create, where there is none; any other is the app's, as it is."""
+    if mapping.created_by is None:
+        return
     async with connection.transaction():
         await connection.execute("select pg_advisory_xact_lock($1)", LOCK)
         await connection.execute(
-            files("sync_service.postgres").joinpath("default_users.sql").read_text(encoding="utf-8")
+            files("sync_service.postgres").joinpath(mapping.created_by).read_text(encoding="utf-8")
         )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
@@ -12,8 +13,19 @@ import structlog
 from sync_service.clerk.events import Event
 from sync_service.clerk.values import Deletion, Snapshot
 from sync_service.errors import DatabaseFault, Unappliable, Unavailable
+from sync_service.postgres.addresses import adopt_rows
 from sync_service.postgres.faults import translated
-from sync_service.postgres.inbox import FIRST_PAUSE, Statements, apply_changes, delete_rows, park, want_refetch
+from sync_service.postgres.inbox import (
+    DELETE_GRACE,
+    FIRST_PAUSE,
+    apply_changes,
+    delete_rows,
+    hold_back,
+    park,
+    want_refetch,
+)
+from sync_service.postgres.pool import Connection
+from sync_service.postgres.statements import Statements
 from sync_service.sync.conflict import settle_address
 
 log = structlog.get_logger()
@@ -32,6 +44,8 @@ LOCK_NOT_AVAILABLE = "55P03"
 UNIQUE_VIOLATION = "23505"
 # Deadlocks and serialization; connections that had died; prepared statements that a pooler lost or doubled.
 AT_ONCE = ("40", "08", "57P", "26000", "42P05")
+# A column or an index has gone, or has become another, since the mapping was held against the table.
+TABLE_CHANGED = frozenset({"42703", "42P10", "428C9", "42804"})
 TIMEOUT = "timeout"
 LONG_DELETION = "long_deletion"
 
@@ -96,6 +110,8 @@ class Applier:
         try:
             return [*await _at_once(lambda: self._commit(events, patience_ms))]
         except Unappliable as fault:
+            if fault.sqlstate in TABLE_CHANGED:
+                self.statements.forget_table()
             if len(events) == 1:
                 return [await self._refused(events[0], fault)]
             half = len(events) // 2
@@ -116,16 +132,15 @@ class Applier:
         return [Outcome("unavailable", fault.reason)] * len(events)
 
     async def _commit(self, events: Sequence[Event], patience_ms: int) -> list[Outcome]:
-        deleted = [event.change.clerk_id for event in events if isinstance(event.change, Deletion)]
         async with self.pool.acquire() as connection:
-            if deleted:
-                async with connection.transaction():
-                    records = await apply_changes(
-                        connection, self.statements, events, source=self.source, patience_ms=patience_ms
-                    )
-                    await delete_rows(connection, self.statements, deleted, seconds=DELETE_SECONDS)
-            else:
-                # A statement is a transaction of its own; BEGIN and COMMIT would be two more round trips.
+            if isinstance(events[0].change, Deletion):
+                return await self._delete(connection, events, patience_ms)
+            # A statement is a transaction of its own; BEGIN and COMMIT would be two more round trips.
+            async with connection.transaction() if self.statements.mapping.link_by_verified_email else nullcontext():
+                await self.statements.held_against(connection)
+                users = [event.change.user for event in events if isinstance(event.change, Snapshot)]
+                if linked := await adopt_rows(connection, self.statements, users):
+                    log.info("rows adopted by their verified address", rows=linked)
                 records = await apply_changes(
                     connection, self.statements, events, source=self.source, patience_ms=patience_ms
                 )
@@ -133,6 +148,17 @@ class Applier:
             if twice_told:
                 await want_refetch(connection, twice_told)
         return [Outcome(record["status"]) for record in records]
+
+    async def _delete(self, connection: Connection, events: Sequence[Event], patience_ms: int) -> list[Outcome]:
+        async with connection.transaction():
+            held = [await hold_back(connection, self.statements, event, source=self.source) for event in events]
+            due = [event for event, waits in zip(events, held, strict=True) if not waits]
+            records = iter(
+                await apply_changes(connection, self.statements, due, source=self.source, patience_ms=patience_ms)
+            )
+            ids = [event.clerk_id for event in due if event.clerk_id]
+            await delete_rows(connection, self.statements, ids, seconds=DELETE_SECONDS)
+        return [Outcome("parked", DELETE_GRACE) if waits else Outcome(next(records)["status"]) for waits in held]
 
     async def _refused(self, event: Event, fault: Unappliable) -> Outcome:
         change = event.change
@@ -161,7 +187,6 @@ class Applier:
                 async with self.pool.acquire() as connection:
                     status = await park(
                         connection,
-                        self.statements,
                         event,
                         fault,
                         source=self.source,

@@ -6,7 +6,7 @@ from sync_service.clerk.events import Event
 from sync_service.clerk.values import Deletion
 from sync_service.errors import DatabaseFault
 from sync_service.postgres.faults import translated
-from sync_service.postgres.inbox import apply_changes, delete_rows
+from sync_service.postgres.inbox import DELETE_GRACE, apply_changes, delete_rows, hold_back
 from sync_service.postgres.queue import LEASE
 from sync_service.sync.apply import PATIENCE_MS, Applier, Outcome
 
@@ -29,6 +29,8 @@ async def _delete(applier: Applier, clerk_id: str, event: Event) -> Outcome:
     """Delete first, with no lock on the identity, so that whoever else asks of this user has an answer."""
     with translated():
         async with applier.pool.acquire() as connection, connection.transaction():
+            if await hold_back(connection, applier.statements, event, source=applier.source):
+                return Outcome("parked", DELETE_GRACE)
             await delete_rows(connection, applier.statements, [clerk_id], seconds=LEASE.total_seconds())
             [record] = await apply_changes(
                 connection, applier.statements, [event], source=applier.source, patience_ms=PATIENCE_MS

@@ -15,9 +15,8 @@ from starlette.routing import Route
 from sync_service.clerk.signature import Verifier
 from sync_service.errors import SettingsError
 from sync_service.logs import configure_logging
-from sync_service.mapping import DEFAULT
-from sync_service.postgres.inbox import Statements
 from sync_service.postgres.pool import open_pool
+from sync_service.postgres.statements import Statements
 from sync_service.process import die_with_parent
 from sync_service.settings import TO_SERVE, Settings, read_settings
 from sync_service.sync.apply import Applier
@@ -41,15 +40,16 @@ def create_app(settings: Settings) -> Starlette:
     dsn = settings.database
     metrics = Metrics()
     verifier = Verifier(settings.clerk_webhook_signing_secrets)
+    statements = Statements(settings.mapping)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
         if dsn.dropped:
             log.warning("left out of DATABASE_URL, for the driver does not know them", keys=dsn.dropped)
         pool = await open_pool(dsn)
-        readiness = Readiness(pool)
+        readiness = Readiness(pool, statements)
         woken = asyncio.Event()
-        applier = Applier(pool, Statements(DEFAULT), max_attempts=settings.sync_max_attempts, left_over=woken.set)
+        applier = Applier(pool, statements, max_attempts=settings.sync_max_attempts, left_over=woken.set)
         retry = Retry(applier.telling("replay"), settings.sync_event_retention, woken)
         background = [asyncio.create_task(readiness.tell()), asyncio.create_task(retry.run())]
         try:

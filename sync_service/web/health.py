@@ -8,9 +8,10 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sync_service.errors import SyncError, Unavailable
+from sync_service.errors import SyncError, Unavailable, Unfit
 from sync_service.postgres.faults import translated
 from sync_service.postgres.schema import SchemaState, schema_state
+from sync_service.postgres.statements import Statements
 
 log = structlog.get_logger()
 
@@ -25,15 +26,19 @@ async def healthz(request: Request) -> Response:
 class Readiness:
     """Asks the database anew each time: nothing that was true a second ago is taken for true."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, statements: Statements) -> None:
         self._pool = pool
+        self._statements = statements
 
     async def state(self) -> SchemaState:
-        """Return how the schema stands. Raises `SyncError` when the database cannot be asked."""
+        """Return how the schema stands. Raises `Unfit` for the mapping, `SyncError` when nothing can be asked."""
         try:
             with translated():
                 async with asyncio.timeout(READY_SECONDS), self._pool.acquire() as connection:
-                    return await schema_state(connection)
+                    state = await schema_state(connection)
+                    if state.ready:
+                        await self._statements.held_against(connection)
+                    return state
         except TimeoutError:
             raise Unavailable("no answer from the database in time") from None
 
@@ -41,6 +46,8 @@ class Readiness:
         """Say in the log, once at the start, what keeps the service from being ready."""
         try:
             state = await self.state()
+        except Unfit:  # told where it was found, with all that is in the way
+            return
         except SyncError as error:
             log.warning("not ready", why="the database does not answer; it is asked again", reason=str(error))
             return
@@ -50,10 +57,12 @@ class Readiness:
             log.error("not ready", why=str(state))
 
     async def answer(self, request: Request) -> Response:
-        """Answer 200, or 503 with `database` or `schema` as the reason."""
+        """Answer 200, or 503 with `database`, `schema` or `mapping` as the reason."""
         try:
             state = await self.state()
             why = None if state.ready else "schema"
+        except Unfit:
+            why = "mapping"
         except SyncError:
             why = "database"
         if why is None:

@@ -41,6 +41,7 @@ class ClerkWebhook:
         """Take events of `instance_id` only; with None, of the instance that the database has pinned."""
         self._verifier = verifier
         self._pool = applier.pool
+        self._withheld = applier.statements.mapping.withheld
         self._intake = Intake(applier.apply_quickly, applier.apply_patiently, seconds=APPLY_SECONDS)
         self._metrics = metrics
         self._instance_id = instance_id
@@ -50,7 +51,7 @@ class ClerkWebhook:
         try:
             body = await read_body(request)
             message_id = self._verifier.verify(_signature_headers(request), body, now=time.time())
-            event = read_event(message_id, body)
+            event = read_event(message_id, body, self._withheld)
             outcome = await self._store(event)
         except Refusal as refusal:
             self._metrics.webhooks.labels(refusal.code).inc()

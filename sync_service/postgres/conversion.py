@@ -1,0 +1,58 @@
+"""A value in the form that a column's type takes (pure): JSON on its way in, SQL for what shows nobody."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from sync_service.mapping import sources
+from sync_service.postgres.catalogue import Column
+
+TIMES = frozenset({"timestamptz", "timestamp", "date"})
+JSON = frozenset({"jsonb", "json"})
+
+
+def converted(value: Any, column: Column) -> tuple[Any, bool]:
+    """Return a value of JSON in a form that the column's type takes, and whether something was cut off it.
+
+    What still does not fit is for PostgreSQL to refuse: the event is kept, with the column's name.
+    """
+    if value is None or column.base in JSON:
+        return value, False
+    if column.length is not None:
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        return text[: column.length], len(text) > column.length
+    if column.base in TIMES and isinstance(value, int | float):
+        value = _moment(value)
+    elif column.category == "A" and not isinstance(value, list):
+        value = [value]
+    elif column.category == "N" and isinstance(value, bool):
+        value = int(value)
+    return value, False
+
+
+def _moment(milliseconds: float) -> str | float:
+    """Return Clerk's time as text; what is out of the calendar as it is, for PostgreSQL to refuse."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, tz=UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return milliseconds
+
+
+def scrubbed(spec: sources.Column, column: Column, clerk_id: str = "") -> str | None:
+    """Return SQL for what an anonymous row shows in a personal column; None if there is nothing that fits.
+
+    `clerk_id` is the column with the Clerk ID, quoted.
+    """
+    if not column.not_null:
+        return "null"
+    if isinstance(spec.when_null, str):
+        return f"replace({literal(spec.when_null)}, {literal(sources.PLACEHOLDER)}, {clerk_id}::text)"
+    if column.category == "S":  # the ID stays in the row in any case, and no two are the same
+        return f"left({clerk_id}::text, {column.length or 255})"
+    return "'{}'" if column.category == "A" or column.base in JSON else None
+
+
+def literal(text: str) -> str:
+    """Quote a text of the mapping: the only way by which one gets into SQL."""
+    return "'" + text.replace("'", "''") + "'"
