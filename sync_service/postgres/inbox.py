@@ -67,6 +67,12 @@ async def hold_back(connection: Connection, statements: Statements, event: Event
     )
 
 
+async def take_back(connection: Connection, statements: Statements, clerk_id: str) -> bool:
+    """Undo a deletion whose row is still there, for good; return whether there was one."""
+    await statements.held_against(connection)
+    return bool(await connection.fetchval(statements.restore, clerk_id))
+
+
 async def park(
     connection: Connection,
     event: Event,

@@ -48,7 +48,6 @@ class Statements:
             table = await read_table(connection, self.mapping.schema, self.mapping.table)
             found, faults = fit(self.mapping, table)
             if found is None:
-                log.error("the mapping does not fit the table", faults=faults)
                 raise Unfit(faults)
             for warning in warnings(self.mapping, found.table):
                 log.warning("some users will not fit the table", why=warning)

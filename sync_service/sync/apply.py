@@ -12,7 +12,7 @@ import structlog
 
 from sync_service.clerk.events import Event
 from sync_service.clerk.values import Deletion, Snapshot
-from sync_service.errors import DatabaseFault, Unappliable, Unavailable
+from sync_service.errors import DatabaseFault, Unappliable, Unavailable, Unfit
 from sync_service.postgres.addresses import adopt_rows
 from sync_service.postgres.faults import translated
 from sync_service.postgres.inbox import (
@@ -128,7 +128,8 @@ class Applier:
             return [None]
         if late and isinstance(events[0].change, Deletion):
             return [await self._park(events[0], Unappliable(LONG_DELETION), pause=timedelta())]
-        log.warning("not stored", reason=fault.reason, events=len(events))
+        why = {"faults": fault.faults} if isinstance(fault, Unfit) else {}
+        log.warning("not stored", reason=fault.reason, events=len(events), **why)
         return [Outcome("unavailable", fault.reason)] * len(events)
 
     async def _commit(self, events: Sequence[Event], patience_ms: int) -> list[Outcome]:
@@ -158,6 +159,8 @@ class Applier:
             )
             ids = [event.clerk_id for event in due if event.clerk_id]
             await delete_rows(connection, self.statements, ids, seconds=DELETE_SECONDS)
+        if any(held):
+            self.left_over()
         return [Outcome("parked", DELETE_GRACE) if waits else Outcome(next(records)["status"]) for waits in held]
 
     async def _refused(self, event: Event, fault: Unappliable) -> Outcome:
