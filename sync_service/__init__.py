@@ -5,6 +5,7 @@ tests/test_house.py holds the list against the imports.
 
     errors               what can go wrong, as types; whose fault it is, whether trying again helps
     dsn                  a database address as platforms print it, made into one that connects
+    spellings            one setting as people write it → its value
     settings             the environment, read once from a mapping
     process              a process that ends with the one that started it
     logs                 one line an event; never a person, never a secret
