@@ -21,6 +21,7 @@ tests/test_house.py holds the list against the imports.
     postgres.queue       the inbox as a queue: what is due, what may be forgotten
     postgres.events      the inbox as operators look at it
     postgres.lookup      what is known of one user
+    postgres.logins      what a login looks at, and who asks Clerk
     postgres.migrations  the schema, a numbered file a step
     postgres.schema      brings it up to date, tells whether it is
     postgres.binaries    where a PostgreSQL lies

@@ -17,6 +17,7 @@ Row: TypeAlias = dict[str, Any]
 class TableMapping:
     """One table. `columns` says how each column but `clerk_id` is had from a user, as JSON.
 
+    `key` is the app's own primary key, where that is another column than `clerk_id`.
     `email` is the column with the address that no two users share, if there is one. `email_conflict` is what is done
     when two claim it: with `release` the older claim shows null until the address is free, with `park` the event waits.
     """
@@ -25,6 +26,7 @@ class TableMapping:
     table: str
     clerk_id: str
     columns: Mapping[str, Callable[[User], Any]]
+    key: str | None = None
     email: str | None = None
     email_conflict: Literal["release", "park"] = "release"
 

@@ -28,6 +28,7 @@ class Statements:
         self._names = {
             "table": f"{quoted(mapping.schema)}.{quoted(mapping.table)}",
             "clerk_id": quoted(mapping.clerk_id),
+            "key": quoted(mapping.key or mapping.clerk_id),
             "email": quoted(mapping.email or ""),
             "columns": ", ".join(columns),
             "values": ", ".join(f"r.{column}" for column in columns),
@@ -37,6 +38,9 @@ class Statements:
         self.delete = self.of("deletion.sql")
         self.park = self.of("park.sql")
         self.row = self.of("row.sql")
+        self.look = self.of("look.sql")
+        self.resolve = self.of("resolve.sql")
+        self.row_lost = self.of("row_lost.sql")
         self.holder = self.of("address_holder.sql")
         self.release = self.of("address_release.sql")
         self.give_back = self.of("address_give_back.sql")

@@ -59,7 +59,7 @@ async def give_back_addresses(pool: asyncpg.Pool, statements: Statements, *, lim
                 change = read_change("user.updated", user["payload"].encode())
                 version = Version(user["version"], user["tie"])
                 # The payload has lost nothing that the digest is made of, so another one was told at that instant.
-                if not isinstance(change, Snapshot) or change.version != version:
+                if not isinstance(change, Snapshot) or change.version.content != version.content:
                     continue
                 address = mapping.row(change.user)[mapping.email]
                 try:
