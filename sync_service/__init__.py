@@ -12,6 +12,8 @@ tests/test_house.py holds the list against the imports.
     clerk.values         Clerk's user; a snapshot, a deletion, a version
     clerk.events         the body of a webhook → an event
     clerk.signature      whether it is genuine
+    clerk.keys           the keys that sign session tokens, kept while Clerk is away
+    clerk.tokens         a session token → whose it is
     clerk.samples        events as Clerk sends them, to try things with
     mapping              Clerk's user → a row of the app's table
     postgres.faults      what PostgreSQL raises → whose fault it is

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import contextlib
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -69,6 +70,24 @@ def prefixed(prefix: str) -> Callable[[str], str]:
     return parse
 
 
+def publishable_key(text: str) -> str:
+    """Take a publishable key, which is the Frontend API's host in base64."""
+    try:
+        encoded = re.sub(r"^pk_(test|live)_", "", text)
+        decoded = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode()
+    except ValueError:
+        decoded = ""
+    if not (encoded != text and re.fullmatch(r"[\w.-]+(:[0-9]+)?\$", decoded, re.ASCII)):
+        raise Misspelt("does not look right; it begins with pk_ and holds an address; copy it whole")
+    return text
+
+
+def frontend_api(key: str) -> str:
+    """Return the address of the Frontend API that a publishable key holds: the issuer of session tokens."""
+    encoded = key.split("_", 2)[2]
+    return "https://" + base64.b64decode(encoded + "=" * (-len(encoded) % 4)).decode().removesuffix("$")
+
+
 def web_address(text: str) -> str:
     """Return an address without a slash at its end."""
     try:
@@ -82,12 +101,20 @@ def web_address(text: str) -> str:
 
 
 def pem(text: str) -> str:
-    """Return a public key as PEM."""
-    # A variable often holds the two characters \n where the PEM has an end of line.
+    r"""Return a public key as PEM, which a variable holds with `\n`, with blanks or with nothing between its lines."""
     text = text.replace("\\n", "\n")
-    if not re.match(r"-----BEGIN [A-Z ]*PUBLIC KEY-----", text):
-        raise Misspelt("is not a public key; paste the PEM from Clerk's dashboard, -----BEGIN PUBLIC KEY-----")
-    return text
+    match = re.fullmatch(r"-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----", text)
+    if match:
+        from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415  slow, and seldom needed
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey  # noqa: PLC0415  as above
+        from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415  as above
+
+        lines = "\n".join(re.findall(".{1,64}", re.sub(r"\s", "", match[1])))
+        good = f"-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----"
+        with contextlib.suppress(ValueError, UnsupportedAlgorithm):
+            if isinstance(load_pem_public_key(good.encode()), RSAPublicKey):
+                return good
+    raise Misspelt("is not an RSA public key; paste the PEM from Clerk's dashboard, -----BEGIN PUBLIC KEY-----")
 
 
 def parties(text: str) -> tuple[str, ...]:
