@@ -14,6 +14,8 @@ tests/test_house.py holds the list against the imports.
     clerk.signature      whether it is genuine
     clerk.keys           the keys that sign session tokens, kept while Clerk is away
     clerk.tokens         a session token → whose it is
+    clerk.breaker        whether Clerk is worth asking now, and how often
+    clerk.api            Clerk's Backend API, as far as it is asked
     clerk.samples        events as Clerk sends them, to try things with
     mapping              Clerk's user → a row of the app's table
     postgres.faults      what PostgreSQL raises → whose fault it is
@@ -33,11 +35,15 @@ tests/test_house.py holds the list against the imports.
     sync.apply           the only way to write a user
     sync.intake          waiting webhooks share one transaction
     sync.attempt         what the inbox has kept, once more
+    sync.login           the row at once if it is fresh, else Clerk is asked
     sync.retry           what nobody waits for: another attempt, long deletions, retention
     web.problems         errors as answers
     web.metrics          what is counted
     web.requests         around every request: an ID, a line, no redirect
     web.webhooks         POST /webhooks/clerk
+    web.callers          who is calling
+    web.sync             POST /sync
+    web.users            GET /users/…, POST /users/resolve
     web.health           GET /healthz, /readyz
     web.app              all of it, from settings, by a function
     web.server           uvicorn, and how it ended

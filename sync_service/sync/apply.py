@@ -153,9 +153,11 @@ class Applier:
         return await self._park(event, fault)
 
     async def _park(self, event: Event, fault: DatabaseFault, *, pause: timedelta = FIRST_PAUSE) -> Outcome:
+        told = log.bind(table=fault.table, column=fault.column, constraint=fault.constraint)
         if event.id is None:  # no message, nothing to keep; whoever told of it tells again
-            return Outcome("unavailable", fault.reason)
-        log.warning("parked", reason=fault.reason, table=fault.table, column=fault.column, constraint=fault.constraint)
+            told.warning("not applied", reason=fault.reason)
+            return Outcome("unstorable" if fault.sqlstate.startswith("22") else "unavailable", fault.reason)
+        told.warning("parked", reason=fault.reason)
         try:
             with translated():
                 async with self.pool.acquire() as connection:
