@@ -19,6 +19,7 @@ from sync_service.postgres.binaries import installed_binaries, major_version
 from sync_service.postgres.embedded import Embedded, embedded_postgres
 from sync_service.postgres.schema import create_users, migrate
 from sync_service.settings import Settings
+from tests.clerk_stub import ClerkStub, clerk_stub
 from tests.world import PII_SENTINEL, SECRET, SECRETS, World, serving
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "clerk"
@@ -157,6 +158,13 @@ async def db(database: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 def settings(database: str) -> Settings:
     return Settings(database=clean_dsn(database), clerk_webhook_signing_secrets=(SECRET,))
+
+
+@pytest.fixture
+async def clerk() -> AsyncIterator[ClerkStub]:
+    """A stand-in for Clerk, running."""
+    async with clerk_stub() as stub:
+        yield stub
 
 
 Serve = Callable[..., contextlib.AbstractAsyncContextManager[World]]

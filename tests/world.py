@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 import httpx2
 import uvicorn
+from starlette.applications import Starlette
 from svix.webhooks import Webhook
 
 from sync_service.settings import Settings
@@ -188,10 +189,15 @@ async def serving(settings: Settings, db: asyncpg.Connection, **changes: Any) ->
 @contextlib.asynccontextmanager
 async def served(settings: Settings) -> AsyncIterator[str]:
     """Serve the app, and yield its address."""
+    async with served_app(create_app(settings)) as address:
+        yield address
+
+
+@contextlib.asynccontextmanager
+async def served_app(app: Starlette) -> AsyncIterator[str]:
+    """Serve any app, and yield its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        create_app(settings), log_config=None, access_log=False, http="httptools", ws="none", lifespan="on"
-    )
+    config = uvicorn.Config(app, log_config=None, access_log=False, http="httptools", ws="none", lifespan="on")
     server = uvicorn.Server(config)
     serving_task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:

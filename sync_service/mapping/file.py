@@ -8,11 +8,11 @@ from datetime import date, datetime, time
 from difflib import get_close_matches
 from typing import Any
 
-from sync_service.durations import read_duration
 from sync_service.errors import SettingsError
 from sync_service.mapping.presets import DEFAULT, PRESETS
 from sync_service.mapping.sources import COMPUTED, PLACEHOLDER, WHOLE, Column
 from sync_service.mapping.table import TableMapping
+from sync_service.spellings import Misspelt, duration
 
 _NAME = r'(?:"((?:[^"]|"")+)"|([^".]+))'
 _TABLE = re.compile(rf"(?:{_NAME}\.)?{_NAME}")
@@ -86,7 +86,7 @@ def _value(key: str, given: Any, faults: list[str]) -> Any:
     """Return a key's value, or None after a fault."""
     try:
         return _read(key, given, faults)
-    except ValueError as error:
+    except (ValueError, Misspelt) as error:
         faults.append(f"users.{key}: {error}")
         return None
 
@@ -107,7 +107,7 @@ def _read(key: str, given: Any, faults: list[str]) -> Any:
     if key == "table":
         return _table(given)
     if key == "delete_grace":
-        return read_duration(given)
+        return duration(given)
     return _bare(given)
 
 

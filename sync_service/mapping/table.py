@@ -8,13 +8,10 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from sync_service.clerk.values import WITHHELD, Snapshot, Version
+from sync_service.clerk.values import DIGEST, WITHHELD, Snapshot, Version
 from sync_service.mapping.sources import Column
 
 Row: TypeAlias = dict[str, Any]
-
-# The last bytes of a version's tie are the digest of what the snapshot says.
-DIGEST = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +61,7 @@ class TableMapping:
             return snapshot.version
         data = self._data(snapshot)
         said = msgspec.json.encode([column.value(snapshot.user, data) for column in beyond], order="sorted")
-        digest = hashlib.blake2b(tie[-DIGEST:] + said, digest_size=DIGEST).digest()
+        digest = hashlib.blake2b(snapshot.version.content + said, digest_size=DIGEST).digest()
         return Version(snapshot.version.updated_at, tie[:-DIGEST] + digest)
 
     def _data(self, snapshot: Snapshot) -> dict[str, Any]:

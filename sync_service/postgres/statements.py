@@ -30,7 +30,11 @@ class Statements:
             "clerk_id": quoted(mapping.clerk_id),
         }
         self.row = self._of("row.sql")
-        self.apply = self.delete = self.holder = self.release = self.give_back = self.grace = self.restore = ""
+        self.look = self._of("look.sql")
+        self.row_lost = self._of("row_lost.sql")
+        self.apply = self.resolve = self.delete = self.holder = self.release = self.give_back = self.grace = (
+            self.restore
+        ) = ""
         self.link: str | None = None
 
     @property
@@ -87,6 +91,7 @@ class Statements:
         self._names["marked"] = self._marked(found, deleted=True)
         self._names["unmarked"] = self._marked(found, deleted=False)
         self.apply = self._of("changes.sql")
+        self.resolve = self._of("resolve.sql")
         self.delete = self._of("deletion.sql")
         self.grace = self._of("grace.sql")
         self.restore = self._of("restore.sql")

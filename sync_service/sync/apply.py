@@ -139,7 +139,9 @@ class Applier:
             # A statement is a transaction of its own; BEGIN and COMMIT would be two more round trips.
             async with connection.transaction() if self.statements.mapping.link_by_verified_email else nullcontext():
                 await self.statements.held_against(connection)
-                users = [event.change.user for event in events if isinstance(event.change, Snapshot)]
+                # What the app itself says of a user proves nothing.
+                told = [] if self.source == "profile" else events
+                users = [event.change.user for event in told if isinstance(event.change, Snapshot)]
                 if linked := await adopt_rows(connection, self.statements, users):
                     log.info("rows adopted by their verified address", rows=linked)
                 records = await apply_changes(
@@ -182,9 +184,11 @@ class Applier:
         return await self._park(event, fault)
 
     async def _park(self, event: Event, fault: DatabaseFault, *, pause: timedelta = FIRST_PAUSE) -> Outcome:
+        told = log.bind(table=fault.table, column=fault.column, constraint=fault.constraint)
         if event.id is None:  # no message, nothing to keep; whoever told of it tells again
-            return Outcome("unavailable", fault.reason)
-        log.warning("parked", reason=fault.reason, table=fault.table, column=fault.column, constraint=fault.constraint)
+            told.warning("not applied", reason=fault.reason)
+            return Outcome("unstorable" if fault.sqlstate.startswith("22") else "unavailable", fault.reason)
+        told.warning("parked", reason=fault.reason)
         try:
             with translated():
                 async with self.pool.acquire() as connection:

@@ -5,6 +5,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 
+import httpx2
 import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -12,7 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sync_service.clerk.api import ClerkApi
+from sync_service.clerk.breaker import Quota
+from sync_service.clerk.keys import Keys, issuer_of, keys_of
 from sync_service.clerk.signature import Verifier
+from sync_service.clerk.tokens import SessionTokens
 from sync_service.errors import SettingsError
 from sync_service.logs import configure_logging
 from sync_service.postgres.pool import open_pool
@@ -20,11 +25,15 @@ from sync_service.postgres.statements import Statements
 from sync_service.process import die_with_parent
 from sync_service.settings import TO_SERVE, Settings, read_settings
 from sync_service.sync.apply import Applier
+from sync_service.sync.login import Logins
 from sync_service.sync.retry import Retry
+from sync_service.web.callers import Callers
 from sync_service.web.health import Readiness, healthz
 from sync_service.web.metrics import Metrics
 from sync_service.web.problems import HANDLERS
 from sync_service.web.requests import Requests
+from sync_service.web.sync import Sync
+from sync_service.web.users import Users
 from sync_service.web.webhooks import ClerkWebhook
 
 log = structlog.get_logger()
@@ -51,15 +60,23 @@ def create_app(settings: Settings) -> Starlette:
         woken = asyncio.Event()
         applier = Applier(pool, statements, max_attempts=settings.sync_max_attempts, left_over=woken.set)
         retry = Retry(applier.telling("replay"), settings.sync_event_retention, woken)
+        client = httpx2.AsyncClient()
+        keys = keys_of(settings, client)
+        callers = Callers(_session_tokens(settings, keys), settings.sync_api_token)
+        logins = _logins(settings, applier, client, metrics)
         background = [asyncio.create_task(readiness.tell()), asyncio.create_task(retry.run())]
         try:
             yield {
                 "webhook": ClerkWebhook(verifier, applier, metrics, settings.clerk_instance_id),
                 "readiness": readiness,
+                "sync": Sync(callers, logins, metrics),
+                "users": Users(callers, logins, applier, metrics),
             }
         finally:
             for task in background:
                 task.cancel()
+            await logins.close()
+            await client.aclose()
             try:
                 await asyncio.wait_for(pool.close(), STOP_SECONDS)
             except TimeoutError:
@@ -68,6 +85,9 @@ def create_app(settings: Settings) -> Starlette:
 
     return Starlette(
         routes=[
+            Route("/sync", _sync, methods=["POST"]),
+            Route("/users/resolve", _resolve, methods=["POST"]),
+            Route("/users/{clerk_id}", _user),
             Route("/webhooks/clerk", _clerk_webhook, methods=["POST"]),
             Route("/healthz", healthz),
             Route("/readyz", _readyz),
@@ -82,6 +102,46 @@ def create_app(settings: Settings) -> Starlette:
 async def _clerk_webhook(request: Request) -> Response:
     webhook: ClerkWebhook = request.state.webhook
     return await webhook.answer(request)
+
+
+async def _sync(request: Request) -> Response:
+    sync: Sync = request.state.sync
+    return await sync.answer(request)
+
+
+async def _user(request: Request) -> Response:
+    users: Users = request.state.users
+    return await users.one(request)
+
+
+async def _resolve(request: Request) -> Response:
+    users: Users = request.state.users
+    return await users.resolve(request)
+
+
+def _session_tokens(settings: Settings, keys: Keys | None) -> SessionTokens | None:
+    if keys is None:
+        return None
+    return SessionTokens(
+        keys,
+        issuer=issuer_of(settings),
+        parties=settings.clerk_authorized_parties,
+        instance_id=settings.clerk_instance_id,
+    )
+
+
+def _logins(settings: Settings, applier: Applier, client: httpx2.AsyncClient, metrics: Metrics) -> Logins:
+    key = settings.clerk_secret_key
+    # Four fifths of what Clerk allows a secret key in 10 s, shared by the processes.
+    most = 80 if key and key.startswith("sk_test_") else 800
+    return Logins(
+        applier,
+        ClerkApi(client, settings.clerk_api_url, key) if key else None,
+        Quota(most=max(1, most // settings.web_concurrency)),
+        max_age=settings.sync_max_age,
+        instance_id=settings.clerk_instance_id,
+        missed=metrics.missed_webhooks.inc,
+    )
 
 
 async def _readyz(request: Request) -> Response:

@@ -60,7 +60,9 @@ class Requests:
 
 
 # Asked every few seconds by every platform; or, when all is well, told of by a line of its own.
-QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/webhooks/clerk"})
+QUIET = frozenset(
+    {"/healthz", "/readyz", "/metrics", "/webhooks/clerk", "/sync", "/users/{clerk_id}", "/users/resolve"}
+)
 
 
 def _id(given: bytes | None) -> str | None:
