@@ -16,7 +16,7 @@ from sync_service.clerk.api import ClerkApi
 from sync_service.errors import ClerkUnavailable
 from tests.clerk_stub import API_TOKEN, ISSUER, SECRET_KEY, ClerkStub, bearer, public_pem, session_token
 from tests.conftest import Output, Serve
-from tests.test_tokens import FORGED
+from tests.test_tokens import forged
 from tests.test_webhooks import code
 from tests.world import INSTANCE, T1, T2, T3, World, event, until, with_email
 
@@ -500,7 +500,7 @@ async def test_forged_tokens_reach_neither_the_table_nor_clerk(serve: Serve, cle
     """L1."""
     clerk.knows("user_1")
     headers: list[dict[str, str]] = [
-        *(bearer(token) for token in FORGED.values()),
+        *({"Authorization": f"Bearer {token}".strip()} for token in forged().values()),
         {},
         {"Authorization": ""},
         {"Authorization": "Bearer"},
