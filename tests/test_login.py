@@ -669,3 +669,42 @@ async def test_clerk_s_quota_is_protected(signing_in: World, clerk: ClerkStub) -
     for _ in range(10):
         await login(signing_in, "user_3")
     assert (await login(signing_in, "user_3")).status_code == 429
+
+
+# --- what only Clerk knows ----------------------------------------------------------------------------------------
+
+
+async def test_of_two_contents_of_one_instant_clerk_says_which_is_right(signing_in: World, clerk: ClerkStub) -> None:
+    """F7 and further: the row ends as Clerk has the user, by itself, whichever of the two that is."""
+    for number, right in enumerate(("Ada", "Grace")):
+        user = f"user_{number}"
+        clerk.knows(user, T1, first_name=right)
+        for name in ("Ada", "Grace"):
+            await signing_in.deliver(event("user.updated", user, T1, first_name=name))
+
+        async def shows(user: str = user, right: str = right) -> bool:
+            row = await signing_in.user(user)
+            wanted = await signing_in.db.fetchval(
+                "select refetch_wanted from clerk_sync.identities where clerk_id = $1", user
+            )
+            return bool(row and row["first_name"] == right and not wanted)
+
+        await until(shows)
+        for name in ("Ada", "Grace"):
+            await signing_in.deliver(event("user.updated", user, T1, first_name=name))
+        assert await shows()
+
+
+async def test_an_address_that_no_payload_has_is_asked_for(signing_in: World, clerk: ClerkStub) -> None:
+    """A user whom a login has brought, with an address that another row still had."""
+    await signing_in.outcome(event("user.created", "user_1", T2, **with_email("a")))
+    clerk.knows("user_2", T1, **with_email("a"))
+    answer = await login(signing_in, "user_2")
+    assert await outcome(answer) == "created"
+    assert answer.json()["user"]["email"] is None
+    await signing_in.outcome(event("user.updated", "user_1", T3, **with_email("b")))
+    await age(signing_in.db)
+    assert await outcome(login(signing_in, "user_2")) == "updated"
+    row = await signing_in.user("user_2")
+    assert row
+    assert row["email"] == "a.PII_SENTINEL@example.com"

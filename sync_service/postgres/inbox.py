@@ -40,7 +40,7 @@ class Statements:
         self.row = self.of("row.sql")
         self.look = self.of("look.sql")
         self.resolve = self.of("resolve.sql")
-        self.row_lost = self.of("row_lost.sql")
+        self.save_again = self.of("save_again.sql")
         self.holder = self.of("address_holder.sql")
         self.release = self.of("address_release.sql")
         self.give_back = self.of("address_give_back.sql")

@@ -59,11 +59,11 @@ def create_app(settings: Settings) -> Starlette:
         readiness = Readiness(pool)
         woken = asyncio.Event()
         applier = Applier(pool, Statements(DEFAULT), max_attempts=settings.sync_max_attempts, left_over=woken.set)
-        retry = Retry(applier.telling("replay"), settings.sync_event_retention, woken)
         client = httpx2.AsyncClient()
         keys = keys_of(settings, client)
         callers = Callers(_session_tokens(settings, keys), settings.sync_api_token)
         logins = _logins(settings, applier, client, metrics)
+        retry = Retry(applier.telling("replay"), settings.sync_event_retention, woken, logins)
         background = [asyncio.create_task(readiness.tell()), asyncio.create_task(retry.run())]
         try:
             yield {
