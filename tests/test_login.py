@@ -708,3 +708,44 @@ async def test_an_address_that_no_payload_has_is_asked_for(signing_in: World, cl
     row = await signing_in.user("user_2")
     assert row
     assert row["email"] == "a.PII_SENTINEL@example.com"
+
+
+# --- from a browser -----------------------------------------------------------------------------------------------
+
+PREFLIGHT = {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "authorization,content-type",
+}
+
+
+async def test_no_browser_calls_from_elsewhere_unless_an_origin_is_authorized(
+    signing_in: World, clerk: ClerkStub
+) -> None:
+    clerk.knows("user_1")
+    origin = {"Origin": "https://app.example.com"}
+    assert (await signing_in.client.options("/sync", headers=origin | PREFLIGHT)).status_code == 405
+    answer = await login(signing_in, headers=origin)
+    assert not any(name.startswith("access-control") for name in answer.headers)
+
+
+async def test_an_authorized_party_that_is_an_origin_may_call_from_a_browser(serve: Serve, clerk: ClerkStub) -> None:
+    clerk.knows("user_1")
+    parties = ("https://app.example.com/", "com.example.native")
+    async with serve(**settings_for(clerk, clerk_authorized_parties=parties)) as world:
+        origin = {"Origin": "https://app.example.com"}
+        answer = await world.client.options("/sync", headers=origin | PREFLIGHT)
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
+        assert "access-control-allow-credentials" not in answer.headers
+        answer = await login(world, headers=origin)
+        assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
+        # What is refused must be readable there too.
+        answer = await world.client.post("/sync", headers=origin)
+        assert (answer.status_code, code(answer)) == (401, "bad_token")
+        assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
+        for path, headers in (("/sync", {"Origin": "https://mallory.example"}), ("/webhooks/clerk", origin)):
+            answer = await world.client.options(path, headers=headers | PREFLIGHT)
+            assert answer.status_code >= 400
+            assert "access-control-allow-origin" not in answer.headers
+        assert (await world.client.options("/sync")).status_code == 405
+        assert (await world.client.get("/sync")).status_code == 405
