@@ -16,7 +16,7 @@ from sync_service.clerk.api import ClerkApi
 from sync_service.errors import ClerkUnavailable
 from tests.clerk_stub import API_TOKEN, ISSUER, SECRET_KEY, ClerkStub, bearer, public_pem, session_token
 from tests.conftest import Output, Serve
-from tests.test_tokens import FORGED
+from tests.test_tokens import forged
 from tests.test_webhooks import code
 from tests.world import INSTANCE, T1, T2, T3, World, event, until, with_email
 
@@ -500,7 +500,7 @@ async def test_forged_tokens_reach_neither_the_table_nor_clerk(serve: Serve, cle
     """L1."""
     clerk.knows("user_1")
     headers: list[dict[str, str]] = [
-        *(bearer(token) for token in FORGED.values()),
+        *({"Authorization": f"Bearer {token}".strip()} for token in forged().values()),
         {},
         {"Authorization": ""},
         {"Authorization": "Bearer"},
@@ -669,3 +669,83 @@ async def test_clerk_s_quota_is_protected(signing_in: World, clerk: ClerkStub) -
     for _ in range(10):
         await login(signing_in, "user_3")
     assert (await login(signing_in, "user_3")).status_code == 429
+
+
+# --- what only Clerk knows ----------------------------------------------------------------------------------------
+
+
+async def test_of_two_contents_of_one_instant_clerk_says_which_is_right(signing_in: World, clerk: ClerkStub) -> None:
+    """F7 and further: the row ends as Clerk has the user, by itself, whichever of the two that is."""
+    for number, right in enumerate(("Ada", "Grace")):
+        user = f"user_{number}"
+        clerk.knows(user, T1, first_name=right)
+        for name in ("Ada", "Grace"):
+            await signing_in.deliver(event("user.updated", user, T1, first_name=name))
+
+        async def shows(user: str = user, right: str = right) -> bool:
+            row = await signing_in.user(user)
+            wanted = await signing_in.db.fetchval(
+                "select refetch_wanted from clerk_sync.identities where clerk_id = $1", user
+            )
+            return bool(row and row["first_name"] == right and not wanted)
+
+        await until(shows)
+        for name in ("Ada", "Grace"):
+            await signing_in.deliver(event("user.updated", user, T1, first_name=name))
+        assert await shows()
+
+
+async def test_an_address_that_no_payload_has_is_asked_for(signing_in: World, clerk: ClerkStub) -> None:
+    """A user whom a login has brought, with an address that another row still had."""
+    await signing_in.outcome(event("user.created", "user_1", T2, **with_email("a")))
+    clerk.knows("user_2", T1, **with_email("a"))
+    answer = await login(signing_in, "user_2")
+    assert await outcome(answer) == "created"
+    assert answer.json()["user"]["email"] is None
+    await signing_in.outcome(event("user.updated", "user_1", T3, **with_email("b")))
+    await age(signing_in.db)
+    assert await outcome(login(signing_in, "user_2")) == "updated"
+    row = await signing_in.user("user_2")
+    assert row
+    assert row["email"] == "a.PII_SENTINEL@example.com"
+
+
+# --- from a browser -----------------------------------------------------------------------------------------------
+
+PREFLIGHT = {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "authorization,content-type",
+}
+
+
+async def test_no_browser_calls_from_elsewhere_unless_an_origin_is_authorized(
+    signing_in: World, clerk: ClerkStub
+) -> None:
+    clerk.knows("user_1")
+    origin = {"Origin": "https://app.example.com"}
+    assert (await signing_in.client.options("/sync", headers=origin | PREFLIGHT)).status_code == 405
+    answer = await login(signing_in, headers=origin)
+    assert not any(name.startswith("access-control") for name in answer.headers)
+
+
+async def test_an_authorized_party_that_is_an_origin_may_call_from_a_browser(serve: Serve, clerk: ClerkStub) -> None:
+    clerk.knows("user_1")
+    parties = ("https://app.example.com/", "com.example.native")
+    async with serve(**settings_for(clerk, clerk_authorized_parties=parties)) as world:
+        origin = {"Origin": "https://app.example.com"}
+        answer = await world.client.options("/sync", headers=origin | PREFLIGHT)
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
+        assert "access-control-allow-credentials" not in answer.headers
+        answer = await login(world, headers=origin)
+        assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
+        # What is refused must be readable there too.
+        answer = await world.client.post("/sync", headers=origin)
+        assert (answer.status_code, code(answer)) == (401, "bad_token")
+        assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
+        for path, headers in (("/sync", {"Origin": "https://mallory.example"}), ("/webhooks/clerk", origin)):
+            answer = await world.client.options(path, headers=headers | PREFLIGHT)
+            assert answer.status_code >= 400
+            assert "access-control-allow-origin" not in answer.headers
+        assert (await world.client.options("/sync")).status_code == 405
+        assert (await world.client.get("/sync")).status_code == 405

@@ -40,7 +40,7 @@ def webhook(event_type: str, updated_at: int = T1, first_name: str = "Ada") -> E
 
 
 async def test_one_look_tells_all_that_is_known(applier: Applier, db: asyncpg.Connection) -> None:
-    assert await found(applier) == logins.Found(None, False, False, None, None, None)
+    assert await found(applier) == logins.Found(None, False, False, False, None, None, None)
     await applier.apply([webhook("user.created")])
     await db.execute("insert into clerk_sync.instance (id) values ('ins_1')")
     look = await found(applier)
@@ -137,10 +137,10 @@ async def test_a_row_that_the_app_removed_comes_back_with_the_next_snapshot(
 ) -> None:
     await applier.apply([webhook("user.updated", T2)])
     async with applier.pool.acquire() as connection:
-        await logins.row_lost(connection, applier.statements, "user_1")
+        await logins.save_again(connection, applier.statements, "user_1", T2)
         assert await db.fetchval("select version from clerk_sync.identities") == T2  # it is there
         await db.execute("delete from users")
-        await logins.row_lost(connection, applier.statements, "user_1")
+        await logins.save_again(connection, applier.statements, "user_1", T2)
     await applier.telling("login").apply([fetched("user_1", T2, "Ada")])
     assert (await found(applier)).row
 

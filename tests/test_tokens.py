@@ -58,7 +58,7 @@ def tampered(**changes: Any) -> str:
 
 
 def forged() -> dict[str, str]:
-    """Return tokens that must be refused, by what is wrong with them."""
+    """Return tokens that must be refused, by what is wrong with them; some only for the next half a minute."""
     now = int(time.time())
     private = key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     return {
@@ -116,19 +116,16 @@ def forged() -> dict[str, str]:
     }
 
 
-FORGED = forged()
-
-
 async def test_a_session_token_says_whose_it_is() -> None:
     found = await tokens().verify(session_token("user_1"))
     assert (found.clerk_id, found.instance_id) == ("user_1", INSTANCE)
 
 
-@pytest.mark.parametrize("what", FORGED)
+@pytest.mark.parametrize("what", forged())
 async def test_what_is_no_session_token_of_ours_is_refused(what: str) -> None:
     """L1, H2."""
     with pytest.raises(BadToken):
-        await tokens().verify(FORGED[what])
+        await tokens().verify(forged()[what])
 
 
 async def test_five_seconds_of_clocks_apart_are_allowed() -> None:
@@ -289,7 +286,7 @@ async def test_what_is_foreign_or_over_costs_no_question(clerk: ClerkStub, key_s
     """H2, and the forged tokens, before any key is there: those that can be told without one are."""
     rules = tokens(keys=key_set)
     needs_key = {"another's key", "tampered sub", "tampered exp", "a key of its own"}
-    for what, token in FORGED.items():
+    for what, token in forged().items():
         if what not in needs_key:
             with pytest.raises(BadToken):
                 await rules.verify(token)

@@ -15,6 +15,12 @@ from sync_service.errors import BadPayload
 
 SAVED = frozenset({"user.created", "user.updated"})
 DELETED = "user.deleted"
+# Carries the whole user as `data.user`, so that a login heals the row; the session itself is not kept. In older events
+# the user is null or absent: then there is nothing to apply.
+SIGNED_IN = "session.created"
+
+# What is applied, and so may be applied once more.
+HANDLED = (*sorted(SAVED), SIGNED_IN, DELETED)
 
 # The instance in the examples of Clerk's documentation, which its dashboard's "Send Example" posts, properly signed,
 # before any real event. An installation must not take it for its own.
@@ -32,6 +38,10 @@ class _Envelope(Struct, frozen=True):
 
 class _Named(Struct, frozen=True):
     id: ClerkId
+
+
+class _Session(Struct, frozen=True):
+    user: Raw = Raw()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +70,39 @@ def read_event(message_id: str, body: bytes, withheld: Container[str] = WITHHELD
     """
     try:
         envelope = _envelope.decode(body)
-        if envelope.type == DELETED or envelope.type in SAVED:
-            # Shallow: the values stay the bytes that Clerk sent.
-            data = _shallow.decode(envelope.data)
-            payload = msgspec.json.encode({k: v for k, v in data.items() if k not in withheld}).decode()
-        else:
+        told = _told(envelope)
+        if told is None:
             return Event(message_id, envelope.type, envelope.instance_id)
+        # Shallow: the values stay the bytes that Clerk sent.
+        data = _shallow.decode(told)
+        payload = msgspec.json.encode({k: v for k, v in data.items() if k not in withheld}).decode()
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadPayload(_why(error)) from None
     fault = None
     clerk_id: str | None = None
     change: Change | None = None
     try:
-        clerk_id = _named.decode(envelope.data).id
-        change = read_change(envelope.type, envelope.data)
+        clerk_id = _named.decode(told).id
+        change = read_change(envelope.type, told)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         fault = UNREADABLE
     return Event(message_id, envelope.type, envelope.instance_id, clerk_id, change, fault, payload)
 
 
+def _told(envelope: _Envelope) -> Raw | None:
+    """Return what an event says of a user, if it is of a type that is handled and says anything."""
+    if envelope.type != SIGNED_IN:
+        return envelope.data if envelope.type in HANDLED else None
+    try:
+        user = _session.decode(envelope.data).user
+        _named.decode(user)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return user
+
+
 def read_change(event_type: str, data: bytes | Raw) -> Change:
-    """Read what an event of a handled type says of its user.
+    """Read what an event of a handled type says of its user; `data` is the user.
 
     Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` when it cannot be read.
     """
@@ -99,7 +121,7 @@ def event_of_inbox(row: Mapping[str, Any]) -> Event:
     change: Change | None = None
     if row["type"] == DELETED and row["clerk_id"]:
         change = Deletion(row["clerk_id"])
-    elif row["type"] == DELETED or row["type"] in SAVED:
+    elif row["type"] in HANDLED and (kept is not None or row["type"] != SIGNED_IN):
         try:
             change = read_change(row["type"], (kept or "").encode())
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -118,5 +140,6 @@ def _why(error: Exception) -> str:
 
 _envelope = msgspec.json.Decoder(_Envelope)
 _shallow = msgspec.json.Decoder(dict[str, Raw])
+_session = msgspec.json.Decoder(_Session)
 _named = msgspec.json.Decoder(_Named)
 _user = msgspec.json.Decoder(User)

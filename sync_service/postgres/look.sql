@@ -3,6 +3,7 @@ select
     to_jsonb(app)::text as row,
     known.deleted_at is not null as deleted,
     known.version is not null as known,
+    coalesce(known.address_wanted, false) as address_wanted,
     known.confirmed_at,
     extract(epoch from now() - known.confirmed_at)::float8 as age,
     (select id from clerk_sync.instance) as instance_id

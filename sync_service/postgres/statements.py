@@ -31,7 +31,7 @@ class Statements:
         }
         self.row = self._of("row.sql")
         self.look = self._of("look.sql")
-        self.row_lost = self._of("row_lost.sql")
+        self.save_again = self._of("save_again.sql")
         self.apply = self.resolve = self.delete = self.holder = self.release = self.give_back = self.grace = (
             self.restore
         ) = ""

@@ -150,6 +150,7 @@ class Applier:
             twice_told = [e.clerk_id for e, r in zip(events, records, strict=True) if r["same_instant"] and e.clerk_id]
             if twice_told:
                 await want_refetch(connection, twice_told)
+                self.left_over()
         return [Outcome(record["status"]) for record in records]
 
     async def _delete(self, connection: Connection, events: Sequence[Event], patience_ms: int) -> list[Outcome]:

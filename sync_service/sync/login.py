@@ -27,7 +27,17 @@ from sync_service.errors import (
     UnknownUser,
 )
 from sync_service.postgres.faults import translated
-from sync_service.postgres.logins import Found, confirm, give_up_lease, look, row_lost, take_lease
+from sync_service.postgres.logins import (
+    Found,
+    asked_about,
+    confirm,
+    forget_leases,
+    give_up_lease,
+    look,
+    save_again,
+    take_lease,
+    to_ask_about,
+)
 from sync_service.sync.apply import Applier, Outcome
 
 log = structlog.get_logger()
@@ -43,6 +53,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.4
 # Clerk may be a moment behind itself, and a deletion is for ever: if the user was there just now, it is asked twice.
 JUST_NOW_SECONDS = 60
 ASK_AGAIN_SECONDS = 1.0
+
+# Asked about in one round of the background's work: a small part of the quota, for nobody waits.
+MOST_DOUBTS = 20
 
 # A sign-up of this moment is a race with its webhook; what is older, a webhook should have brought.
 RACE_SECONDS = 60
@@ -112,6 +125,33 @@ class Logins:
         if found.deleted:
             raise DeletedUser("This user is deleted.")
         return found
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether there is a key to ask Clerk with."""
+        return self._api is not None
+
+    async def ask_about_doubts(self) -> int:
+        """Ask Clerk about those of whom nobody else knows what is right; return how many. Raises `DatabaseFault`."""
+        with translated():
+            async with self._pool.acquire() as connection:
+                await forget_leases(connection)
+                doubted = await to_ask_about(connection, MOST_DOUBTS) if self._api else []
+        asked = 0
+        for clerk_id in doubted:
+            assert self._api is not None  # noqa: S101  else there were none
+            try:
+                await asyncio.shield(self._ask(self._api, clerk_id, await self.look(clerk_id)))
+            except (ClerkUnavailable, TooManyRequests) as fault:
+                log.info("not asked now", reason=str(fault))
+                break
+            except DeletedUser:
+                continue
+            with translated():
+                async with self._pool.acquire() as connection:
+                    await asked_about(connection, clerk_id)
+            asked += 1
+        return asked
 
     async def close(self) -> None:
         """Give up what is under way."""
@@ -198,16 +238,17 @@ class Logins:
 
     async def _save(self, snapshot: Snapshot, before: Found) -> None:
         clerk_id = snapshot.clerk_id
-        if before.known and before.row is None:
+        updated_at = snapshot.version.updated_at
+        if before.known and (before.row is None or before.address_wanted):
             with translated():
                 async with self._pool.acquire() as connection:
-                    await row_lost(connection, self._applier.statements, clerk_id)
+                    await save_again(connection, self._applier.statements, clerk_id, updated_at)
         outcome = await self._apply("login", Event(None, "login", None, clerk_id, snapshot))
         if outcome.outcome == "unstorable":
             raise Unavailable(outcome.reason or "")
         with translated():
             async with self._pool.acquire() as connection:
-                await confirm(connection, clerk_id, snapshot.version.updated_at)
+                await confirm(connection, clerk_id, updated_at)
         if before.row is None and not before.known:
             self._tell_missed(snapshot.user)
 

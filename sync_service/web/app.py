@@ -9,6 +9,7 @@ import httpx2
 import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -59,11 +60,11 @@ def create_app(settings: Settings) -> Starlette:
         readiness = Readiness(pool, statements)
         woken = asyncio.Event()
         applier = Applier(pool, statements, max_attempts=settings.sync_max_attempts, left_over=woken.set)
-        retry = Retry(applier.telling("replay"), settings.sync_event_retention, woken)
         client = httpx2.AsyncClient()
         keys = keys_of(settings, client)
         callers = Callers(_session_tokens(settings, keys), settings.sync_api_token)
         logins = _logins(settings, applier, client, metrics)
+        retry = Retry(applier.telling("replay"), settings.sync_event_retention, woken, logins)
         background = [asyncio.create_task(readiness.tell()), asyncio.create_task(retry.run())]
         try:
             yield {
@@ -85,7 +86,7 @@ def create_app(settings: Settings) -> Starlette:
 
     return Starlette(
         routes=[
-            Route("/sync", _sync, methods=["POST"]),
+            _sync_route(settings),
             Route("/users/resolve", _resolve, methods=["POST"]),
             Route("/users/{clerk_id}", _user),
             Route("/webhooks/clerk", _clerk_webhook, methods=["POST"]),
@@ -107,6 +108,24 @@ async def _clerk_webhook(request: Request) -> Response:
 async def _sync(request: Request) -> Response:
     sync: Sync = request.state.sync
     return await sync.answer(request)
+
+
+def _sync_route(settings: Settings) -> Route:
+    """Return the route; browsers may call it from the authorized parties that are origins, and from nowhere else."""
+    origins = [
+        party.rstrip("/") for party in settings.clerk_authorized_parties if party.startswith(("http:", "https:"))
+    ]
+    if not origins:
+        return Route("/sync", _sync, methods=["POST"])
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["POST"],
+        allow_headers=["Authorization", "Content-Type", "X-Request-Id"],
+        expose_headers=["Retry-After", "X-Request-Id"],
+    )
+    # OPTIONS too, or the route would refuse what the middleware is to answer.
+    return Route("/sync", _sync, methods=["POST", "OPTIONS"], middleware=[cors])
 
 
 async def _user(request: Request) -> Response:
