@@ -20,6 +20,7 @@ tests/test_house.py holds the list against the imports.
     clerk.tokens         a session token → whose it is
     clerk.breaker        whether Clerk is worth asking now, and how often
     clerk.api            Clerk's Backend API, as far as it is asked
+    clerk.instance       whose keys these are, asked of Clerk
     clerk.samples        events as Clerk sends them, to try things with
     postgres.faults      what PostgreSQL raises → whose fault it is
     postgres.pool        connections
@@ -28,6 +29,7 @@ tests/test_house.py holds the list against the imports.
     postgres.obstacles   what in the table stands in a mapping's way
     postgres.fit         a mapping held against that table
     postgres.statements  the SQL of one mapping
+    mapping.suggest      a table → the text of a `sync.toml` for it
     postgres.inbox       changes on their way in: identities, the app's row, the event, in one round trip
     postgres.addresses   two users who claim one address
     postgres.queue       the inbox as a queue: what is due, what may be forgotten
@@ -36,6 +38,9 @@ tests/test_house.py holds the list against the imports.
     postgres.logins      what a login looks at, and who asks Clerk
     postgres.migrations  the schema, a numbered file a step
     postgres.schema      brings it up to date, tells whether it is
+    postgres.survey      what stands around the users table: server, foreign keys, loose columns, the inbox
+    postgres.counts      rows of the app, counted within a time
+    postgres.cures       statements for the owner to run, safe on a live table
     postgres.binaries    where a PostgreSQL lies
     postgres.embedded    runs it, for `dev` and the tests
     sync.decide          the law: what becomes of a change, as a table
@@ -45,6 +50,16 @@ tests/test_house.py holds the list against the imports.
     sync.attempt         what the inbox has kept, once more
     sync.login           the row at once if it is fresh, else Clerk is asked
     sync.retry           what nobody waits for: another attempt, long deletions, retention
+    doctor.findings      what, why it matters, what to run
+    doctor.keys          whether settings and keys belong together
+    doctor.server        the database as a place to work in
+    doctor.table         the users table against its mapping
+    doctor.columns       lengths, types, what is unique, triggers
+    doctor.references    the foreign keys below it: what goes with a user, what forbids it, what it costs
+    doctor.loose         columns that look like the key of a user and are bound to none
+    doctor.people        the users in numbers
+    doctor.inbox         silence, what failed, what waits
+    doctor.examine       all of it, one thing after another
     web.problems         errors as answers
     web.metrics          what is counted
     web.requests         around every request: an ID, a line, no redirect
@@ -64,6 +79,8 @@ tests/test_house.py holds the list against the imports.
     cli.send             an event of Clerk, signed
     cli.replay           events once more, or what that would change
     cli.events           the operators' view of the inbox
+    cli.doctor           what stands in the way, and what to run
+    cli.mapping          a `sync.toml` for the table that is there
     cli.users            one user
     cli                  the command line
 """

@@ -20,12 +20,17 @@ def settings_or_dev(environ: Mapping[str, str], *required: str) -> Settings:
 
     Raises `SettingsError`.
     """
+    return read_settings(environ_or_dev(environ), required=required)
+
+
+def environ_or_dev(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment, with what a running `dev` in this folder has for what it does not say."""
     filled = dict(environ)
     if not _said(environ, "DATABASE_URL") and (server := running(DATA)):
         filled["DATABASE_URL"] = server.dsn()
     if not _said(environ, "CLERK_WEBHOOK_SIGNING_SECRET") and SECRET.exists():
         filled["CLERK_WEBHOOK_SIGNING_SECRET"] = SECRET.read_text(encoding="utf-8")
-    return read_settings(filled, required=required)
+    return filled
 
 
 def database_or_dev(environ: Mapping[str, str]) -> Dsn:

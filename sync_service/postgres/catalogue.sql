@@ -7,7 +7,7 @@ select
     c.relkind::text as kind,
     row_security_active(c.oid) as row_security,
     (select coalesce(json_agg(p), '[]') from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) as p
-        where has_table_privilege(c.oid, p)) as privileges,
+        where has_table_privilege(c.oid, p) and has_schema_privilege(n.oid, 'USAGE')) as privileges,
     (select coalesce(json_agg(t.tgname order by t.tgname), '[]') from pg_trigger as t
         where t.tgrelid = c.oid and not t.tgisinternal) as triggers,
     (select coalesce(json_agg(json_build_object(

@@ -1,6 +1,7 @@
 """What in a table stands in the way of a mapping (pure): of all users, or of some."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from sync_service.mapping import sources
@@ -12,63 +13,92 @@ from sync_service.postgres.conversion import TIMES, scrubbed
 SHORTEST_ID = 32
 
 
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """`code` is for programs, `name` the table or column that is in the way, `why` the rest of the sentence."""
+
+    code: str
+    name: str
+    why: str
+    column: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.why}"
+
+
 def obstacles(mapping: TableMapping, table: Table) -> Iterator[str]:
     """Yield why the mapping cannot work with the table: sentences that begin with the name of what is in the way."""
+    return map(str, for_all(mapping, table))
+
+
+def warnings(mapping: TableMapping, table: Table) -> list[str]:
+    """Return what will stand in the way of some users, though not of all: sentences that name the column."""
+    return [str(obstacle) for obstacle in for_some(mapping, table)]
+
+
+def for_all(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
+    """Yield what stands in the way of every user: with it, the service does not write at all."""
     if table.kind not in {"r", "p"}:
-        yield f"{mapping.name}: is a view or a foreign table; name the table behind it"
+        yield Obstacle("not_a_table", mapping.name, "is a view or a foreign table; name the table behind it")
         return
     yield from _id_faults(mapping, table)
     yield from _column_faults(mapping, table)
     needed = {"SELECT", "INSERT", "UPDATE"} | ({"DELETE"} if mapping.on_delete == "cascade" else set())
     if missing := sorted(needed - table.privileges):
-        yield f"{mapping.name}: the role of DATABASE_URL may not {', '.join(missing)}; grant it"
+        why = f"the role of DATABASE_URL may not {', '.join(missing)}; grant it"
+        yield Obstacle("no_privilege", mapping.name, why)
     if table.row_security:
-        yield f"{mapping.name}: row-level security hides rows from the role of DATABASE_URL; it needs BYPASSRLS"
+        why = "row-level security hides rows from the role of DATABASE_URL; it needs BYPASSRLS"
+        yield Obstacle("row_security", mapping.name, why)
 
 
-def _column_faults(mapping: TableMapping, table: Table) -> Iterator[str]:
+def _column_faults(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
     for name, spec in mapping.columns.items():
         column = table.column(name)
         if column is None and not spec.optional:
-            yield f"{mapping.name}.{name}: there is no such column{_meant(table, name)}"
+            yield _missing("missing_column", mapping, table, name)
         scrubs = mapping.on_delete == "anonymize" and spec.personal
         if column and scrubs and not column.generated and scrubbed(spec, column) is None:
-            yield f"{mapping.name}.{name}: is NOT NULL, and {column.type} can show nobody: give it a `when_null`"
+            why = f"is NOT NULL, and {column.type} can show nobody: give it a `when_null`"
+            yield Obstacle("not_scrubbed", f"{mapping.name}.{name}", why, name)
     if mapping.deleted_at:
         column = table.column(mapping.deleted_at)
         if column is None:
-            yield f"{mapping.name}.{mapping.deleted_at}: there is no such column{_meant(table, mapping.deleted_at)}"
+            yield _missing("missing_deleted_at", mapping, table, mapping.deleted_at)
         elif column.base not in TIMES | {"bool"}:
-            yield f"{mapping.name}.{mapping.deleted_at}: is {column.type}, and must be a time or a boolean"
+            why = f"is {column.type}, and must be a time or a boolean"
+            yield Obstacle("wrong_deleted_at", f"{mapping.name}.{column.name}", why, column.name)
 
 
-def _id_faults(mapping: TableMapping, table: Table) -> Iterator[str]:
+def _id_faults(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
     name = f"{mapping.name}.{mapping.clerk_id}"
     column = table.column(mapping.clerk_id)
     if column is None:
-        yield f"{name}: there is no such column{_meant(table, mapping.clerk_id)}; it is to hold the Clerk ID"
+        yield _missing("missing_clerk_id", mapping, table, mapping.clerk_id, "; it is to hold the Clerk ID")
     elif column.category != "S":
-        yield f"{name}: is {column.type}, which cannot hold a Clerk ID (user_…); name a column of text"
+        why = f"is {column.type}, which cannot hold a Clerk ID (user_…); name a column of text"
+        yield Obstacle("wrong_clerk_id_type", name, why, column.name)
     elif column.length is not None and column.length < SHORTEST_ID:
-        yield f"{name}: is {column.type}, too short for a Clerk ID, which has {SHORTEST_ID} characters or more"
+        why = f"is {column.type}, too short for a Clerk ID, which has {SHORTEST_ID} characters or more"
+        yield Obstacle("short_clerk_id", name, why, column.name)
     elif not table.unique_on(mapping.clerk_id):
-        yield f"{name}: has no unique index; `sync-service doctor` prints the statement that makes it"
+        why = "has no unique index; `sync-service doctor` prints the statement that makes it"
+        yield Obstacle("missing_unique_index", name, why, column.name)
 
 
-def warnings(mapping: TableMapping, table: Table) -> list[str]:
-    """Return what will stand in the way of some users, though not of all: sentences that name the column."""
-    mapped = mapping.columns
-    found = []
+def for_some(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
+    """Yield what some users will not get past: their events are parked."""
     for column in table.columns:
         name = f"{mapping.name}.{column.name}"
         if not column.not_null or column.generated or column.name == mapping.clerk_id:
             continue
-        spec = mapped.get(column.name)
+        spec = mapping.columns.get(column.name)
         if spec is None and not column.has_default:
-            found.append(f"{name}: is NOT NULL, has no default, and no mapping fills it: no user can be inserted")
+            why = "is NOT NULL, has no default, and no mapping fills it: no user can be inserted"
+            yield Obstacle("not_null_unfilled", name, why, column.name)
         elif spec and spec.when_null is None and _may_be_null(spec):
-            found.append(f"{name}: is NOT NULL, and Clerk's users may have no {spec.source}: give it a `when_null`")
-    return found
+            why = f"is NOT NULL, and Clerk's users may have no {spec.source}: give it a `when_null`"
+            yield Obstacle("not_null_for_some", name, why, column.name)
 
 
 def _may_be_null(spec: sources.Column) -> bool:
@@ -76,6 +106,7 @@ def _may_be_null(spec: sources.Column) -> bool:
     return spec.source is not None and spec.source not in never and not spec.optional
 
 
-def _meant(table: Table, name: str) -> str:
+def _missing(code: str, mapping: TableMapping, table: Table, name: str, purpose: str = "") -> Obstacle:
     close = get_close_matches(name, [column.name for column in table.columns], n=1)
-    return f"; is {close[0]} meant?" if close else ""
+    meant = f"; is {close[0]} meant?" if close else ""
+    return Obstacle(code, f"{mapping.name}.{name}", f"there is no such column{meant}{purpose}", name)

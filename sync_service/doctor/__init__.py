@@ -1,0 +1,1 @@
+"""What stands between an owner's database and Clerk: findings, each with what to run."""

@@ -1,0 +1,163 @@
+"""What stands around the users table, as the catalogue and the inbox tell it; nothing here counts the app's rows."""
+
+from datetime import datetime
+from importlib.resources import files
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from sync_service.postgres.catalogue import Table
+from sync_service.postgres.pool import Connection
+from sync_service.postgres.statements import quoted
+
+
+class Server(Struct, frozen=True):
+    """`pooled`: a transaction pooler is in between. `refused` are our own tables that the role may not write."""
+
+    version: int
+    version_text: str
+    read_only: bool
+    role: str
+    database: str
+    may_create: bool
+    pooled: bool
+    refused: tuple[str, ...]
+
+
+class ForeignKey(Struct, frozen=True):
+    """`on_delete` is pg_constraint.confdeltype: a no action, r restrict, c cascade, n set null, d set default.
+
+    `rows` is PostgreSQL's own estimate. `indexes` are those that have one of the columns, as PostgreSQL prints them.
+    """
+
+    name: str
+    child: int
+    parent: int
+    schema: str
+    table: str
+    parent_schema: str
+    parent_table: str
+    partitioned: bool
+    on_delete: str
+    validated: bool
+    columns: tuple[str, ...]
+    parent_columns: tuple[str, ...]
+    indexed: bool
+    indexes: tuple[str, ...]
+    rows: int
+    bytes: int
+
+    @property
+    def where(self) -> str:
+        """Table and columns, for people."""
+        return f"{self.schema}.{self.table}.{', '.join(self.columns)}"
+
+
+class LooseColumn(Struct, frozen=True):
+    """A column that no foreign key binds. `bound`: its table has another that refers to the users table."""
+
+    schema: str
+    table: str
+    partitioned: bool
+    column: str
+    type: str
+    category: str
+    base: str
+    length: int | None
+    indexed: bool
+    bound: bool
+
+    @property
+    def where(self) -> str:
+        """Table and column, for people."""
+        return f"{self.schema}.{self.table}.{self.column}"
+
+
+class Inbox(Struct, frozen=True):
+    """`logins` are users who became known otherwise than by a webhook, after the last one; `seconds` are ago."""
+
+    installed_at: datetime
+    installed_seconds: float
+    last_event_at: datetime | None
+    silent_seconds: float | None
+    failed: int
+    dead: int
+    oldest_failed_seconds: float | None
+    identities: int
+    logins: int
+    addresses_wanted: int
+    bytes: int
+    pinned: str | None
+
+
+async def read_server(connection: asyncpg.Connection) -> Server:
+    """Return what the server says of itself and of us. Raises what asyncpg raises."""
+    row = dict(await connection.fetchrow(_of("server.sql")) or {})
+    # A pooler gives itself away, as in the pool: the process ID of its greeting is not the server's.
+    row["pooled"] = row.pop("pid") != connection.get_server_pid()
+    return msgspec.convert(row, Server)
+
+
+async def read_foreign_keys(connection: Connection, table: int) -> list[ForeignKey]:
+    """Return the foreign keys below a table, to any depth. Raises what asyncpg raises."""
+    return [msgspec.convert(dict(row), ForeignKey) for row in await connection.fetch(_of("foreign_keys.sql"), table)]
+
+
+async def read_loose_columns(connection: Connection, table: int) -> list[LooseColumn]:
+    """Return the columns of the app that could hold a key and are bound to none. Raises what asyncpg raises."""
+    return [msgspec.convert(dict(row), LooseColumn) for row in await connection.fetch(_of("loose_columns.sql"), table)]
+
+
+async def read_inbox(connection: Connection) -> Inbox:
+    """Return how the inbox stands. Raises what asyncpg raises, also where our schema is not there."""
+    return msgspec.convert(dict(await connection.fetchrow(_INBOX) or {}), Inbox)
+
+
+async def read_tables(connection: Connection) -> list[tuple[str, str]]:
+    """Return schema and name of the app's tables. Raises what asyncpg raises."""
+    return [(row["schema"], row["name"]) for row in await connection.fetch(_TABLES)]
+
+
+async def holds_other_ids(connection: Connection, table: Table, column: str) -> bool:
+    """Return whether a column has values, and the first thousand are all no Clerk IDs. Raises what asyncpg raises."""
+    sql = _OTHER_IDS.format(column=quoted(column), table=f"{quoted(table.schema)}.{quoted(table.name)}")
+    return bool(await connection.fetchval(sql))
+
+
+def _of(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+_INBOX = """
+select
+    installed_at,
+    extract(epoch from now() - installed_at)::float8 as installed_seconds,
+    last_event_at,
+    extract(epoch from now() - last_event_at)::float8 as silent_seconds,
+    (select count(*) from clerk_sync.events where status = 'failed') as failed,
+    (select count(*) from clerk_sync.events where status = 'dead') as dead,
+    (select extract(epoch from now() - min(received_at))::float8 from clerk_sync.events where status = 'failed')
+        as oldest_failed_seconds,
+    (select count(*) from clerk_sync.identities) as identities,
+    (select count(*) from clerk_sync.identities
+        where created_by <> 'webhook' and first_seen_at > coalesce(last_event_at, '-infinity')) as logins,
+    (select count(*) from clerk_sync.identities where address_wanted) as addresses_wanted,
+    pg_total_relation_size('clerk_sync.events') as bytes,
+    (select id from clerk_sync.instance) as pinned
+from (select min(applied_at) as installed_at from clerk_sync.migrations) as installed,
+    (select max(received_at) as last_event_at from clerk_sync.events) as newest
+"""
+
+_TABLES = """
+select n.nspname::text as schema, c.relname::text as name
+from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p') and not c.relispartition
+    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'clerk_sync', 'auth', 'storage')
+order by 1, 2
+"""
+
+_OTHER_IDS = """
+select coalesce(bool_and(id !~ '^user_'), false)
+from (select {column}::text as id from {table} limit 1000) as t
+"""
