@@ -181,6 +181,8 @@ class DatabaseFault(SyncError):
     `sqlstate` is empty where no server was reached. Names of the schema are for operators, never for a caller.
     """
 
+    retry_after_seconds = 5
+
     def __init__(
         self,
         reason: str,
@@ -200,8 +202,6 @@ class DatabaseFault(SyncError):
 
 class Unavailable(DatabaseFault):
     """It could not be stored now, and trying again later helps."""
-
-    retry_after_seconds = 5
 
 
 class Unfit(Unavailable):

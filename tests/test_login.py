@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from sync_service.clerk.api import ClerkApi
 from sync_service.errors import ClerkUnavailable
+from sync_service.mapping.table import TableMapping
 from tests.clerk_stub import API_TOKEN, ISSUER, SECRET_KEY, ClerkStub, bearer, public_pem, session_token
 from tests.conftest import Output, Serve
 from tests.test_tokens import forged
@@ -160,6 +161,17 @@ async def test_the_database_away_is_a_503(serve: Serve, clerk: ClerkStub) -> Non
         answer = await login(world)
         assert (answer.status_code, code(answer)) == (503, "unavailable")
         assert "retry-after" in answer.headers
+
+
+async def test_a_table_that_the_mapping_does_not_fit_is_a_503(serve: Serve, clerk: ClerkStub) -> None:
+    """J5: with the name in the log, and none in the answer."""
+    clerk.knows("user_1")
+    mapping = TableMapping(clerk_id="clerk_user_id")
+    async with serve(**settings_for(clerk, mapping=mapping)) as world:
+        answer = await login(world)
+        assert (answer.status_code, code(answer)) == (503, "unavailable")
+        assert "clerk_user_id" not in answer.text
+        assert (await service_login(world)).status_code == 503
 
 
 async def test_a_row_that_the_table_refuses_is_a_503_and_told(

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
-from sync_service.errors import ClerkUnavailable, Refusal, Unavailable
+from sync_service.errors import ClerkUnavailable, DatabaseFault, Refusal
 
 log = structlog.get_logger()
 
@@ -28,7 +28,7 @@ def refused(request: Request, error: Exception) -> Response:
 
 def unavailable(request: Request, error: Exception) -> Response:
     """Answer that it was not stored, and when to try again."""
-    assert isinstance(error, Unavailable)  # noqa: S101  as above
+    assert isinstance(error, DatabaseFault)  # noqa: S101  as above
     log.error("unavailable", reason=error.reason, exc_info=error)
     return problem(
         503,
@@ -68,7 +68,7 @@ def bug(request: Request, error: Exception) -> Response:
 
 HANDLERS: dict[type[Exception] | int, ExceptionHandler] = {
     Refusal: refused,
-    Unavailable: unavailable,
+    DatabaseFault: unavailable,
     ClerkUnavailable: clerk_unavailable,
     HTTPException: http_error,
     Exception: bug,

@@ -14,7 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sync_service.clerk.values import ClerkId, Snapshot, User, Version
-from sync_service.errors import BadRequest, ClerkRefused, ClerkUnavailable, Refusal, Unavailable, WrongUser
+from sync_service.errors import (
+    BadRequest,
+    ClerkRefused,
+    ClerkUnavailable,
+    DatabaseFault,
+    Refusal,
+    Unavailable,
+    WrongUser,
+)
 from sync_service.sync.login import Logins
 from sync_service.web.callers import Callers
 from sync_service.web.metrics import Metrics
@@ -90,7 +98,7 @@ def counted(counter: Counter, what: str) -> Iterator[None]:
         hint = "CLERK_SECRET_KEY is refused, or of another instance" if isinstance(error, ClerkRefused) else None
         log.warning(what, refused="clerk_unavailable", reason=error.reason, hint=hint)
         raise
-    except Unavailable:
+    except DatabaseFault:
         counter.labels("unavailable").inc()
         raise
 
