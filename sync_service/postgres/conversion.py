@@ -12,6 +12,11 @@ TIMES = frozenset({"timestamptz", "timestamp", "date"})
 JSON = frozenset({"jsonb", "json"})
 
 
+def is_particular(column: Column) -> bool:
+    """Return whether `converted` may have something to do for the column."""
+    return column.length is not None or column.base in TIMES or column.category in {"A", "N"}
+
+
 def converted(value: Any, column: Column) -> tuple[Any, bool]:
     """Return a value of JSON in a form that the column's type takes, and whether something was cut off it.
 

@@ -59,7 +59,7 @@ class Statements:
 
     def fitted(self, snapshot: Snapshot) -> Row:
         """Return the row that shows this snapshot, in forms that the columns take."""
-        row, cut = self.fit.row(self.mapping.row(snapshot))
+        row, cut = self.fit.row(snapshot)
         if cut:
             log.warning("cut to fit", table=self.mapping.name, columns=cut)
         return row
@@ -69,8 +69,8 @@ class Statements:
         self._fit = None
 
     def _write(self, found: Fit) -> None:
-        columns = [*([self.mapping.clerk_id] if found.writes_id else []), *found.columns]
-        updates = [f"{quoted(name)} = excluded.{quoted(name)}" for name in found.columns]
+        columns = [*([self.mapping.clerk_id] if found.writes_id else []), *found.mapping.columns]
+        updates = [f"{quoted(name)} = excluded.{quoted(name)}" for name in found.mapping.columns]
         email = quoted(found.email or "")
         self._names |= {
             "id_type": found.types[self.mapping.clerk_id].type,
@@ -112,7 +112,7 @@ class Statements:
             return f"delete from {table} where {tombstoned}"  # noqa: S608  quoted names
         changes = []
         if self.mapping.on_delete == "anonymize":
-            for name, spec in found.columns.items():
+            for name, spec in found.mapping.columns.items():
                 value = scrubbed(spec, found.types[name], clerk_id) if spec.personal else None
                 changes += [f"{quoted(name)} = {value}"] if value else []
         else:
@@ -120,7 +120,7 @@ class Statements:
             # Where Neon's columns are generated, the address is taken from the document that they are read from.
             changes += [
                 f"{quoted(name)} = {quoted(name)} || {literal(json.dumps({key: None}))}"
-                for name, spec in found.columns.items()
+                for name, spec in found.mapping.columns.items()
                 for key, source in spec.also.items()
                 if source == "primary_email" and found.types[name].base == "jsonb"
             ]
