@@ -270,6 +270,30 @@ async def test_a_new_key_is_found_and_an_old_one_dropped(clerk: ClerkStub, key_s
         await rules.verify(session_token("user_1", kid=INSTANCE))
 
 
+async def test_a_token_seen_before_is_over_when_it_expires_or_its_key_is_gone(
+    clerk: ClerkStub, key_set: KeySet, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was verified is remembered, and no longer than it is true."""
+    rules = tokens(keys=key_set)
+    token = session_token("user_1")
+    for _ in range(3):
+        assert (await rules.verify(token)).clerk_id == "user_1"
+    with pytest.raises(BadToken):
+        await rules.verify(token[:-2] + ("AA" if token[-2:] != "AA" else "BB"))
+    clerk.kids = {INSTANCE: "newer"}
+    clock.now += 400
+    await key_set.refresh()
+    with pytest.raises(BadToken):
+        await rules.verify(token)
+    short = session_token("user_1", signer="newer", exp=int(time.time()) - 4)
+    await rules.verify(short)  # within the leeway
+    assert all(seen.expires_at < time.time() for seen in rules._seen.values() if seen.key is key_set.known(INSTANCE))
+    monkeypatch.setattr("sync_service.clerk.tokens.MOST_SEEN", 3)
+    for number in range(10):
+        await rules.verify(session_token(f"user_{number}", signer="newer"))
+    assert len(rules._seen) <= 3
+
+
 async def test_an_old_set_is_fetched_behind_the_answer(clerk: ClerkStub, key_set: KeySet, clock: Clock) -> None:
     rules = tokens(keys=key_set)
     await rules.verify(session_token("user_1"))
