@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 from collections.abc import AsyncIterator
 
@@ -94,4 +95,9 @@ def app_of_environment() -> Starlette:
     die_with_parent()
     settings = read_settings(os.environ, required=TO_SERVE)
     configure_logging(level=settings.log_level, form=settings.log_format)
-    return create_app(settings)
+    app = create_app(settings)
+    # What is there now stays, and a request leaves next to no cycles: looking for some after every 700 objects was a
+    # sixth of all the time.
+    gc.freeze()
+    gc.set_threshold(50_000)
+    return app
