@@ -66,20 +66,19 @@ def read_event(message_id: str, body: bytes) -> Event:
         if envelope.type == DELETED or envelope.type in SAVED:
             # Shallow: the values stay the bytes that Clerk sent.
             data = _shallow.decode(envelope.data)
-            payload = msgspec.json.encode({k: v for k, v in data.items() if k not in WITHHELD}).decode()
+            for secret in WITHHELD:
+                data.pop(secret, None)
+            payload = msgspec.json.encode(data).decode()
         else:
             return Event(message_id, envelope.type, envelope.instance_id)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise BadPayload(_why(error)) from None
-    fault = None
-    clerk_id: str | None = None
-    change: Change | None = None
+    message = message_id, envelope.type, envelope.instance_id
     try:
-        clerk_id = _named.decode(envelope.data).id
         change = read_change(envelope.type, envelope.data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        fault = UNREADABLE
-    return Event(message_id, envelope.type, envelope.instance_id, clerk_id, change, fault, payload)
+    except _UNREADABLE:
+        return Event(*message, clerk_id=_id_in(envelope.data), fault=UNREADABLE, payload=payload)
+    return Event(*message, clerk_id=change.clerk_id, change=change, payload=payload)
 
 
 def read_change(event_type: str, data: bytes | Raw) -> Change:
@@ -105,9 +104,16 @@ def event_of_inbox(row: Mapping[str, Any]) -> Event:
     elif row["type"] == DELETED or row["type"] in SAVED:
         try:
             change = read_change(row["type"], (kept or "").encode())
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except _UNREADABLE:
             fault = UNREADABLE
     return Event(row["id"], row["type"], row["instance_id"], row["clerk_id"], change, fault, kept)
+
+
+def _id_in(data: Raw) -> str | None:
+    try:
+        return _named.decode(data).id
+    except _UNREADABLE:
+        return None
 
 
 def _why(error: Exception) -> str:
@@ -118,6 +124,8 @@ def _why(error: Exception) -> str:
         return "The body is nested too deeply."
     return "The body is not JSON in UTF-8."
 
+
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _envelope = msgspec.json.Decoder(_Envelope)
 _shallow = msgspec.json.Decoder(dict[str, Raw])
