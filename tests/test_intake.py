@@ -64,6 +64,24 @@ async def test_a_batch_that_takes_too_long_is_given_up() -> None:
     assert await intake.submit(named(1)) == Outcome("applied")
 
 
+async def test_who_waits_too_long_for_a_turn_is_told_in_time() -> None:
+    """Whatever goes on before it: the answer is due."""
+
+    async def apply(events: Sequence[Event]) -> list[Outcome | None]:
+        await asyncio.sleep(0.06)
+        return [Outcome("applied")] * len(events)
+
+    intake = Intake(apply, never, seconds=0.1)
+    first = [asyncio.create_task(intake.submit(named(n))) for n in range(MOST)]
+    await asyncio.sleep(0.03)
+    began = asyncio.get_running_loop().time()
+    late = [asyncio.create_task(intake.submit(named(n))) for n in range(3 * MOST)]
+    told = await asyncio.gather(*late, return_exceptions=True)
+    assert asyncio.get_running_loop().time() - began < 0.3
+    assert {type(one) for one in told} == {Outcome, TimeoutError}
+    assert await asyncio.gather(*first) == [Outcome("applied")] * MOST
+
+
 async def test_a_caller_who_leaves_takes_nobody_with_him() -> None:
     async def apply(events: Sequence[Event]) -> list[Outcome | None]:
         await asyncio.sleep(0.02)

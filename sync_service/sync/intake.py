@@ -54,12 +54,18 @@ class _Lane:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(self, event: Event) -> Outcome:
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
+        # By hand: `asyncio.timeout` costs four times as much, and this is for every webhook.
+        timer = loop.call_later(self._seconds, _too_late, future)
         self._waiting.append((event, future))
         if self._free:
             self._free -= 1
             self._start(self._work())
-        return await future
+        try:
+            return await future
+        finally:
+            timer.cancel()
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -88,6 +94,11 @@ class _Lane:
                 outcome = await self._patiently(event)
             if not future.done():
                 future.set_result(outcome)
+
+
+def _too_late(future: asyncio.Future[Outcome]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from sync_service.clerk.signature import Verifier
 from sync_service.errors import SettingsError
@@ -42,6 +43,7 @@ def create_app(settings: Settings) -> Starlette:
     dsn = settings.database
     metrics = Metrics()
     verifier = Verifier(settings.clerk_webhook_signing_secrets)
+    clerk_webhook = Route("/webhooks/clerk", _ClerkWebhook(), methods=["POST"])
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
@@ -69,20 +71,23 @@ def create_app(settings: Settings) -> Starlette:
 
     return Starlette(
         routes=[
-            Route("/webhooks/clerk", _clerk_webhook, methods=["POST"]),
+            clerk_webhook,
             Route("/healthz", healthz),
             Route("/readyz", _readyz),
             Route("/metrics", metrics.answer),
         ],
-        middleware=[Middleware(Requests)],
+        middleware=[Middleware(Requests, most_asked=clerk_webhook)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
 
 
-async def _clerk_webhook(request: Request) -> Response:
-    webhook: ClerkWebhook = request.state.webhook
-    return await webhook.answer(request)
+class _ClerkWebhook:
+    """A class, not a function: so Starlette hands it the request as the server did (ASGI)."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        webhook: ClerkWebhook = scope["state"]["webhook"]
+        await webhook(scope, receive, send)
 
 
 async def _readyz(request: Request) -> Response:
