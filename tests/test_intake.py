@@ -82,6 +82,32 @@ async def test_who_waits_too_long_for_a_turn_is_told_in_time() -> None:
     assert await asyncio.gather(*first) == [Outcome("applied")] * MOST
 
 
+async def test_a_second_batch_leaves_while_one_is_away_only_if_it_is_no_smaller() -> None:
+    """Small ones cost the most; and when the first is back, those who wait go whatever their number."""
+    sizes: list[int] = []
+    back = asyncio.Event()
+
+    async def apply(events: Sequence[Event]) -> list[Outcome | None]:
+        sizes.append(len(events))
+        await back.wait()
+        return [Outcome("applied")] * len(events)
+
+    intake = Intake(apply, never, seconds=5)
+    tasks = [asyncio.create_task(intake.submit(named(n))) for n in range(4)]
+    await asyncio.sleep(0.01)
+    tasks += [asyncio.create_task(intake.submit(named(n))) for n in range(3)]
+    await asyncio.sleep(0.01)
+    assert sizes == [4]
+    tasks.append(asyncio.create_task(intake.submit(named(3))))
+    await asyncio.sleep(0.01)
+    assert sizes == [4, 4]
+    tasks.append(asyncio.create_task(intake.submit(named(4))))
+    await asyncio.sleep(0.01)
+    back.set()
+    assert await asyncio.gather(*tasks) == [Outcome("applied")] * 9
+    assert sizes == [4, 4, 1]
+
+
 async def test_a_caller_who_leaves_takes_nobody_with_him() -> None:
     async def apply(events: Sequence[Event]) -> list[Outcome | None]:
         await asyncio.sleep(0.02)
