@@ -69,6 +69,7 @@ tests/test_house.py holds the list against the imports.
     web.users            GET /users/…, POST /users/resolve
     web.health           GET /healthz, /readyz
     web.app              all of it, from settings, by a function
+    web.whole            an answer's head and body in one packet
     web.server           uvicorn, and how it ended
     cli.types            what the commands share: arguments read, times and faults told
     cli.local            `.sync-service/`, what `dev` keeps

@@ -64,6 +64,50 @@ async def test_a_batch_that_takes_too_long_is_given_up() -> None:
     assert await intake.submit(named(1)) == Outcome("applied")
 
 
+async def test_who_waits_too_long_for_a_turn_is_told_in_time() -> None:
+    """Whatever goes on before it: the answer is due."""
+
+    async def apply(events: Sequence[Event]) -> list[Outcome | None]:
+        await asyncio.sleep(0.06)
+        return [Outcome("applied")] * len(events)
+
+    intake = Intake(apply, never, seconds=0.1)
+    first = [asyncio.create_task(intake.submit(named(n))) for n in range(MOST)]
+    await asyncio.sleep(0.03)
+    began = asyncio.get_running_loop().time()
+    late = [asyncio.create_task(intake.submit(named(n))) for n in range(3 * MOST)]
+    told = await asyncio.gather(*late, return_exceptions=True)
+    assert asyncio.get_running_loop().time() - began < 0.3
+    assert {type(one) for one in told} == {Outcome, TimeoutError}
+    assert await asyncio.gather(*first) == [Outcome("applied")] * MOST
+
+
+async def test_a_second_batch_leaves_while_one_is_away_only_if_it_is_no_smaller() -> None:
+    """Small ones cost the most; and when the first is back, those who wait go whatever their number."""
+    sizes: list[int] = []
+    back = asyncio.Event()
+
+    async def apply(events: Sequence[Event]) -> list[Outcome | None]:
+        sizes.append(len(events))
+        await back.wait()
+        return [Outcome("applied")] * len(events)
+
+    intake = Intake(apply, never, seconds=5)
+    tasks = [asyncio.create_task(intake.submit(named(n))) for n in range(4)]
+    await asyncio.sleep(0.01)
+    tasks += [asyncio.create_task(intake.submit(named(n))) for n in range(3)]
+    await asyncio.sleep(0.01)
+    assert sizes == [4]
+    tasks.append(asyncio.create_task(intake.submit(named(3))))
+    await asyncio.sleep(0.01)
+    assert sizes == [4, 4]
+    tasks.append(asyncio.create_task(intake.submit(named(4))))
+    await asyncio.sleep(0.01)
+    back.set()
+    assert await asyncio.gather(*tasks) == [Outcome("applied")] * 9
+    assert sizes == [4, 4, 1]
+
+
 async def test_a_caller_who_leaves_takes_nobody_with_him() -> None:
     async def apply(events: Sequence[Event]) -> list[Outcome | None]:
         await asyncio.sleep(0.02)

@@ -20,6 +20,7 @@ from svix.webhooks import Webhook
 
 from sync_service.settings import Settings
 from sync_service.web.app import create_app
+from sync_service.web.whole import WholeAnswers
 
 PII_SENTINEL = "PII_SENTINEL"
 SECRET = "whsec_c2VudGluZWwvU0VDUkVUU0VOVElORUwvMDEyMzQ1"
@@ -197,7 +198,7 @@ async def served(settings: Settings) -> AsyncIterator[str]:
 async def served_app(app: Starlette) -> AsyncIterator[str]:
     """Serve any app, and yield its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, access_log=False, http="httptools", ws="none", lifespan="on")
+    config = uvicorn.Config(app, log_config=None, access_log=False, http=WholeAnswers, ws="none", lifespan="on")
     server = uvicorn.Server(config)
     serving_task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:

@@ -3,7 +3,7 @@
 Clerk's page: https://clerk.com/docs/guides/development/webhooks/overview ; the shapes: its OpenAPI file for webhooks.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -62,7 +62,7 @@ class Event:
     payload: str | None = None
 
 
-def read_event(message_id: str, body: bytes, withheld: Container[str] = WITHHELD) -> Event:
+def read_event(message_id: str, body: bytes, withheld: Iterable[str] = WITHHELD) -> Event:
     """Read the body of a verified webhook; `withheld` fields do not get into its payload.
 
     Raises `BadPayload` for what is not an event at all. An event about a user who cannot be read is an event: it
@@ -75,18 +75,17 @@ def read_event(message_id: str, body: bytes, withheld: Container[str] = WITHHELD
             return Event(message_id, envelope.type, envelope.instance_id)
         # Shallow: the values stay the bytes that Clerk sent.
         data = _shallow.decode(told)
-        payload = msgspec.json.encode({k: v for k, v in data.items() if k not in withheld}).decode()
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        for secret in withheld:
+            data.pop(secret, None)
+        payload = msgspec.json.encode(data).decode()
+    except _UNREADABLE as error:
         raise BadPayload(_why(error)) from None
-    fault = None
-    clerk_id: str | None = None
-    change: Change | None = None
+    message = message_id, envelope.type, envelope.instance_id
     try:
-        clerk_id = _named.decode(told).id
         change = read_change(envelope.type, told)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        fault = UNREADABLE
-    return Event(message_id, envelope.type, envelope.instance_id, clerk_id, change, fault, payload)
+    except _UNREADABLE:
+        return Event(*message, clerk_id=_id_in(told), fault=UNREADABLE, payload=payload)
+    return Event(*message, clerk_id=change.clerk_id, change=change, payload=payload)
 
 
 def _told(envelope: _Envelope) -> Raw | None:
@@ -96,7 +95,7 @@ def _told(envelope: _Envelope) -> Raw | None:
     try:
         user = _session.decode(envelope.data).user
         _named.decode(user)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return None
     return user
 
@@ -124,9 +123,16 @@ def event_of_inbox(row: Mapping[str, Any]) -> Event:
     elif row["type"] in HANDLED and (kept is not None or row["type"] != SIGNED_IN):
         try:
             change = read_change(row["type"], (kept or "").encode())
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except _UNREADABLE:
             fault = UNREADABLE
     return Event(row["id"], row["type"], row["instance_id"], row["clerk_id"], change, fault, kept)
+
+
+def _id_in(data: Raw) -> str | None:
+    try:
+        return _named.decode(data).id
+    except _UNREADABLE:
+        return None
 
 
 def _why(error: Exception) -> str:
@@ -137,6 +143,8 @@ def _why(error: Exception) -> str:
         return "The body is nested too deeply."
     return "The body is not JSON in UTF-8."
 
+
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _envelope = msgspec.json.Decoder(_Envelope)
 _shallow = msgspec.json.Decoder(dict[str, Raw])
