@@ -10,6 +10,9 @@ from sync_service.postgres.catalogue import Column, Table
 from sync_service.postgres.conversion import converted
 from sync_service.postgres.obstacles import obstacles
 
+# Cut, these would name nobody, or somebody else: what does not fit is refused, and told.
+NAMES_ONE = frozenset({"id", "primary_email", "primary_phone", "username", "external_id"})
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -34,19 +37,27 @@ class Fit:
         return not self.types[self.mapping.clerk_id].generated
 
     @property
+    def addresses(self) -> list[str]:
+        """The columns that show the address."""
+        return [name for name, column in self.columns.items() if column.source == "primary_email"]
+
+    @property
     def release(self) -> str | None:
         """What stands for an address that is given up: null as None, or a text with `{clerk_id}` in it."""
         return self.nobody(self.email) if self.email else None
 
     @property
     def releases(self) -> bool:
-        """Whether an address can be given up at all."""
-        refused = self.email is not None and self.types[self.email].not_null and self.release is None
-        return self.mapping.email_conflict == "release" and not refused
+        """Whether the older of two claims to an address gives it up."""
+        return self.mapping.email_conflict == "release" and (self.email is None or self.gives_up(self.email))
+
+    def gives_up(self, column: str) -> bool:
+        """Return whether the column can be without the address at all."""
+        return not self.types[column].not_null or self.nobody(column) is not None
 
     def nobody(self, column: str) -> str | None:
         """Return what that column shows of nobody."""
-        when_null = self.columns[column].when_null if column in self.columns else None
+        when_null = self.columns[column].when_null
         return when_null if isinstance(when_null, str) else None
 
     def row(self, row: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -54,7 +65,8 @@ class Fit:
         fitted: dict[str, Any] = {}
         cut: list[str] = []
         for name, column in self.types.items():
-            fitted[name], short = converted(row[name], column)
+            spec = self.columns.get(name)
+            fitted[name], short = converted(row[name], column, cut=spec is not None and spec.source not in NAMES_ONE)
             if short:
                 cut.append(name)
         return fitted, cut

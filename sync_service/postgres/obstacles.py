@@ -19,6 +19,10 @@ def obstacles(mapping: TableMapping, table: Table) -> Iterator[str]:
         return
     yield from _id_faults(mapping, table)
     yield from _column_faults(mapping, table)
+    if not table.usable:
+        yield f"{mapping.schema}: the role of DATABASE_URL may not use this schema; grant usage on it"
+    for sequence in table.closed_sequences:
+        yield f"{sequence}: the role of DATABASE_URL may not draw {mapping.name}'s defaults from it; grant usage on it"
     needed = {"SELECT", "INSERT", "UPDATE"} | ({"DELETE"} if mapping.on_delete == "cascade" else set())
     if missing := sorted(needed - table.privileges):
         yield f"{mapping.name}: the role of DATABASE_URL may not {', '.join(missing)}; grant it"
@@ -73,7 +77,7 @@ def warnings(mapping: TableMapping, table: Table) -> list[str]:
 
 def _may_be_null(spec: sources.Column) -> bool:
     never = {"id", "primary_email_verified", "banned", "locked", "public_metadata", "created_at", "updated_at", "$"}
-    return spec.source is not None and spec.source not in never and not spec.optional
+    return spec.source is not None and spec.source not in never
 
 
 def _meant(table: Table, name: str) -> str:
