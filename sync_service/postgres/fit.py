@@ -16,10 +16,11 @@ NAMES_ONE = frozenset({"id", "primary_email", "primary_phone", "username", "exte
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A mapping that fits. `columns` are those written beside the Clerk ID, each with its type in the table.
+    """A mapping that fits, less what is not to be written.
 
-    `email` is the column whose address the table takes only once, if there is one, and `folded` whether it does so in
-    any case of letters. `address` is where linking looks. `key` is the app's own key.
+    `columns` are those written beside the Clerk ID, `types` what all of them are in the table. `email` is
+    the column whose address the table takes only once, if there is one, and `folded` whether it does so in any case of
+    letters. `address` is where linking looks. `key` is the app's own key.
     """
 
     mapping: TableMapping
@@ -89,7 +90,7 @@ def fit(mapping: TableMapping, table: Table | None) -> tuple[Fit | None, list[st
         columns = {name: replace(column, also={}) for name, column in columns.items()}
     return (
         Fit(
-            mapping=mapping,
+            mapping=replace(mapping, columns=columns),
             table=table,
             columns=columns,
             types=types,

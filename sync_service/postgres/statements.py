@@ -57,7 +57,7 @@ class Statements:
 
     def fitted(self, snapshot: Snapshot) -> Row:
         """Return the row that shows this snapshot, in forms that the columns take."""
-        row, cut = self.fit.row(self.mapping.row(snapshot))
+        row, cut = self.fit.row(self.fit.mapping.row(snapshot))
         if cut:
             log.warning("cut to fit", table=self.mapping.name, columns=cut)
         return row
