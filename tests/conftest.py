@@ -119,7 +119,8 @@ async def template(engine: Embedded) -> str:
 _numbers = count()
 
 
-async def _database(engine: Embedded, template: str) -> AsyncIterator[str]:
+async def cloned(engine: Embedded, template: str) -> AsyncIterator[str]:
+    """Yield the address of a copy of `template`, which is dropped afterwards."""
     name = f"test_{next(_numbers)}"
     admin = await asyncpg.connect(engine.dsn())
     try:
@@ -133,14 +134,14 @@ async def _database(engine: Embedded, template: str) -> AsyncIterator[str]:
 @pytest.fixture
 async def database(engine: Embedded, template: str) -> AsyncIterator[str]:
     """The address of a migrated database of the test's own."""
-    async for dsn in _database(engine, template):
+    async for dsn in cloned(engine, template):
         yield dsn
 
 
 @pytest.fixture
 async def empty_database(engine: Embedded) -> AsyncIterator[str]:
     """The address of a database that nobody has migrated."""
-    async for dsn in _database(engine, "template0"):
+    async for dsn in cloned(engine, "template0"):
         yield dsn
 
 

@@ -18,6 +18,9 @@ _NAME = r'(?:"((?:[^"]|"")+)"|([^".]+))'
 _TABLE = re.compile(rf"(?:{_NAME}\.)?{_NAME}")
 _PATH = re.compile(r"[^.\s]+(?:\.[^.\s]+)*")
 
+# Columns that say what somebody may do, by the words in their names.
+_RIGHT = re.compile(r"(?:^|_)(?:roles?|permissions?|admin|superuser|staff|scopes?|tier|plan)(?:_|$)")
+
 _CHOICES = {
     "on_delete": ("cascade", "soft", "anonymize"),
     "email_conflict": ("release", "park"),
@@ -68,6 +71,11 @@ def _contradictions(mapping: TableMapping) -> list[str]:
         faults.append(f"users.columns.{mapping.deleted_at}: that is the column of users.deleted_at; leave it out here")
     if mapping.link_by_verified_email and not any(c.source == "primary_email" for c in mapping.columns.values()):
         faults.append("users.link_by_verified_email: no column is filled from primary_email")
+    faults += [
+        f"users.columns.{name}: unsafe_metadata is written by the users themselves; fill this from public_metadata"
+        for name, column in mapping.columns.items()
+        if column.root == "unsafe_metadata" and _RIGHT.search(re.sub("([A-Z])", r"_\1", name).lower())
+    ]
     return faults
 
 

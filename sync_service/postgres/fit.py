@@ -10,14 +10,17 @@ from sync_service.postgres.catalogue import Column, Table
 from sync_service.postgres.conversion import converted, is_particular
 from sync_service.postgres.obstacles import obstacles
 
+# Cut, these would name nobody, or somebody else: what does not fit is refused, and told.
+NAMES_ONE = frozenset({"id", "primary_email", "primary_phone", "username", "external_id"})
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A mapping that fits: its columns are those that are written, each with its type in the table.
+    """A mapping that fits, less what is not to be written, and the type of each of its columns in the table.
 
     `email` is the column whose address the table takes only once, if there is one, and `folded` whether it does so in
-    any case of letters. `address` is where linking looks. `key` is the app's own key. `particular` are
-    those that not every value of JSON fits as it is.
+    any case of letters. `address` is where linking looks. `key` is the app's own key. `particular` are the columns that
+    not every value of JSON fits as it is.
     """
 
     mapping: TableMapping
@@ -35,19 +38,27 @@ class Fit:
         return not self.types[self.mapping.clerk_id].generated
 
     @property
+    def addresses(self) -> list[str]:
+        """The columns that show the address."""
+        return [name for name, column in self.mapping.columns.items() if column.source == "primary_email"]
+
+    @property
     def release(self) -> str | None:
         """What stands for an address that is given up: null as None, or a text with `{clerk_id}` in it."""
         return self.nobody(self.email) if self.email else None
 
     @property
     def releases(self) -> bool:
-        """Whether an address can be given up at all."""
-        refused = self.email is not None and self.types[self.email].not_null and self.release is None
-        return self.mapping.email_conflict == "release" and not refused
+        """Whether the older of two claims to an address gives it up."""
+        return self.mapping.email_conflict == "release" and (self.email is None or self.gives_up(self.email))
+
+    def gives_up(self, column: str) -> bool:
+        """Return whether the column can be without the address at all."""
+        return not self.types[column].not_null or self.nobody(column) is not None
 
     def nobody(self, column: str) -> str | None:
         """Return what that column shows of nobody."""
-        when_null = self.mapping.columns[column].when_null if column in self.mapping.columns else None
+        when_null = self.mapping.columns[column].when_null
         return when_null if isinstance(when_null, str) else None
 
     def row(self, snapshot: Snapshot) -> tuple[Row, list[str]]:
@@ -55,7 +66,8 @@ class Fit:
         row = self.mapping.row(snapshot)
         cut: list[str] = []
         for name, column in self.particular:
-            row[name], short = converted(row[name], column)
+            spec = self.mapping.columns.get(name)
+            row[name], short = converted(row[name], column, cut=spec is not None and spec.source not in NAMES_ONE)
             if short:
                 cut.append(name)
         return row, cut

@@ -40,6 +40,17 @@ async def apply_changes(
     return await connection.fetch(statements.apply, *map(list, columns), source, str(patience_ms))
 
 
+async def refused_column(connection: Connection, statements: Statements, snapshot: Snapshot) -> str | None:
+    """Return the first column whose type refuses what it would show of this snapshot, if one does."""
+    row = msgspec.json.encode(statements.fitted(snapshot)).decode()
+    for column in statements.fit.types:
+        try:
+            await connection.fetchval(statements.probe(column), row)
+        except (asyncpg.DataError, asyncpg.CheckViolationError):
+            return column
+    return None
+
+
 async def delete_rows(
     connection: Connection, statements: Statements, clerk_ids: Sequence[str], *, seconds: float
 ) -> None:

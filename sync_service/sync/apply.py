@@ -1,8 +1,8 @@
 """The only way to write a user: many changes in, each one's outcome out, committed."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
@@ -22,6 +22,7 @@ from sync_service.postgres.inbox import (
     delete_rows,
     hold_back,
     park,
+    refused_column,
     want_refetch,
 )
 from sync_service.postgres.pool import Connection
@@ -44,8 +45,10 @@ LOCK_NOT_AVAILABLE = "55P03"
 UNIQUE_VIOLATION = "23505"
 # Deadlocks and serialization; connections that had died; prepared statements that a pooler lost or doubled.
 AT_ONCE = ("40", "08", "57P", "26000", "42P05")
-# A column or an index has gone, or has become another, since the mapping was held against the table.
-TABLE_CHANGED = frozenset({"42703", "42P10", "428C9", "42804"})
+# A column, an index, a type or a privilege has gone, or has become another, since the table was looked at.
+TABLE_CHANGED = frozenset({"42703", "42704", "42P10", "428C9", "42804", "42501", "22001"})
+# A value that its type does not take: too long, no label of the enum, against a domain's check.
+REFUSED_VALUE = ("22", "23514")
 TIMEOUT = "timeout"
 LONG_DELETION = "long_deletion"
 
@@ -104,18 +107,22 @@ class Applier:
         [outcome] = await self._group([event], patience_ms=PATIENCE_MS)
         return outcome or Outcome("unavailable", "lock_not_available")
 
-    async def _group(self, events: Sequence[Event], patience_ms: int = BATCH_PATIENCE_MS) -> list[Outcome | None]:
+    async def _group(
+        self, events: Sequence[Event], patience_ms: int = BATCH_PATIENCE_MS, *, looked_again: bool = False
+    ) -> list[Outcome | None]:
         if not events:
             return []
         try:
             return [*await _at_once(lambda: self._commit(events, patience_ms))]
         except Unappliable as fault:
-            if fault.sqlstate in TABLE_CHANGED:
-                self.statements.forget_table()
+            if fault.sqlstate in TABLE_CHANGED and not looked_again:
+                self.statements.look_again()
+                return await self._group(events, patience_ms, looked_again=True)
             if len(events) == 1:
                 return [await self._refused(events[0], fault)]
             half = len(events) // 2
-            return [*await self._group(events[:half]), *await self._group(events[half:])]
+            halves = events[:half], events[half:]
+            return [outcome for part in halves for outcome in await self._group(part, looked_again=looked_again)]
         except Unavailable as fault:
             return await self._unavailable(events, fault)
 
@@ -137,12 +144,14 @@ class Applier:
             if isinstance(events[0].change, Deletion):
                 return await self._delete(connection, events, patience_ms)
             # A statement is a transaction of its own; BEGIN and COMMIT would be two more round trips.
-            async with connection.transaction() if self.statements.mapping.link_by_verified_email else nullcontext():
+            async with (
+                connection.transaction() if self.statements.mapping.link_by_verified_email else contextlib.nullcontext()
+            ):
                 await self.statements.held_against(connection)
                 # What the app itself says of a user proves nothing.
                 told = [] if self.source == "profile" else events
                 users = [event.change.user for event in told if isinstance(event.change, Snapshot)]
-                if linked := await adopt_rows(connection, self.statements, users):
+                if linked := await adopt_rows(connection, self.statements, users, patience_ms=patience_ms):
                     log.info("rows adopted by their verified address", rows=linked)
                 records = await apply_changes(
                     connection, self.statements, events, source=self.source, patience_ms=patience_ms
@@ -182,7 +191,17 @@ class Applier:
             if status:
                 self.left_over()
                 return Outcome(status)
+        if fault.column is None and fault.sqlstate.startswith(REFUSED_VALUE) and isinstance(change, Snapshot):
+            await self._find_column(fault, change)
         return await self._park(event, fault)
+
+    async def _find_column(self, fault: Unappliable, snapshot: Snapshot) -> None:
+        """Find which column a value does not fit, for PostgreSQL does not say."""
+        with contextlib.suppress(DatabaseFault), translated():
+            async with self.pool.acquire() as connection:
+                fault.column = await refused_column(connection, self.statements, snapshot)
+        if fault.column:
+            fault.table = self.statements.mapping.table
 
     async def _park(self, event: Event, fault: DatabaseFault, *, pause: timedelta = FIRST_PAUSE) -> Outcome:
         told = log.bind(table=fault.table, column=fault.column, constraint=fault.constraint)
