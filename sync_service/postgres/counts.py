@@ -43,6 +43,21 @@ class Users(Struct, frozen=True):
         return None if self.rows is None or self.with_clerk_id is None else self.rows - self.with_clerk_id
 
 
+class Inbox(Struct, frozen=True):
+    """`seconds` are ago. `logins` are users who became known otherwise than by a webhook, after the last one."""
+
+    installed_seconds: float
+    silent_seconds: float | None
+    pinned: str | None
+    bytes: int
+    failed: int | None = None
+    oldest_failed_seconds: float | None = None
+    dead: int | None = None
+    identities: int | None = None
+    logins: int | None = None
+    addresses_wanted: int | None = None
+
+
 class Counter:
     """Counts, until its time is up; what cannot be counted in time, or may not be read, is None."""
 
@@ -50,6 +65,13 @@ class Counter:
         self._connection = connection
         self._one = one
         self._until = time.monotonic() + together
+
+    async def inbox(self) -> Inbox:
+        """Return how the inbox stands. Raises what asyncpg raises, also where our schema is not there."""
+        found = dict(await self._connection.fetchrow(_INBOX) or {})
+        for sql in (_FAILED, _DEAD, _IDENTITIES):
+            found |= await self._row(sql)
+        return Inbox(**found)
 
     async def users(self, mapping: TableMapping, table: Table, *, ours: bool) -> Users:
         """Return the users table in numbers; `ours`: the service's own schema is there to compare with."""
@@ -189,4 +211,28 @@ from (
         and not exists (select from clerk_sync.identities as known where known.clerk_id = app.{clerk_id}::text)
     limit $1
 ) as t
+"""
+
+_INBOX = """
+select
+    extract(epoch from now() - (select min(applied_at) from clerk_sync.migrations))::float8 as installed_seconds,
+    extract(epoch from now() - (select max(received_at) from clerk_sync.events))::float8 as silent_seconds,
+    (select id from clerk_sync.instance) as pinned,
+    pg_total_relation_size('clerk_sync.events') as bytes
+"""
+
+_FAILED = """
+select count(*) as failed, extract(epoch from now() - min(received_at))::float8 as oldest_failed_seconds
+from clerk_sync.events where status = 'failed'
+"""
+
+_DEAD = "select count(*) as dead from clerk_sync.events where status = 'dead'"
+
+_IDENTITIES = """
+select
+    count(*) as identities,
+    count(*) filter (where created_by <> 'webhook'
+        and first_seen_at > coalesce((select max(received_at) from clerk_sync.events), '-infinity')) as logins,
+    count(*) filter (where address_wanted) as addresses_wanted
+from clerk_sync.identities
 """
