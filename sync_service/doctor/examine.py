@@ -20,6 +20,7 @@ from sync_service.postgres.counts import Counter, Inbox
 from sync_service.postgres.schema import schema_state
 from sync_service.postgres.survey import (
     Server,
+    briefly,
     read_foreign_keys,
     read_loose_columns,
     read_server,
@@ -68,7 +69,8 @@ class Examination:
             inbox = await counter.inbox()
             self._add(inbox_findings(inbox, len(self.settings.clerk_webhook_signing_secrets)))
         await self.of_clerk(inbox)
-        table = await read_table(connection, self.settings.mapping.schema, self.settings.mapping.table)
+        async with briefly(connection):
+            table = await read_table(connection, self.settings.mapping.schema, self.settings.mapping.table)
         if table is None:
             self.findings.append(missing_table(self.settings.mapping))
         else:

@@ -94,7 +94,9 @@ def _cure(obstacle: Obstacle, mapping: TableMapping, table: Table, server: Serve
         case "missing_deleted_at":
             run = (cures.add_column(table, column, "timestamptz"),)
         case "not_null_unfilled":
-            run = (cures.allow_null(table, column),)
+            found = table.column(column)
+            key = column in table.primary_key
+            run = cures.give_default(table, found) if key and found else (cures.allow_null(table, column),)
         case "not_null_for_some" | "not_scrubbed":
             run = (_stand_in(table, mapping.columns[column], column),)
         case "no_privilege":

@@ -11,7 +11,7 @@ from sync_service.mapping.table import TableMapping
 from sync_service.postgres.catalogue import Column, Table
 from sync_service.postgres.pool import Connection
 from sync_service.postgres.statements import quoted
-from sync_service.postgres.survey import ForeignKey, LooseColumn
+from sync_service.postgres.survey import ForeignKey, LooseColumn, briefly
 
 # One count may take so long, all of them together so long: an owner is told in a minute.
 ONE = 5.0
@@ -95,8 +95,9 @@ class Counter:
 
     async def rows(self, key: ForeignKey) -> int | None:
         """Return how many rows the referring table has, exactly where that costs little."""
-        if key.bytes > SMALL:
-            return key.rows
+        size = (await self._row(_SIZE, key.child)).get("bytes")
+        if size is None or size > SMALL:
+            return key.rows or None
         found = await self._row(f"select count(*) as n from {quoted(key.schema)}.{quoted(key.table)}")  # noqa: S608  quoted
         return found.get("n")
 
@@ -149,10 +150,8 @@ class Counter:
         seconds = min(self._one, self._until - time.monotonic())
         if seconds <= 0:
             return {}
-        limit = str(max(1, round(seconds * 1000)))
         try:
-            async with self._connection.transaction(readonly=True):
-                await self._connection.execute(_LIMITS, limit)
+            async with briefly(self._connection, seconds):
                 return dict(await self._connection.fetchrow(sql, *parameters) or {})
         except _REFUSED:
             return {}
@@ -173,8 +172,6 @@ def _table(table: Table) -> str:
     return f"{quoted(table.schema)}.{quoted(table.name)}"
 
 
-_LIMITS = "select set_config('statement_timeout', $1, true), set_config('lock_timeout', '1000', true)"
-
 # A Clerk ID is user_ and letters and digits; '' is nobody's, and most tables that have it mean null.
 _USERS = """
 select
@@ -182,6 +179,11 @@ select
     count(nullif({clerk_id}::text, '')) as with_clerk_id,
     count(*) filter (where {clerk_id}::text <> '' and {clerk_id}::text !~ '^user_[A-Za-z0-9]+$') as odd
 from {table}
+"""
+
+_SIZE = """
+select sum(pg_table_size(c.oid))::bigint as bytes from pg_class as c
+where c.oid = $1::oid or c.oid in (select t.relid from pg_partition_tree($1::oid) as t)
 """
 
 _TWICE = """

@@ -1,5 +1,7 @@
 """What stands around the users table, as the catalogue tells it; nothing here counts the app's rows."""
 
+import contextlib
+from collections.abc import AsyncIterator
 from importlib.resources import files
 
 import asyncpg
@@ -45,7 +47,6 @@ class ForeignKey(Struct, frozen=True):
     indexed: bool
     indexes: tuple[str, ...]
     rows: int
-    bytes: int
 
     @property
     def where(self) -> str:
@@ -73,6 +74,14 @@ class LooseColumn(Struct, frozen=True):
         return f"{self.schema}.{self.table}.{self.column}"
 
 
+@contextlib.asynccontextmanager
+async def briefly(connection: Connection, seconds: float = 10) -> AsyncIterator[None]:
+    """Read for so long at most, and wait a second for a lock: of the transaction, for a pooler keeps no session."""
+    async with connection.transaction(readonly=True):
+        await connection.execute(_LIMITS, str(max(1, round(seconds * 1000))))
+        yield
+
+
 async def read_server(connection: asyncpg.Connection) -> Server:
     """Return what the server says of itself and of us. Raises what asyncpg raises."""
     row = dict(await connection.fetchrow(_of("server.sql")) or {})
@@ -83,12 +92,16 @@ async def read_server(connection: asyncpg.Connection) -> Server:
 
 async def read_foreign_keys(connection: Connection, table: int) -> list[ForeignKey]:
     """Return the foreign keys below a table, to any depth. Raises what asyncpg raises."""
-    return [msgspec.convert(dict(row), ForeignKey) for row in await connection.fetch(_of("foreign_keys.sql"), table)]
+    async with briefly(connection):
+        rows = await connection.fetch(_of("foreign_keys.sql"), table)
+    return [msgspec.convert(dict(row), ForeignKey) for row in rows]
 
 
 async def read_loose_columns(connection: Connection, table: int) -> list[LooseColumn]:
     """Return the columns of the app that could hold a key and are bound to none. Raises what asyncpg raises."""
-    return [msgspec.convert(dict(row), LooseColumn) for row in await connection.fetch(_of("loose_columns.sql"), table)]
+    async with briefly(connection):
+        rows = await connection.fetch(_of("loose_columns.sql"), table)
+    return [msgspec.convert(dict(row), LooseColumn) for row in rows]
 
 
 async def read_tables(connection: Connection) -> list[tuple[str, str]]:
@@ -105,6 +118,8 @@ async def holds_other_ids(connection: Connection, table: Table, column: str) -> 
 def _of(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
+
+_LIMITS = "select set_config('statement_timeout', $1, true), set_config('lock_timeout', '1000', true)"
 
 _TABLES = """
 select n.nspname::text as schema, c.relname::text as name
