@@ -296,7 +296,10 @@ async def longest_exclusive(database: str, done: asyncio.Event) -> float:
 
 
 async def test_what_is_printed_runs_on_a_table_in_use(database: str, db: Any) -> None:
-    """J3: twenty clients read and write; nobody waits for a second, no ACCESS EXCLUSIVE is held for one."""
+    """J3: twenty clients read and write; nobody waits for a second, no ACCESS EXCLUSIVE is held for one.
+
+    The clients take their locks in both orders: a join begins with the users, an insert with its own table.
+    """
     await made(db, *LIVE)
     done, slowest = asyncio.Event(), list[float]()
     clients = [asyncio.create_task(client(database, number, slowest, done)) for number in range(1, 21)]

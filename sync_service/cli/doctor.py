@@ -78,5 +78,5 @@ def _told(finding: Finding) -> str:
     lines += [f"           {line}" for line in finding.lines]
     lines += [f"         - {line}" for line in finding.do]
     lines += ["         Run:"] * bool(finding.run)
-    lines += [f"           {line}" for line in finding.run]
+    lines += [f"           {line}" for statement in finding.run for line in statement.splitlines()]
     return "\n".join(lines)

@@ -1,7 +1,9 @@
 """Statements for the owner to run, safe on a live table (pure).
 
 No lock that stops readers or writers is waited for longer than a second: what needs one gives up instead, and is run
-again. An index is built CONCURRENTLY, a constraint is added NOT VALID and validated afterwards. Each text is whole.
+again. What needs two tables tries so itself, for a moment each time: whoever holds one of them and wants the other
+would be in a deadlock with it, and PostgreSQL might end the app's statement instead of ours, after a second. An index
+is built CONCURRENTLY, a constraint is added NOT VALID and validated afterwards. Each text is whole.
 """
 
 from collections.abc import Sequence
@@ -82,11 +84,13 @@ def index(schema: str, table: str, columns: Sequence[str]) -> str:
 def cascade(key: ForeignKey) -> tuple[str, ...]:
     """Return what makes a foreign key take its rows along when the user goes."""
     listed, referred = (", ".join(map(quoted, names)) for names in (key.columns, key.parent_columns))
+    child, parent = _named(key.schema, key.table), _named(key.parent_schema, key.parent_table)
     again = (
         f"drop constraint {quoted(key.name)}, add constraint {quoted(key.name)} foreign key ({listed})"
-        f" references {quoted(key.parent_schema)}.{quoted(key.parent_table)} ({referred}) on delete cascade not valid"
+        f" references {parent} ({referred}) on delete cascade not valid"
     )
-    return _altered(key.schema, key.table, again), validate(key.schema, key.table, key.name)
+    changed = _PATIENT.format(child=child, parent=parent, mode="access exclusive", what=again)
+    return changed, validate(key.schema, key.table, key.name)
 
 
 def validate(schema: str, table: str, name: str) -> str:
@@ -102,7 +106,9 @@ def add_foreign_key(loose: LooseColumn, table: Table, column: str) -> tuple[str,
         f"add constraint {quoted(name)} foreign key ({quoted(loose.column)})"
         f" references {_table(table)} ({quoted(column)}) on delete cascade not valid"
     )
-    return (*made, _altered(loose.schema, loose.table, added), validate(loose.schema, loose.table, name))
+    child = _named(loose.schema, loose.table)
+    changed = _PATIENT.format(child=child, parent=_table(table), mode="share row exclusive", what=added)
+    return (*made, changed, validate(loose.schema, loose.table, name))
 
 
 def add_beside(loose: LooseColumn, column: str) -> str:
@@ -152,11 +158,31 @@ def bypass_row_security(role: str) -> str:
 
 def _altered(schema: str, table: str, what: str) -> str:
     # In a transaction with a limit of its own, so that it holds behind a pooler too.
-    return f"begin; set local lock_timeout = '1s'; alter table {quoted(schema)}.{quoted(table)} {what}; commit;"
+    return f"begin; set local lock_timeout = '1s'; alter table {_named(schema, table)} {what}; commit;"
 
 
 def _table(table: Table) -> str:
-    return f"{quoted(table.schema)}.{quoted(table.name)}"
+    return _named(table.schema, table.name)
+
+
+def _named(schema: str, table: str) -> str:
+    return f"{quoted(schema)}.{quoted(table)}"
+
+
+_PATIENT = """\
+do $cure$ begin
+    set local lock_timeout = '100ms';
+    for attempt in 1..100 loop
+        begin
+            lock table {child}, {parent} in {mode} mode;
+            alter table {child} {what};
+            return;
+        exception when lock_not_available or deadlock_detected then
+            perform pg_sleep(random() / 2);
+        end;
+    end loop;
+    raise lock_not_available using message = 'the tables were never free together: run it again';
+end $cure$;"""
 
 
 def _name(parts: Sequence[str], taken: set[str]) -> str:
