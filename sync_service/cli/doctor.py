@@ -66,7 +66,9 @@ async def _examine(settings: Settings) -> list[Finding]:
             async with connected(settings.database) as connection:
                 await examination.of_database(connection)
         except SyncError as error:
-            # What was found until then is told all the same.
+            # What can be found without it, or was until then, is told all the same.
+            if not examination.findings:
+                await examination.of_clerk()
             return [unreachable(str(error).rstrip(".")), *examination.findings]
     return examination.findings
 
@@ -76,5 +78,5 @@ def _told(finding: Finding) -> str:
     lines += [f"           {line}" for line in finding.lines]
     lines += [f"         - {line}" for line in finding.do]
     lines += ["         Run:"] * bool(finding.run)
-    lines += [f"           {line}" for line in finding.run]
+    lines += [f"           {line}" for statement in finding.run for line in statement.splitlines()]
     return "\n".join(lines)

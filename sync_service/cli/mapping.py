@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 from collections.abc import Mapping
 
 from sync_service.cli.database import connected
@@ -27,7 +28,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the suggestion."""
     named = _named(arguments.table) if arguments.table else None
     # A mapping that is there already, right or wrong, has no part in it.
-    given = {name: text for name, text in environ.items() if not name.startswith("SYNC_CONFIG")}
+    given = {name: text for name, text in environ.items() if name != "SYNC_CONFIG_FILE"} | {"SYNC_CONFIG": os.devnull}
     print(asyncio.run(_suggest(database_or_dev(given), named)), end="")
     return 0
 

@@ -16,13 +16,12 @@ from sync_service.doctor.references import reference_findings, references
 from sync_service.doctor.server import server_findings
 from sync_service.doctor.table import missing_table, table_findings
 from sync_service.postgres.catalogue import Table, read_table
-from sync_service.postgres.counts import Counter
+from sync_service.postgres.counts import Counter, Inbox
 from sync_service.postgres.schema import schema_state
 from sync_service.postgres.survey import (
-    Inbox,
     Server,
+    briefly,
     read_foreign_keys,
-    read_inbox,
     read_loose_columns,
     read_server,
 )
@@ -40,6 +39,7 @@ class Examination:
         self.findings: list[Finding] = []
         self._tell = tell
         self._key_is_right = False
+        self._users: int | None = None
 
     async def of_clerk(self, inbox: Inbox | None = None) -> None:
         """Look at the keys, and ask Clerk whose they are. `inbox` tells whose events were accepted."""
@@ -54,36 +54,36 @@ class Examination:
         pinned = inbox.pinned if inbox else None
         self._add(instance_findings(settings, pinned, secret, publishable))
         expected = settings.clerk_instance_id or pinned
-        self._key_is_right = bool(secret and secret.status == 200 and {expected, None} & {None, *secret.instances})
-        if secret and expected and expected not in secret.instances:
-            self._key_is_right = False
+        named = secret.instances if secret else frozenset()
+        self._key_is_right = bool(secret and secret.status == 200 and (not (expected and named) or expected in named))
 
     async def of_database(self, connection: asyncpg.Connection) -> None:
         """Look at the database. Raises what asyncpg raises."""
         assert self.settings.database  # noqa: S101  there is a connection
         self._tell("the database")
-        server, state = await read_server(connection), await schema_state(connection)
+        server, counter = await read_server(connection), Counter(connection)
+        state = None if "migrations" in server.refused else await schema_state(connection)
         self._add(server_findings(server, self.settings.database, state))
         inbox = None
-        if state.ready and not server.refused:
-            inbox = await read_inbox(connection)
+        if state and state.ready and not server.refused:
+            inbox = await counter.inbox()
             self._add(inbox_findings(inbox, len(self.settings.clerk_webhook_signing_secrets)))
         await self.of_clerk(inbox)
-        table = await read_table(connection, self.settings.mapping.schema, self.settings.mapping.table)
+        async with briefly(connection):
+            table = await read_table(connection, self.settings.mapping.schema, self.settings.mapping.table)
         if table is None:
             self.findings.append(missing_table(self.settings.mapping))
         else:
-            await self._of_table(connection, table, server, inbox)
+            await self._of_table(connection, counter, table, server, inbox)
 
     async def _of_table(
-        self, connection: asyncpg.Connection, table: Table, server: Server, inbox: Inbox | None
+        self, connection: asyncpg.Connection, counter: Counter, table: Table, server: Server, inbox: Inbox | None
     ) -> None:
         mapping = self.settings.mapping
         self._add(table_findings(mapping, table, server))
         self._add(column_findings(mapping, table))
         if table.kind not in {"r", "p"} or "SELECT" not in table.privileges:
             return
-        counter = Counter(connection)
         await self._of_people(counter, table, inbox)
         await self._of_references(connection, counter, table)
         for stray in strays(mapping, table, await read_loose_columns(connection, table.oid)):

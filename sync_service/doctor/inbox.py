@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sync_service.doctor.findings import Finding, told
-from sync_service.postgres.survey import Inbox
+from sync_service.postgres.counts import Inbox
 
 DAY = 86_400
 
@@ -70,7 +70,7 @@ def _silence(inbox: Inbox, secrets: int) -> Iterator[Finding]:
     silent = inbox.installed_seconds if inbox.silent_seconds is None else inbox.silent_seconds
     limit = SILENCE_DAYS_WITH_LOGINS if inbox.logins else SILENCE_DAYS
     if silent >= limit * DAY:
-        never = "no webhook was ever accepted" if inbox.last_event_at is None else "no webhook was accepted"
+        never = "no webhook was ever accepted" if inbox.silent_seconds is None else "no webhook was accepted"
         meanwhile = f", while {told(inbox.logins)} users became known otherwise" if inbox.logins else ""
         yield Finding(
             code="webhook_silence",
@@ -79,9 +79,9 @@ def _silence(inbox: Inbox, secrets: int) -> Iterator[Finding]:
             why="Clerk tells of every sign-in, so its webhooks do not arrive, or are refused: the rows grow stale and"
             " deletions are not done.",
             do=_LOOK,
-            data={"seconds": round(silent), "ever": inbox.last_event_at is not None, "logins": inbox.logins},
+            data={"seconds": round(silent), "ever": inbox.silent_seconds is not None, "logins": inbox.logins},
         )
-    elif inbox.last_event_at is None:
+    elif inbox.silent_seconds is None:
         several = (
             "one of the secrets in CLERK_WEBHOOK_SIGNING_SECRET" if secrets > 1 else "CLERK_WEBHOOK_SIGNING_SECRET"
         )

@@ -26,7 +26,7 @@ def people_findings(
         yield Finding(
             code="clerk_ids_twice",
             kind="wrong",
-            what=f"{mapping.name}.{mapping.clerk_id}: more than one row has the same Clerk ID ({told(users.twice)} such IDs)",
+            what=f"{mapping.name}.{mapping.clerk_id}: {told(users.twice)} IDs stand in more than one row",
             why="Which of them is the user cannot be told; the unique index cannot be made until they are one.",
             run=(cures.twice(table, mapping.clerk_id),),
             data={"clerk_ids": users.twice},
@@ -44,8 +44,7 @@ def people_findings(
         yield Finding(
             code="duplicate_addresses",
             kind="warning" if linking else "note",
-            what=f"{mapping.name}: {told(users.rows_sharing)} rows have an address that another row has too, in any case of"
-            " letters",
+            what=f"{mapping.name}: {told(users.rows_sharing)} rows share an address, in any case of letters",
             why="Of two rows with one address none is adopted, for nobody can say which is meant."
             if linking
             else "Nobody can say which of them is the user whom Clerk has at that address.",

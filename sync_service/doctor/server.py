@@ -23,8 +23,8 @@ def unreachable(why: str) -> Finding:
     )
 
 
-def server_findings(server: Server, dsn: Dsn, state: SchemaState) -> Iterator[Finding]:
-    """Yield what the server and our schema tell."""
+def server_findings(server: Server, dsn: Dsn, state: SchemaState | None) -> Iterator[Finding]:
+    """Yield what the server and our schema tell; without a `state` it may not be read."""
     if server.version < OLDEST:
         yield Finding(
             code="old_postgres",
@@ -42,9 +42,9 @@ def server_findings(server: Server, dsn: Dsn, state: SchemaState) -> Iterator[Fi
             why="Every webhook is answered 503.",
             do=("name the primary in DATABASE_URL",),
         )
-    if not state.ready:
+    if state and not state.ready:
         yield from _schema_findings(server, state)
-    elif server.refused:
+    if server.refused:
         yield Finding(
             code="no_privilege_ours",
             kind="wrong",
@@ -59,9 +59,9 @@ def server_findings(server: Server, dsn: Dsn, state: SchemaState) -> Iterator[Fi
         kind="note",
         what=f"PostgreSQL {server.version_text}"
         + (", behind a transaction pooler" if pooled else "")
-        + f"; schema clerk_sync at version {state.version} of {state.needed}",
+        + (f"; schema clerk_sync at version {state.version} of {state.needed}" if state else ""),
         why="Tested on 15 and 18, with and without a pooler." + (" No prepared statements are used." if pooled else ""),
-        data={"version": server.version, "pooled": pooled, "schema": state.version, "schema_needed": state.needed},
+        data={"version": server.version, "pooled": pooled, "schema": state.version if state else None},
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sync_service.doctor.findings import Finding
-from sync_service.mapping.presets import NOBODY
+from sync_service.mapping.presets import DEFAULT, NOBODY
 from sync_service.mapping.sources import WHOLE
 from sync_service.mapping.sources import Column as Source
 from sync_service.mapping.table import TableMapping
@@ -51,11 +51,26 @@ def missing_table(mapping: TableMapping) -> Finding:
 
 def table_findings(mapping: TableMapping, table: Table, server: Server) -> Iterator[Finding]:
     """Yield what of the table stands in a mapping's way."""
-    for obstacle in for_all(mapping, table):
+    in_the_way = list(for_all(mapping, table))
+    if mapping == DEFAULT and any(obstacle.code == "missing_column" for obstacle in in_the_way):
+        yield _no_mapping(mapping)
+        in_the_way = [obstacle for obstacle in in_the_way if obstacle.code != "missing_column"]
+    for obstacle in in_the_way:
         yield _found(obstacle, "wrong", _cure(obstacle, mapping, table, server))
     for obstacle in for_some(mapping, table):
         kind = "wrong" if obstacle.code == "not_null_unfilled" else "warning"
         yield _found(obstacle, kind, _cure(obstacle, mapping, table, server))
+
+
+def _no_mapping(mapping: TableMapping) -> Finding:
+    return Finding(
+        code="no_mapping",
+        kind="wrong",
+        what=f"{mapping.name}: is not the table that `migrate` makes, and there is no sync.toml for it",
+        why="Which of its columns are to be kept true to Clerk is the owner's to say; no event is applied until then.",
+        run=("sync-service mapping suggest > sync.toml",),
+        data={"table": mapping.name},
+    )
 
 
 def _found(obstacle: Obstacle, kind: str, run: tuple[str, ...]) -> Finding:
@@ -81,7 +96,9 @@ def _cure(obstacle: Obstacle, mapping: TableMapping, table: Table, server: Serve
         case "missing_deleted_at":
             run = (cures.add_column(table, column, "timestamptz"),)
         case "not_null_unfilled":
-            run = (cures.allow_null(table, column),)
+            found = table.column(column)
+            key = column in table.primary_key
+            run = cures.give_default(table, found) if key and found else (cures.allow_null(table, column),)
         case "not_null_for_some" | "not_scrubbed":
             run = (_stand_in(table, mapping.columns[column], column),)
         case "no_privilege":

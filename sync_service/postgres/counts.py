@@ -11,7 +11,7 @@ from sync_service.mapping.table import TableMapping
 from sync_service.postgres.catalogue import Column, Table
 from sync_service.postgres.pool import Connection
 from sync_service.postgres.statements import quoted
-from sync_service.postgres.survey import ForeignKey, LooseColumn
+from sync_service.postgres.survey import ForeignKey, LooseColumn, briefly
 
 # One count may take so long, all of them together so long: an owner is told in a minute.
 ONE = 5.0
@@ -43,6 +43,21 @@ class Users(Struct, frozen=True):
         return None if self.rows is None or self.with_clerk_id is None else self.rows - self.with_clerk_id
 
 
+class Inbox(Struct, frozen=True):
+    """`seconds` are ago. `logins` are users who became known otherwise than by a webhook, after the last one."""
+
+    installed_seconds: float
+    silent_seconds: float | None
+    pinned: str | None
+    bytes: int
+    failed: int | None = None
+    oldest_failed_seconds: float | None = None
+    dead: int | None = None
+    identities: int | None = None
+    logins: int | None = None
+    addresses_wanted: int | None = None
+
+
 class Counter:
     """Counts, until its time is up; what cannot be counted in time, or may not be read, is None."""
 
@@ -50,6 +65,13 @@ class Counter:
         self._connection = connection
         self._one = one
         self._until = time.monotonic() + together
+
+    async def inbox(self) -> Inbox:
+        """Return how the inbox stands. Raises what asyncpg raises, also where our schema is not there."""
+        found = dict(await self._connection.fetchrow(_INBOX) or {})
+        for sql in (_FAILED, _DEAD, _IDENTITIES):
+            found |= await self._row(sql)
+        return Inbox(**found)
 
     async def users(self, mapping: TableMapping, table: Table, *, ours: bool) -> Users:
         """Return the users table in numbers; `ours`: the service's own schema is there to compare with."""
@@ -73,8 +95,9 @@ class Counter:
 
     async def rows(self, key: ForeignKey) -> int | None:
         """Return how many rows the referring table has, exactly where that costs little."""
-        if key.bytes > SMALL:
-            return key.rows
+        size = (await self._row(_SIZE, key.child)).get("bytes")
+        if size is None or size > SMALL:
+            return key.rows or None
         found = await self._row(f"select count(*) as n from {quoted(key.schema)}.{quoted(key.table)}")  # noqa: S608  quoted
         return found.get("n")
 
@@ -127,10 +150,8 @@ class Counter:
         seconds = min(self._one, self._until - time.monotonic())
         if seconds <= 0:
             return {}
-        limit = str(max(1, round(seconds * 1000)))
         try:
-            async with self._connection.transaction(readonly=True):
-                await self._connection.execute(_LIMITS, limit)
+            async with briefly(self._connection, seconds):
                 return dict(await self._connection.fetchrow(sql, *parameters) or {})
         except _REFUSED:
             return {}
@@ -151,8 +172,6 @@ def _table(table: Table) -> str:
     return f"{quoted(table.schema)}.{quoted(table.name)}"
 
 
-_LIMITS = "select set_config('statement_timeout', $1, true), set_config('lock_timeout', '1000', true)"
-
 # A Clerk ID is user_ and letters and digits; '' is nobody's, and most tables that have it mean null.
 _USERS = """
 select
@@ -160,6 +179,11 @@ select
     count(nullif({clerk_id}::text, '')) as with_clerk_id,
     count(*) filter (where {clerk_id}::text <> '' and {clerk_id}::text !~ '^user_[A-Za-z0-9]+$') as odd
 from {table}
+"""
+
+_SIZE = """
+select sum(pg_table_size(c.oid))::bigint as bytes from pg_class as c
+where c.oid = $1::oid or c.oid in (select t.relid from pg_partition_tree($1::oid) as t)
 """
 
 _TWICE = """
@@ -189,4 +213,28 @@ from (
         and not exists (select from clerk_sync.identities as known where known.clerk_id = app.{clerk_id}::text)
     limit $1
 ) as t
+"""
+
+_INBOX = """
+select
+    extract(epoch from now() - (select min(applied_at) from clerk_sync.migrations))::float8 as installed_seconds,
+    extract(epoch from now() - (select max(received_at) from clerk_sync.events))::float8 as silent_seconds,
+    (select id from clerk_sync.instance) as pinned,
+    pg_total_relation_size('clerk_sync.events') as bytes
+"""
+
+_FAILED = """
+select count(*) as failed, extract(epoch from now() - min(received_at))::float8 as oldest_failed_seconds
+from clerk_sync.events where status = 'failed'
+"""
+
+_DEAD = "select count(*) as dead from clerk_sync.events where status = 'dead'"
+
+_IDENTITIES = """
+select
+    count(*) as identities,
+    count(*) filter (where created_by <> 'webhook'
+        and first_seen_at > coalesce((select max(received_at) from clerk_sync.events), '-infinity')) as logins,
+    count(*) filter (where address_wanted) as addresses_wanted
+from clerk_sync.identities
 """

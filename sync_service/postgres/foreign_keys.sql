@@ -36,18 +36,14 @@ select
     (select coalesce(array_agg(pg_get_indexdef(i.indexrelid) order by i.indexrelid), '{}')
         from pg_index as i
         where i.indrelid = con.conrelid and i.indkey::smallint[] && con.conkey) as indexes,
-    size.rows::bigint as rows,
-    size.bytes::bigint as bytes
+    (select coalesce(sum(greatest(l.reltuples, 0)), 0)::bigint
+        from pg_class as l
+        where l.relkind = 'r' and (l.oid = c.oid or l.oid in (select t.relid from pg_partition_tree(c.oid) as t))) as rows
 from pg_constraint as con
 join below on con.confrelid = below.oid
 join pg_class as c on c.oid = con.conrelid
 join pg_namespace as cn on cn.oid = c.relnamespace
 join pg_class as p on p.oid = con.confrelid
 join pg_namespace as pn on pn.oid = p.relnamespace
-cross join lateral (
-    select coalesce(sum(greatest(l.reltuples, 0)), 0) as rows, coalesce(sum(pg_table_size(l.oid)), 0) as bytes
-    from pg_class as l
-    where l.relkind = 'r' and (l.oid = c.oid or l.oid in (select t.relid from pg_partition_tree(c.oid) as t))
-) as size
 where con.contype = 'f' and con.conparentid = 0
 order by cn.nspname, c.relname, con.conname

@@ -10,7 +10,6 @@ select
     (select coalesce(array_agg(c.relname::text order by c.relname), '{}')
         from pg_class as c
         join pg_namespace as n on n.oid = c.relnamespace
-        where n.nspname = 'clerk_sync' and c.relkind in ('r', 'p') and c.relname <> 'migrations'
-            and not (has_schema_privilege(n.oid, 'USAGE')
-                and has_table_privilege(c.oid, 'SELECT') and has_table_privilege(c.oid, 'INSERT')
-                and has_table_privilege(c.oid, 'UPDATE') and has_table_privilege(c.oid, 'DELETE'))) as refused
+        where n.nspname = 'clerk_sync' and c.relkind in ('r', 'p') and not (has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT')
+                and (c.relname = 'migrations' or has_table_privilege(c.oid, 'INSERT')
+                    and has_table_privilege(c.oid, 'UPDATE') and has_table_privilege(c.oid, 'DELETE')))) as refused

@@ -1,6 +1,7 @@
-"""What stands around the users table, as the catalogue and the inbox tell it; nothing here counts the app's rows."""
+"""What stands around the users table, as the catalogue tells it; nothing here counts the app's rows."""
 
-from datetime import datetime
+import contextlib
+from collections.abc import AsyncIterator
 from importlib.resources import files
 
 import asyncpg
@@ -46,7 +47,6 @@ class ForeignKey(Struct, frozen=True):
     indexed: bool
     indexes: tuple[str, ...]
     rows: int
-    bytes: int
 
     @property
     def where(self) -> str:
@@ -74,21 +74,12 @@ class LooseColumn(Struct, frozen=True):
         return f"{self.schema}.{self.table}.{self.column}"
 
 
-class Inbox(Struct, frozen=True):
-    """`logins` are users who became known otherwise than by a webhook, after the last one; `seconds` are ago."""
-
-    installed_at: datetime
-    installed_seconds: float
-    last_event_at: datetime | None
-    silent_seconds: float | None
-    failed: int
-    dead: int
-    oldest_failed_seconds: float | None
-    identities: int
-    logins: int
-    addresses_wanted: int
-    bytes: int
-    pinned: str | None
+@contextlib.asynccontextmanager
+async def briefly(connection: Connection, seconds: float = 10) -> AsyncIterator[None]:
+    """Read for so long at most, and wait a second for a lock: of the transaction, for a pooler keeps no session."""
+    async with connection.transaction(readonly=True):
+        await connection.execute(_LIMITS, str(max(1, round(seconds * 1000))))
+        yield
 
 
 async def read_server(connection: asyncpg.Connection) -> Server:
@@ -101,17 +92,16 @@ async def read_server(connection: asyncpg.Connection) -> Server:
 
 async def read_foreign_keys(connection: Connection, table: int) -> list[ForeignKey]:
     """Return the foreign keys below a table, to any depth. Raises what asyncpg raises."""
-    return [msgspec.convert(dict(row), ForeignKey) for row in await connection.fetch(_of("foreign_keys.sql"), table)]
+    async with briefly(connection):
+        rows = await connection.fetch(_of("foreign_keys.sql"), table)
+    return [msgspec.convert(dict(row), ForeignKey) for row in rows]
 
 
 async def read_loose_columns(connection: Connection, table: int) -> list[LooseColumn]:
     """Return the columns of the app that could hold a key and are bound to none. Raises what asyncpg raises."""
-    return [msgspec.convert(dict(row), LooseColumn) for row in await connection.fetch(_of("loose_columns.sql"), table)]
-
-
-async def read_inbox(connection: Connection) -> Inbox:
-    """Return how the inbox stands. Raises what asyncpg raises, also where our schema is not there."""
-    return msgspec.convert(dict(await connection.fetchrow(_INBOX) or {}), Inbox)
+    async with briefly(connection):
+        rows = await connection.fetch(_of("loose_columns.sql"), table)
+    return [msgspec.convert(dict(row), LooseColumn) for row in rows]
 
 
 async def read_tables(connection: Connection) -> list[tuple[str, str]]:
@@ -129,25 +119,7 @@ def _of(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-_INBOX = """
-select
-    installed_at,
-    extract(epoch from now() - installed_at)::float8 as installed_seconds,
-    last_event_at,
-    extract(epoch from now() - last_event_at)::float8 as silent_seconds,
-    (select count(*) from clerk_sync.events where status = 'failed') as failed,
-    (select count(*) from clerk_sync.events where status = 'dead') as dead,
-    (select extract(epoch from now() - min(received_at))::float8 from clerk_sync.events where status = 'failed')
-        as oldest_failed_seconds,
-    (select count(*) from clerk_sync.identities) as identities,
-    (select count(*) from clerk_sync.identities
-        where created_by <> 'webhook' and first_seen_at > coalesce(last_event_at, '-infinity')) as logins,
-    (select count(*) from clerk_sync.identities where address_wanted) as addresses_wanted,
-    pg_total_relation_size('clerk_sync.events') as bytes,
-    (select id from clerk_sync.instance) as pinned
-from (select min(applied_at) as installed_at from clerk_sync.migrations) as installed,
-    (select max(received_at) as last_event_at from clerk_sync.events) as newest
-"""
+_LIMITS = "select set_config('statement_timeout', $1, true), set_config('lock_timeout', '1000', true)"
 
 _TABLES = """
 select n.nspname::text as schema, c.relname::text as name

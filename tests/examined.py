@@ -1,0 +1,50 @@
+"""What the doctor finds, for tests that look at the findings and not at the command."""
+
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+
+from sync_service.cli.database import connected
+from sync_service.doctor.examine import Examination
+from sync_service.doctor.findings import Finding
+from sync_service.dsn import clean_dsn
+from sync_service.mapping.file import read_mapping
+from sync_service.mapping.presets import DEFAULT
+from sync_service.settings import Settings
+from tests.world import SECRET
+
+
+class Findings(list[Finding]):
+    """The findings, to be asked by code."""
+
+    def codes(self, *kinds: str) -> set[str]:
+        return {finding.code for finding in self if not kinds or finding.kind in kinds}
+
+    def all(self, code: str) -> list[Finding]:
+        return [finding for finding in self if finding.code == code]
+
+    def one(self, code: str) -> Finding:
+        (found,) = self.all(code)
+        return found
+
+
+async def examined(database: str, toml: str | None = None, **changes: Any) -> Findings:
+    """Return what the doctor finds with that `sync.toml`."""
+    mapping = read_mapping(toml) if toml else DEFAULT
+    given = Settings(database=clean_dsn(database), clerk_webhook_signing_secrets=(SECRET,), mapping=mapping)
+    settings = replace(given, **changes)
+    assert settings.database
+    examination = Examination(settings)
+    async with connected(settings.database) as connection:
+        await examination.of_database(connection)
+    found = Findings(examination.findings)
+    print(*found, sep="\n")  # for the look for sentinels
+    return found
+
+
+async def cured(connection: asyncpg.Connection, finding: Finding) -> None:
+    """Run what a finding says, as `psql` would: a statement at a time."""
+    assert finding.run
+    for statement in finding.run:
+        await connection.execute(statement)
