@@ -54,7 +54,9 @@ def test_a_room_imports_only_from_rooms_above_it_in_the_map(room: str) -> None:
     assert imports(room) <= set(MAP[: MAP.index(room)])
 
 
-@pytest.mark.parametrize("room", ["clerk.values", "clerk.events", "mapping", "sync.decide", "dsn", "errors"])
+@pytest.mark.parametrize(
+    "room", ["clerk.values", "clerk.events", "mapping", "sync.decide", "dsn", "errors", "clerk.breaker", "spellings"]
+)
 def test_a_pure_room_knows_no_database_no_event_loop_and_no_clock(room: str) -> None:
     source = PACKAGE.joinpath(*room.split(".")).with_suffix(".py").read_text()
     assert not re.search(r"^(?:import|from) (?:asyncpg|asyncio|time|os|socket)\b", source, re.MULTILINE)

@@ -13,7 +13,14 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from sync_service.clerk.api import ClerkApi
+from sync_service.clerk.breaker import Quota
+from sync_service.dsn import clean_dsn
 from sync_service.errors import ClerkUnavailable
+from sync_service.mapping import DEFAULT
+from sync_service.postgres.inbox import Statements
+from sync_service.postgres.pool import open_pool
+from sync_service.sync.apply import Applier
+from sync_service.sync.login import Logins
 from tests.clerk_stub import API_TOKEN, ISSUER, SECRET_KEY, ClerkStub, bearer, public_pem, session_token
 from tests.conftest import Output, Serve
 from tests.test_tokens import forged
@@ -154,8 +161,6 @@ async def test_without_a_key_only_what_is_here_is_answered(serve: Serve, clerk: 
 
 
 async def test_the_database_away_is_a_503(serve: Serve, clerk: ClerkStub) -> None:
-    from sync_service.dsn import clean_dsn  # noqa: PLC0415  here alone
-
     async with serve(**settings_for(clerk), database=clean_dsn("postgresql://u@127.0.0.1:9/x")) as world:
         answer = await login(world)
         assert (answer.status_code, code(answer)) == (503, "unavailable")
@@ -749,3 +754,34 @@ async def test_an_authorized_party_that_is_an_origin_may_call_from_a_browser(ser
             assert "access-control-allow-origin" not in answer.headers
         assert (await world.client.options("/sync")).status_code == 405
         assert (await world.client.get("/sync")).status_code == 405
+
+
+async def test_the_background_asks_about_addresses_and_removes_old_leases(
+    serve: Serve, clerk: ClerkStub, database: str
+) -> None:
+    """One round of it, without a login; a second one leaves Clerk alone for a while."""
+    async with serve() as world:
+        await world.outcome(event("user.created", "user_1", T2, **with_email("a")))
+        await world.outcome(event("user.created", "user_2", T1, **with_email("a")))
+        await world.db.execute("update clerk_sync.events set payload = null")
+        await world.outcome(event("user.updated", "user_1", T3, **with_email("b")))
+    await age(db := world.db)
+    await db.execute("insert into clerk_sync.fetches values ('user_9', now() - interval '2 hours')")
+    clerk.knows("user_2", T1, **with_email("a"))
+    pool = await open_pool(clean_dsn(database))
+    async with httpx2.AsyncClient() as client:
+        api = ClerkApi(client, clerk.address, SECRET_KEY)
+        applier = Applier(pool, Statements(DEFAULT))
+        logins = Logins(applier, api, Quota(most=100), max_age=timedelta(hours=1))
+        assert await logins.ask_about_doubts() == 1
+        assert await db.fetchval("select email from users where id = 'user_2'") == "a.PII_SENTINEL@example.com"
+        assert await db.fetchval("select count(*) from clerk_sync.fetches") == 0
+        assert await logins.ask_about_doubts() == 0
+        assert clerk.user_calls == 1
+        # Nothing more than the quota gives, and nothing while Clerk fails.
+        await db.execute("update clerk_sync.identities set refetch_wanted = true")
+        clerk.fails = 500
+        assert await logins.ask_about_doubts() == 0
+        assert clerk.user_calls == 2
+        await logins.close()
+    await pool.close()
