@@ -222,6 +222,11 @@ async def test_an_old_row_is_renewed_at_once_if_clerk_is_quick(signing_in: World
     assert clerk.user_calls == 1
     assert await outcome(login(signing_in)) == "current"  # Clerk has confirmed it
     assert clerk.user_calls == 1
+    for _ in range(2):  # and confirms it again, though it has nothing new to say
+        await age(signing_in.db)
+        assert await outcome(login(signing_in)) == "current"
+        assert await outcome(login(signing_in)) == "current"
+    assert clerk.user_calls == 3
     await age(signing_in.db)
     clerk.knows("user_1", T2, first_name="Grace")
     answer = await login(signing_in)
@@ -325,6 +330,20 @@ async def test_a_caller_who_leaves_does_not_take_the_question_along(signing_in: 
     await asyncio.sleep(0.05)
     leaving.cancel()
     assert await outcome(staying) == "created"
+    assert clerk.user_calls == 1
+
+
+async def test_a_caller_whose_time_is_over_does_not_take_the_question_along(
+    signing_in: World, clerk: ClerkStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer comes in time; what was asked for goes on behind it, and is there for the next."""
+    monkeypatch.setattr("sync_service.web.sync.ANSWER_SECONDS", 0.2)
+    clerk.delay = 0.5
+    clerk.knows("user_1")
+    answer = await login(signing_in)
+    assert (answer.status_code, code(answer)) == (503, "unavailable")
+    await until(lambda: signing_in.user("user_1"))
+    assert await outcome(login(signing_in)) == "current"
     assert clerk.user_calls == 1
 
 
@@ -624,7 +643,8 @@ async def test_ids_that_are_none_reach_no_address_of_clerk(signing_in: World, cl
 
 
 async def test_a_profile_makes_a_missing_row_until_clerk_says_more(serve: Serve, clerk: ClerkStub) -> None:
-    profile = {"first_name": "Ada PII_SENTINEL", "created_at": T1, **with_email("a")}
+    # However new it says that it is: whatever Clerk tells is newer.
+    profile = {"first_name": "Ada PII_SENTINEL", "updated_at": T3, **with_email("a")}
     async with serve(**settings_for(clerk, clerk_secret_key=None)) as world:
         answer = await service_login(world, profile=profile)
         assert await outcome(answer) == "unverified"
