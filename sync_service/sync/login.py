@@ -223,7 +223,8 @@ class Logins:
     async def _fetch(self, api: ClerkApi, clerk_id: str, before: Found) -> Found:
         told = await api.user(clerk_id)
         was_there = before.row is not None or before.known
-        if isinstance(told, Missing) and was_there and before.age is not None and before.age < JUST_NOW_SECONDS:
+        just_now = before.age is not None and before.age < min(JUST_NOW_SECONDS, self._max_age)
+        if isinstance(told, Missing) and just_now:
             await asyncio.sleep(ASK_AGAIN_SECONDS)
             told = await api.user(clerk_id)
         if isinstance(told, Snapshot):
