@@ -42,6 +42,10 @@ from sync_service.sync.apply import Applier, Outcome
 
 log = structlog.get_logger()
 
+# Looks at a time. A pool's connection goes to whoever asks first after it is free, so that some wait ten times as long
+# as others; a semaphore keeps the order, and leaves connections to the webhooks.
+MOST_LOOKS = 6
+
 # How long an old row's answer waits for Clerk: a quick answer makes it a new one, a slow one is for the next login.
 BEHIND_SECONDS = 0.1
 # How long one waits who has asked for it.
@@ -90,6 +94,7 @@ class Logins:
         self._max_age = max_age.total_seconds()
         self._instance_id = instance_id
         self._missed = missed
+        self._looks = asyncio.Semaphore(MOST_LOOKS)
         self._asking: dict[str, asyncio.Task[Found]] = {}
 
     async def sync(
@@ -116,7 +121,8 @@ class Logins:
 
     async def look(self, clerk_id: str) -> Found:
         """Return what is known of the user. Raises `DeletedUser` or `DatabaseFault`."""
-        found = await look(self._pool, self._applier.statements, clerk_id)
+        async with self._looks:
+            found = await look(self._pool, self._applier.statements, clerk_id)
         if found.deleted:
             raise DeletedUser("This user is deleted.")
         return found
