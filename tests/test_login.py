@@ -13,8 +13,15 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from sync_service.clerk.api import ClerkApi
+from sync_service.clerk.breaker import Quota
+from sync_service.dsn import clean_dsn
 from sync_service.errors import ClerkUnavailable
+from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table import TableMapping
+from sync_service.postgres.pool import open_pool
+from sync_service.postgres.statements import Statements
+from sync_service.sync.apply import Applier
+from sync_service.sync.login import Logins
 from tests.clerk_stub import API_TOKEN, ISSUER, SECRET_KEY, ClerkStub, bearer, public_pem, session_token
 from tests.conftest import Output, Serve
 from tests.test_tokens import forged
@@ -155,8 +162,6 @@ async def test_without_a_key_only_what_is_here_is_answered(serve: Serve, clerk: 
 
 
 async def test_the_database_away_is_a_503(serve: Serve, clerk: ClerkStub) -> None:
-    from sync_service.dsn import clean_dsn  # noqa: PLC0415  here alone
-
     async with serve(**settings_for(clerk), database=clean_dsn("postgresql://u@127.0.0.1:9/x")) as world:
         answer = await login(world)
         assert (answer.status_code, code(answer)) == (503, "unavailable")
@@ -229,6 +234,11 @@ async def test_an_old_row_is_renewed_at_once_if_clerk_is_quick(signing_in: World
     assert clerk.user_calls == 1
     assert await outcome(login(signing_in)) == "current"  # Clerk has confirmed it
     assert clerk.user_calls == 1
+    for _ in range(2):  # and confirms it again, though it has nothing new to say
+        await age(signing_in.db)
+        assert await outcome(login(signing_in)) == "current"
+        assert await outcome(login(signing_in)) == "current"
+    assert clerk.user_calls == 3
     await age(signing_in.db)
     clerk.knows("user_1", T2, first_name="Grace")
     answer = await login(signing_in)
@@ -335,6 +345,20 @@ async def test_a_caller_who_leaves_does_not_take_the_question_along(signing_in: 
     assert clerk.user_calls == 1
 
 
+async def test_a_caller_whose_time_is_over_does_not_take_the_question_along(
+    signing_in: World, clerk: ClerkStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer comes in time; what was asked for goes on behind it, and is there for the next."""
+    monkeypatch.setattr("sync_service.web.sync.ANSWER_SECONDS", 0.2)
+    clerk.delay = 0.5
+    clerk.knows("user_1")
+    answer = await login(signing_in)
+    assert (answer.status_code, code(answer)) == (503, "unavailable")
+    await until(lambda: signing_in.user("user_1"))
+    assert await outcome(login(signing_in)) == "current"
+    assert clerk.user_calls == 1
+
+
 async def test_clerk_is_left_alone_once_it_has_failed_a_few_times(signing_in: World, clerk: ClerkStub) -> None:
     clerk.fails = 500
     for number in range(20):
@@ -417,6 +441,16 @@ async def test_whom_clerk_does_not_know_any_more_is_deleted(signing_in: World, c
     assert (filed["status"], filed["type"], filed["payload"]) == ("applied", "user.deleted", None)
     assert (await login(signing_in)).status_code == 410
     assert clerk.user_calls == 2
+
+
+async def test_an_old_row_whose_user_is_gone_goes_at_once(serve: Serve, clerk: ClerkStub) -> None:
+    """A8 by age alone: what nobody has confirmed for long is not asked about twice."""
+    async with serve(**settings_for(clerk, sync_max_age=timedelta(0))) as world:
+        await world.outcome(event("user.created", "user_1"))
+        assert (await login(world)).status_code in {200, 410}  # 200 where this machine is slow
+        await until(lambda: world.db.fetchval("select not exists (select from users)"))
+        assert (await login(world)).status_code == 410
+        assert clerk.user_calls == 1
 
 
 async def test_a_row_that_nobody_told_of_is_deleted_too(signing_in: World, clerk: ClerkStub) -> None:
@@ -585,30 +619,30 @@ async def test_a_session_of_another_instance_than_the_webhooks_is_refused(signin
     assert await outcome(login(signing_in)) == "current"
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"x",
-        b"[]",
-        b"7",
-        b'{"user_id": 7}',
-        b'{"user_id": ""}',
-        b'{"user_id": "user 1"}',
-        b'{"user_id": "user_1\\u0000"}',
-        b'{"user_id": "\\ud800"}',
-        b'{"user_id": "user_1", "profile": 7}',
-        b'{"user_id": "user_1", "profile": {"first_name": 7}}',
-        b'{"user_id": "user_1", "profile": {"id": "user_2"}}',
-        b"\xff\xfe",
-        b"[" * 100_000,
-        b'{"user_id": "' + b"u" * 300 + b'"}',
-        b"{}",
-        b"",
-    ],
-)
-async def test_a_body_that_names_nobody_is_a_400(signing_in: World, body: bytes, output: Output) -> None:
-    answer = await signing_in.client.post("/sync", headers=bearer(API_TOKEN), content=body)
-    assert (answer.status_code, code(answer)) == (400, "bad_request")
+NOBODY = [
+    b"x",
+    b"[]",
+    b"7",
+    b'{"user_id": 7}',
+    b'{"user_id": ""}',
+    b'{"user_id": "user 1"}',
+    b'{"user_id": "user_1\\u0000"}',
+    b'{"user_id": "\\ud800"}',
+    b'{"user_id": "user_1", "profile": 7}',
+    b'{"user_id": "user_1", "profile": {"first_name": 7}}',
+    b'{"user_id": "user_1", "profile": {"id": "user_2"}}',
+    b"\xff\xfe",
+    b"[" * 100_000,
+    b'{"user_id": "' + b"u" * 300 + b'"}',
+    b"{}",
+    b"",
+]
+
+
+async def test_a_body_that_names_nobody_is_a_400(signing_in: World, output: Output) -> None:
+    for body in NOBODY:
+        answer = await signing_in.client.post("/sync", headers=bearer(API_TOKEN), content=body)
+        assert (answer.status_code, code(answer)) == (400, "bad_request"), body
     assert not output.log("bug")
 
 
@@ -631,7 +665,8 @@ async def test_ids_that_are_none_reach_no_address_of_clerk(signing_in: World, cl
 
 
 async def test_a_profile_makes_a_missing_row_until_clerk_says_more(serve: Serve, clerk: ClerkStub) -> None:
-    profile = {"first_name": "Ada PII_SENTINEL", "created_at": T1, **with_email("a")}
+    # However new it says that it is: whatever Clerk tells is newer.
+    profile = {"first_name": "Ada PII_SENTINEL", "updated_at": T3, **with_email("a")}
     async with serve(**settings_for(clerk, clerk_secret_key=None)) as world:
         answer = await service_login(world, profile=profile)
         assert await outcome(answer) == "unverified"
@@ -761,3 +796,34 @@ async def test_an_authorized_party_that_is_an_origin_may_call_from_a_browser(ser
             assert "access-control-allow-origin" not in answer.headers
         assert (await world.client.options("/sync")).status_code == 405
         assert (await world.client.get("/sync")).status_code == 405
+
+
+async def test_the_background_asks_about_addresses_and_removes_old_leases(
+    serve: Serve, clerk: ClerkStub, database: str
+) -> None:
+    """One round of it, without a login; a second one leaves Clerk alone for a while."""
+    async with serve() as world:
+        await world.outcome(event("user.created", "user_1", T2, **with_email("a")))
+        await world.outcome(event("user.created", "user_2", T1, **with_email("a")))
+        await world.db.execute("update clerk_sync.events set payload = null")
+        await world.outcome(event("user.updated", "user_1", T3, **with_email("b")))
+    await age(db := world.db)
+    await db.execute("insert into clerk_sync.fetches values ('user_9', now() - interval '2 hours')")
+    clerk.knows("user_2", T1, **with_email("a"))
+    pool = await open_pool(clean_dsn(database))
+    async with httpx2.AsyncClient() as client:
+        api = ClerkApi(client, clerk.address, SECRET_KEY)
+        applier = Applier(pool, Statements(DEFAULT))
+        logins = Logins(applier, api, Quota(most=100), max_age=timedelta(hours=1))
+        assert await logins.ask_about_doubts() == 1
+        assert await db.fetchval("select email from users where id = 'user_2'") == "a.PII_SENTINEL@example.com"
+        assert await db.fetchval("select count(*) from clerk_sync.fetches") == 0
+        assert await logins.ask_about_doubts() == 0
+        assert clerk.user_calls == 1
+        # Nothing more than the quota gives, and nothing while Clerk fails.
+        await db.execute("update clerk_sync.identities set refetch_wanted = true")
+        clerk.fails = 500
+        assert await logins.ask_about_doubts() == 0
+        assert clerk.user_calls == 2
+        await logins.close()
+    await pool.close()

@@ -32,8 +32,8 @@ WINDOW_SECONDS = 60
 
 FETCH_SECONDS = 2.5
 
-# While there is no key at all: a second, two, four, … between attempts.
-LONGEST_PAUSE = 16
+# Between two attempts while there is no key at all: each pause twice the one before it.
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 16.0
 
 SMALLEST_KEY_BITS = 2048
 
@@ -79,7 +79,7 @@ class KeySet:
         self._fresh_until = 0.0
         self._fetches: deque[float] = deque(maxlen=MOST_FETCHES)
         self._fetching: asyncio.Task[None] | None = None
-        self._pause = 1.0
+        self._pause = FIRST_PAUSE
         self._paused_until = 0.0
 
     def known(self, kid: str | None) -> RSAPublicKey | None:
@@ -131,7 +131,7 @@ class KeySet:
         else:
             self._keys = keys
             self._fresh_until = self._clock() + FRESH_SECONDS
-            self._pause = 1.0
+            self._pause = FIRST_PAUSE
         finally:
             self._fetching = None
 

@@ -42,6 +42,10 @@ from sync_service.sync.apply import Applier, Outcome
 
 log = structlog.get_logger()
 
+# Looks at a time. A pool's connection goes to whoever asks first after it is free, so that some wait ten times as long
+# as others; a semaphore keeps the order, and leaves connections to the webhooks.
+MOST_LOOKS = 6
+
 # How long an old row's answer waits for Clerk: a quick answer makes it a new one, a slow one is for the next login.
 BEHIND_SECONDS = 0.1
 # How long one waits who has asked for it.
@@ -90,6 +94,7 @@ class Logins:
         self._max_age = max_age.total_seconds()
         self._instance_id = instance_id
         self._missed = missed
+        self._looks = asyncio.Semaphore(MOST_LOOKS)
         self._asking: dict[str, asyncio.Task[Found]] = {}
 
     async def sync(
@@ -121,7 +126,8 @@ class Logins:
 
     async def look(self, clerk_id: str) -> Found:
         """Return what is known of the user. Raises `DeletedUser` or `DatabaseFault`."""
-        found = await look(self._pool, self._applier.statements, clerk_id)
+        async with self._looks:
+            found = await look(self._pool, self._applier.statements, clerk_id)
         if found.deleted:
             raise DeletedUser("This user is deleted.")
         return found
@@ -226,7 +232,8 @@ class Logins:
     async def _fetch(self, api: ClerkApi, clerk_id: str, before: Found) -> Found:
         told = await api.user(clerk_id)
         was_there = before.row is not None or before.known
-        if isinstance(told, Missing) and was_there and before.age is not None and before.age < JUST_NOW_SECONDS:
+        just_now = before.age is not None and before.age < min(JUST_NOW_SECONDS, self._max_age)
+        if isinstance(told, Missing) and just_now:
             await asyncio.sleep(ASK_AGAIN_SECONDS)
             told = await api.user(clerk_id)
         if isinstance(told, Snapshot):

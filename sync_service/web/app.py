@@ -73,6 +73,8 @@ def create_app(settings: Settings) -> Starlette:
         logins = _logins(settings, applier, client, metrics)
         retry = Retry(applier.telling("replay"), settings.sync_event_retention, woken, logins)
         background = [asyncio.create_task(readiness.tell()), asyncio.create_task(retry.run())]
+        if keys:
+            background.append(asyncio.create_task(keys.refresh()))  # so that the first login need not wait for it
         try:
             yield {
                 "webhook": ClerkWebhook(verifier, applier, metrics, settings.clerk_instance_id),

@@ -21,6 +21,7 @@ class Callers:
         """Take what the settings lead to."""
         self._session_tokens = session_tokens
         self._api_token = api_token.encode() if api_token else None
+        self._told = False
 
     async def caller(self, request: Request) -> SessionToken | None:
         """Return whose session it is, or None for the app's backend. Raises `BadToken` or `ClerkUnavailable`."""
@@ -28,7 +29,9 @@ class Callers:
         if self._is_backend(token):
             return None
         if self._session_tokens is None:
-            log.warning("no session token can be verified", hint="set CLERK_PUBLISHABLE_KEY or CLERK_JWT_KEY")
+            if not self._told:  # once: strangers may come often
+                self._told = True
+                log.warning("no session token can be verified", hint="set CLERK_PUBLISHABLE_KEY or CLERK_JWT_KEY")
             raise BadToken("The token is not accepted.")
         return await self._session_tokens.verify(token.decode("latin-1"))
 

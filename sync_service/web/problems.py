@@ -33,8 +33,8 @@ def unavailable(request: Request, error: Exception) -> Response:
     return problem(
         503,
         "unavailable",
-        "Not stored",
-        "It could not be stored now. Send it again.",
+        "Not available now",
+        "The database cannot be asked now. Send it again.",
         {"Retry-After": str(error.retry_after_seconds)},
     )
 

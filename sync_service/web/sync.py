@@ -70,9 +70,12 @@ class Sync:
     async def _sync(self, request: Request) -> tuple[str, Response]:
         session = await self._callers.caller(request)
         body = await _body(request)
-        named = set(request.headers.getlist("x-clerk-user-id") + request.query_params.getlist("user_id"))
+        named = {value.decode("latin-1") for name, value in request.scope["headers"] if name == b"x-clerk-user-id"}
         named |= {body.user_id} if body.user_id else set()
-        refresh = _refresh(request)
+        refresh = False
+        if request.scope["query_string"]:
+            named.update(request.query_params.getlist("user_id"))
+            refresh = _refresh(request)
         if session:
             if named - {session.clerk_id}:
                 raise WrongUser("A session token speaks for its own user, and another one is named.")
