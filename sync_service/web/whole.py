@@ -15,7 +15,7 @@ class WholeAnswers(HttpToolsProtocol):
 
 
 class _Gathering:
-    """Writes at once what was written in one turn of the event loop."""
+    """Keeps a first piece until the second comes, or until the event loop's next turn."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -23,9 +23,11 @@ class _Gathering:
         self._gathered: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        if not self._gathered:
-            self._loop.call_soon(self._flush)
         self._gathered.append(data)
+        if len(self._gathered) == 1:
+            self._loop.call_soon(self._flush)
+        else:
+            self._flush()
 
     def close(self) -> None:
         self._flush()
