@@ -30,7 +30,7 @@ async def test_strangers_learn_neither_secrets_nor_numbers_of_users(world: World
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ("delete from clerk_sync.migrations where version > 1", "behind"),
+        ("delete from clerk_sync.migrations", "behind"),
         ("update clerk_sync.migrations set version = 99 where version = 1", "ahead"),
     ],
 )
