@@ -61,18 +61,27 @@ def _id_faults(mapping: TableMapping, table: Table) -> Iterator[str]:
 
 def warnings(mapping: TableMapping, table: Table) -> list[str]:
     """Return what will stand in the way of some users, though not of all: sentences that name the column."""
-    mapped = mapping.columns
-    found = []
-    for column in table.columns:
-        name = f"{mapping.name}.{column.name}"
-        if not column.not_null or column.generated or column.name == mapping.clerk_id:
-            continue
-        spec = mapped.get(column.name)
-        if spec is None and not column.has_default:
-            found.append(f"{name}: is NOT NULL, has no default, and no mapping fills it: no user can be inserted")
-        elif spec and spec.when_null is None and _may_be_null(spec):
-            found.append(f"{name}: is NOT NULL, and Clerk's users may have no {spec.source}: give it a `when_null`")
+    found = [
+        f"{mapping.name}.{name}: is NOT NULL, has no default, and no mapping fills it: no user can be inserted"
+        for name in insisting(mapping, table)
+    ]
+    for name, spec in mapping.columns.items():
+        column = table.column(name)
+        refuses = column is not None and column.not_null and not column.generated
+        if refuses and spec.when_null is None and _may_be_null(spec):
+            why = f"is NOT NULL, and Clerk's users may have no {spec.source}: give it a `when_null`"
+            found.append(f"{mapping.name}.{name}: {why}")
     return found
+
+
+def insisting(mapping: TableMapping, table: Table) -> list[str]:
+    """Return the columns that a new row must have and neither the mapping nor a default fills."""
+    filled = {mapping.clerk_id, *mapping.columns}
+    return [
+        column.name
+        for column in table.columns
+        if column.not_null and not (column.has_default or column.generated or column.name in filled)
+    ]
 
 
 def _may_be_null(spec: sources.Column) -> bool:
