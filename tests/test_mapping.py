@@ -92,5 +92,5 @@ def test_what_somebody_may_do_is_never_filled_from_what_he_writes_himself(column
     """
     with pytest.raises(SettingsError, match=f"users.columns.{column}: unsafe_metadata is written by the users"):
         read_mapping(text)
-    assert read_mapping(text.replace("unsafe", "public")).columns[column]
-    assert read_mapping(text.replace(f"{{ {column}", "{ planet")).columns["planet"]
+    assert column in read_mapping(text.replace("unsafe", "public")).columns
+    assert "planet" in read_mapping(text.replace(f"{{ {column}", "{ planet")).columns
