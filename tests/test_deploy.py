@@ -104,5 +104,7 @@ def test_every_command_of_the_contract_so_far_is_there() -> None:
         "migrate",
         "send",
         "events",
+        "doctor",
+        "mapping",
         "users",
     ]

@@ -6,6 +6,8 @@ import pytest
 
 from sync_service.clerk.events import read_event
 from sync_service.clerk.values import Snapshot
+from sync_service.errors import SettingsError
+from sync_service.mapping.file import read_mapping
 from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table import Row
 from tests.world import T1, as_bytes, email, event, with_email
@@ -78,3 +80,17 @@ def test_bans_and_locks_are_taken_and_lifted() -> None:
     """K8 for the default table."""
     assert row(banned=True, locked=True)["banned"] is True
     assert row(banned=False, locked=None, **with_email("x"))["locked"] is False
+
+
+@pytest.mark.parametrize("column", ["role", "user_role", "isAdmin", "tier", "plan", "permissions"])
+def test_what_somebody_may_do_is_never_filled_from_what_he_writes_himself(column: str) -> None:
+    """L9: unsafe_metadata can be written from any browser; an owner who maps it there is told so at the start."""
+    text = f"""
+        [users]
+        clerk_id = "id"
+        columns = {{ {column} = "unsafe_metadata.{column}" }}
+    """
+    with pytest.raises(SettingsError, match=f"users.columns.{column}: unsafe_metadata is written by the users"):
+        read_mapping(text)
+    assert column in read_mapping(text.replace("unsafe", "public")).columns
+    assert "planet" in read_mapping(text.replace(f"{{ {column}", "{ planet")).columns

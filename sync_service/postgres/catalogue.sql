@@ -9,11 +9,12 @@ select
     (select coalesce(json_agg(p), '[]') from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) as p
         where has_table_privilege(c.oid, p)) as privileges,
     has_schema_privilege(n.oid, 'USAGE') as usable,
-    (select coalesce(json_agg(s.oid::regclass::text order by s.relname), '[]')
+    (select coalesce(json_agg(format('%s.%s', sn.nspname, s.relname) order by s.relname), '[]')
         from pg_attrdef as d
         join pg_depend as l
             on l.classid = 'pg_attrdef'::regclass and l.objid = d.oid and l.refclassid = 'pg_class'::regclass
         join pg_class as s on s.oid = l.refobjid
+        join pg_namespace as sn on sn.oid = s.relnamespace
         -- `case`, lest it be asked of what is no sequence, which is an error.
         where d.adrelid = c.oid
             and case when s.relkind = 'S' then not has_sequence_privilege(s.oid, 'USAGE, UPDATE') end

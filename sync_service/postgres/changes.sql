@@ -46,13 +46,13 @@ joined as (
             end
     returning clerk_id, version, tie, deleted_at
 ),
-saved as (
+{updated}saved as (
     insert into {table} as app ({columns})
     select {values}
     from newest
     join joined using (clerk_id)
     cross join lateral jsonb_to_record(newest.user_row) as r ({definitions})
-    where joined.deleted_at is null
+    where joined.deleted_at is null{unless_updated}
     order by clerk_id
     on conflict ({clerk_id}) do {conflict}
 ),

@@ -54,11 +54,13 @@ def scrubbed(spec: sources.Column, column: Column, clerk_id: str = "") -> str | 
         return f"{column.base}_build_object('id', {clerk_id}::text)"
     if not column.not_null:
         return "null"
+    if column.category == "A":
+        return "'{}'"
     if spec.when_null is not None:
         return _standing_in(spec.when_null, column, clerk_id)
     if column.category == "S":  # the ID stays in the row in any case, and no two are the same
         return f"left({clerk_id}::text, {column.length or 255})"
-    return "'{}'" if column.category == "A" or column.base in JSON else None
+    return "'{}'" if column.base in JSON else None
 
 
 def _standing_in(when_null: Any, column: Column, clerk_id: str) -> str:

@@ -94,17 +94,25 @@ def _id_faults(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
 
 def for_some(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
     """Yield what some users will not get past: their events are parked."""
-    for column in table.columns:
-        name = f"{mapping.name}.{column.name}"
-        if not column.not_null or column.generated or column.name == mapping.clerk_id:
-            continue
-        spec = mapping.columns.get(column.name)
-        if spec is None and not column.has_default:
-            why = "is NOT NULL, has no default, and no mapping fills it: no user can be inserted"
-            yield Obstacle("not_null_unfilled", name, why, column.name)
-        elif spec and spec.when_null is None and _may_be_null(spec):
+    for name in insisting(mapping, table):
+        why = "is NOT NULL, has no default, and no mapping fills it: no user can be inserted"
+        yield Obstacle("not_null_unfilled", f"{mapping.name}.{name}", why, name)
+    for name, spec in mapping.columns.items():
+        column = table.column(name)
+        refuses = column is not None and column.not_null and not column.generated
+        if refuses and spec.when_null is None and _may_be_null(spec):
             why = f"is NOT NULL, and Clerk's users may have no {spec.source}: give it a `when_null`"
-            yield Obstacle("not_null_for_some", name, why, column.name)
+            yield Obstacle("not_null_for_some", f"{mapping.name}.{name}", why, name)
+
+
+def insisting(mapping: TableMapping, table: Table) -> list[str]:
+    """Return the columns that a new row must have and neither the mapping nor a default fills."""
+    filled = {mapping.clerk_id, *mapping.columns}
+    return [
+        column.name
+        for column in table.columns
+        if column.not_null and not (column.has_default or column.generated or column.name in filled)
+    ]
 
 
 def _may_be_null(spec: sources.Column) -> bool:

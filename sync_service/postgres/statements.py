@@ -12,7 +12,7 @@ from sync_service.mapping.table import Row, TableMapping
 from sync_service.postgres.catalogue import Column, read_table
 from sync_service.postgres.conversion import literal, scrubbed
 from sync_service.postgres.fit import Fit, fit
-from sync_service.postgres.obstacles import warnings
+from sync_service.postgres.obstacles import insisting, warnings
 from sync_service.postgres.pool import Connection
 
 log = structlog.get_logger()
@@ -87,6 +87,12 @@ class Statements:
             "released": self._nobody(found, found.email) if found.email else "null",
             "address": quoted(found.address or ""),
         }
+        first = bool(insisting(found.mapping, found.table) and updates)
+        self._names["assignments"] = ", ".join(f"{quoted(name)} = r.{quoted(name)}" for name in found.columns)
+        self._names["updated"] = self._of("update_first.sql") if first else ""
+        self._names["unless_updated"] = (
+            " and not exists (select from updated where known_id = newest.clerk_id)" if first else ""
+        )
         self._names["tombstoned"] = _TOMBSTONED.format(**self._names)
         self._names["gone"] = self._gone(found)
         self._names["marked"] = self._marked(found, deleted=True)

@@ -46,7 +46,7 @@ UNIQUE_VIOLATION = "23505"
 # Deadlocks and serialization; connections that had died; prepared statements that a pooler lost or doubled.
 AT_ONCE = ("40", "08", "57P", "26000", "42P05")
 # A column, an index, a type or a privilege has gone, or has become another, since the table was looked at.
-TABLE_CHANGED = frozenset({"42703", "42704", "42P10", "428C9", "42804", "42501", "22001"})
+TABLE_CHANGED = frozenset({"42703", "42704", "42P10", "428C9", "42804", "42501", "22001", "23502"})
 # A value that its type does not take: too long, no label of the enum, against a domain's check.
 REFUSED_VALUE = ("22", "23514")
 TIMEOUT = "timeout"

@@ -1,5 +1,7 @@
 """Five applications, each with its own table and a `sync.toml`: every user's whole life, in every order and twice."""
 
+import asyncio
+import random
 from itertools import permutations
 from typing import Any
 
@@ -68,6 +70,26 @@ async def test_who_stays_keeps_key_children_and_the_app_s_columns(world: World, 
         before = await world.users()
         assert await world.outcome(events["updated"]) == "applied"
         assert await world.users() == before
+
+
+@pytest.mark.parametrize("seed", [7])
+async def test_any_history_ends_as_its_fold(world: World, shape: Shape, seed: int) -> None:
+    """F8, C5: twelve users, three to eight events each, told one to three times, many at once and in any order."""
+    dice = random.Random(seed)
+    lives = [Life(world, shape, f"user_{number}") for number in range(12)]
+    told = []
+    for life in lives:
+        for at in range(dice.randint(3, 8)):
+            kind = "user.deleted" if dice.random() < 0.1 else "user.updated"
+            fields = with_email(f"{life.user_id}.{at}") if dice.random() < 0.8 else {}
+            body = event(kind, life.user_id, T1 + 1000 * at, **({} if kind == "user.deleted" else fields))
+            life.hear(body)
+            told += [(body, message())] * dice.randint(1, 3)
+    dice.shuffle(told)
+    answers = await asyncio.gather(*(world.deliver(body, message_id) for body, message_id in told))
+    assert {answer.status_code for answer in answers} == {200}
+    for life in lives:
+        await life.check()
 
 
 async def test_two_users_with_a_phone_only_are_two_users(world: World, shape: Shape) -> None:

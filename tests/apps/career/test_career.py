@@ -173,6 +173,25 @@ async def test_a_deletion_takes_an_adopted_row_and_all_that_hangs_on_it(world: W
         assert await db.fetchval(f"select count(*) from {table}") == 0
 
 
+async def test_who_has_a_row_needs_nothing_that_only_the_app_can_fill(
+    world: World, db: asyncpg.Connection, output: Output
+) -> None:
+    """E8: a password is insisted on, as before Clerk; rows that are there are adopted and updated, new ones wait."""
+    await db.execute("update users set password_hash = 'hash'; alter table users alter password_hash set not null")
+    message_id = message()
+    answer = await world.deliver(event("user.created", "user_2"), message_id)
+    assert answer.json() == {"outcome": "parked", "reason": "not_null_violation"}
+    filed = await world.event(message_id)
+    assert filed
+    assert '"column": "password_hash"' in filed["failures"]
+    answers = await asyncio.gather(*(world.deliver(ada(at=T1 + n, first_name=f"Ada {n}")) for n in range(5)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert await db.fetchval("select first_name from users where id = 101") == "Ada 4"
+    assert [line for line in output.log("some users will not fit the table") if "password_hash" in line["why"]]
+    await db.execute("alter table users alter password_hash drop not null")
+    assert await world.outcome(event("user.created", "user_2"), message_id) == "applied"
+
+
 async def test_known_users_cost_no_look_through_the_table(db: asyncpg.Connection) -> None:
     """Without an index on lower(email), linking reads the whole table: once in each user's life, not at each event."""
     await db.execute(

@@ -78,13 +78,17 @@ async def test_a_tier_that_is_mapped_from_public_metadata_follows_it(serve: Serv
 async def test_times_without_a_zone_are_utc_whatever_the_server_s_zone(
     serve: Serve, db: asyncpg.Connection, zone: str
 ) -> None:
-    await db.execute(
-        f"do $$ begin execute format('alter database %I set timezone = ''{zone}''', current_database()); end $$"
-    )
-    async with serve() as world:
+    name = await db.fetchval("select current_database()")
+    await db.execute(f"alter database {name} set timezone = '{zone}'; alter table users add deleted_at timestamp")
+    async with serve(mapping=replace(TIERS.mapping, on_delete="soft", deleted_at="deleted_at")) as world:
         await world.outcome(event("user.created", "user_1", T1))
-        shown = await db.fetchval("select extract(epoch from created_at)::bigint * 1000 from users")
-        assert shown == T0
+        await world.outcome(event("user.deleted", "user_1"))
+        row = await db.fetchrow(
+            "select extract(epoch from created_at)::bigint * 1000 as created_at,"
+            " abs(extract(epoch from deleted_at) - extract(epoch from now())) < 60 as just_deleted from users"
+        )
+        assert row
+        assert (row["created_at"], row["just_deleted"]) == (T0, True)
 
 
 async def test_a_ban_is_a_column_and_not_a_deletion(serve: Serve, db: asyncpg.Connection) -> None:

@@ -1,0 +1,203 @@
+"""A mapping that cannot work with its table: nothing is answered 2xx, the log names what is in the way, and why."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from sync_service.dsn import clean_dsn
+from sync_service.mapping.file import read_mapping
+from sync_service.settings import Settings
+from tests.conftest import Output, Serve
+from tests.world import T1, World, event, message, serving
+
+GOOD = "create table members (id serial primary key, clerk_id text unique, email text)"
+ALL = "grant all on members to {role}; grant all on sequence members_id_seq to {role}"
+TOML = """
+[users]
+table = "members"
+clerk_id = "clerk_id"
+[users.columns]
+email = "primary_email"
+"""
+
+
+async def check_refused(world: World, output: Output, name: str, *words: str) -> None:
+    """J5: not ready, every webhook to come again, nothing stored, and the log says what and why."""
+    ready = await world.client.get("/readyz")
+    assert (ready.status_code, ready.json()["reason"]) == (503, "mapping")
+    for event_type in ("user.created", "user.updated", "user.deleted"):
+        answer = await world.deliver(event(event_type, "user_1"))
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"]
+        assert name not in answer.text
+    assert await world.db.fetchval("select count(*) from clerk_sync.events") == 0
+    assert await world.db.fetchval("select count(*) from clerk_sync.identities") == 0
+    faults = output.log("the mapping does not fit the table")[0]["faults"]
+    assert [fault for fault in faults if fault.startswith(f"{name}: ")]
+    for word in words:
+        assert word in " ".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("sql", "toml", "name", "words"),
+    [
+        ("", TOML, "public.members", "no such table"),
+        (GOOD, TOML + 'first_name = "first_name"', "public.members.first_name", "no such column"),
+        (GOOD, TOML + 'emali = "first_name"', "public.members.emali", "is email meant?"),
+        (GOOD, TOML.replace('"clerk_id"', '"clerkid"'), "public.members.clerkid", "is clerk_id meant?"),
+        (GOOD, TOML.replace('"clerk_id"', '"id"'), "public.members.id", "integer, which cannot hold a Clerk ID"),
+        (GOOD.replace("text unique", "uuid unique"), TOML, "public.members.clerk_id", "uuid"),
+        (GOOD.replace("text unique", "varchar(20) unique"), TOML, "public.members.clerk_id", "too short"),
+        (GOOD.replace(" unique", ""), TOML, "public.members.clerk_id", "unique index"),
+        (
+            GOOD.replace(" unique", "") + "; create unique index on members (clerk_id) where email is not null",
+            *(TOML, "public.members.clerk_id", "unique index"),
+        ),
+        (
+            GOOD.replace(" unique", "") + "; create unique index on members (lower(clerk_id))",
+            *(TOML, "public.members.clerk_id", "unique index"),
+        ),
+        (
+            GOOD.replace(" unique", "") + "; create unique index on members (clerk_id, email)",
+            *(TOML, "public.members.clerk_id", "unique index"),
+        ),
+        (GOOD.replace(" unique", " unique deferrable"), TOML, "public.members.clerk_id", "unique index"),
+        (
+            GOOD.replace("members", "real_members") + "; create view members as select * from real_members",
+            *(TOML, "public.members", "name the table behind it"),
+        ),
+        (
+            GOOD,
+            TOML.replace("[users.columns]", 'on_delete = "soft"\ndeleted_at = "gone_at"\n[users.columns]'),
+            *("public.members.gone_at", "no such column"),
+        ),
+        (
+            GOOD,
+            TOML.replace("[users.columns]", 'on_delete = "soft"\ndeleted_at = "email"\n[users.columns]').replace(
+                'email = "primary_email"', ""
+            ),
+            *("public.members.email", "must be a time or a boolean"),
+        ),
+        (
+            GOOD.replace("email text", "born date not null"),
+            TOML.replace("[users.columns]", 'on_delete = "anonymize"\n[users.columns]').replace(
+                'email = "primary_email"', 'born = "public_metadata.born"'
+            ),
+            *("public.members.born", "can show nobody"),
+        ),
+    ],
+)
+async def test_a_mapping_that_cannot_work_is_refused_by_name(
+    serve: Serve, db: asyncpg.Connection, output: Output, sql: str, toml: str, name: str, words: str
+) -> None:
+    """J5."""
+    if sql:
+        await db.execute(sql)
+    async with serve(mapping=read_mapping(toml)) as world:
+        await check_refused(world, output, name, words)
+
+
+@pytest.fixture
+async def role(db: asyncpg.Connection) -> AsyncIterator[str]:
+    """The name of a role that may do everything in our schema, and with the app's tables what a test grants."""
+    name = "app_of_" + await db.fetchval("select current_database()")
+    await db.execute(f"create role {name} login")
+    await db.execute(
+        f"grant usage on schema clerk_sync to {name}; grant all on all tables in schema clerk_sync to {name};"
+        f" revoke all on schema public from public; grant usage on schema public to {name}"
+    )
+    yield name
+    await db.execute(f"drop owned by {name}; drop role {name}")
+
+
+@pytest.mark.parametrize(
+    ("grants", "name", "words"),
+    [
+        ("grant select, insert, update on members to {role}", "public.members", "may not DELETE"),
+        ("grant select on members to {role}", "public.members", "may not DELETE, INSERT, UPDATE"),
+        (
+            f"{ALL}; revoke usage on schema public from {{role}}",
+            *("public", "may not use this schema"),
+        ),
+        ("grant all on members to {role}", "public.members_id_seq", "may not draw"),
+        (
+            f"{ALL}; alter table members enable row level security",
+            *("public.members", "row-level security"),
+        ),
+    ],
+)
+async def test_a_role_that_may_not_do_what_it_must_is_refused(
+    settings: Settings, db: asyncpg.Connection, role: str, output: Output, grants: str, name: str, words: str
+) -> None:
+    """J5: privileges on the table, its schema and the sequence of its key; row-level security."""
+    await db.execute(GOOD)
+    await db.execute(grants.format(role=role))
+    assert settings.database
+    database = clean_dsn(settings.database.url.replace("//postgres@", f"//{role}@"))
+    async with serving(settings, db, mapping=read_mapping(TOML), database=database) as world:
+        await check_refused(world, output, name, words)
+
+
+async def test_a_role_that_may_do_just_what_it_must_is_enough(
+    settings: Settings, db: asyncpg.Connection, role: str
+) -> None:
+    """For a soft deletion it need not be able to delete."""
+    await db.execute(GOOD + "; alter table members add deleted_at timestamptz")
+    await db.execute(
+        f"grant select, insert, update on members to {role}; grant usage on sequence members_id_seq to {role}"
+    )
+    mapping = replace(read_mapping(TOML), on_delete="soft", deleted_at="deleted_at")
+    assert settings.database
+    database = clean_dsn(settings.database.url.replace("//postgres@", f"//{role}@"))
+    async with serving(settings, db, mapping=mapping, database=database) as world:
+        assert (await world.client.get("/readyz")).status_code == 200
+        assert await world.outcome(event("user.created", "user_1", T1)) == "applied"
+        assert await world.outcome(event("user.deleted", "user_1")) == "applied"
+        await world.check_invariants()
+
+
+async def test_once_the_table_is_right_the_same_process_is_ready(
+    serve: Serve, db: asyncpg.Connection, output: Output
+) -> None:
+    """Nothing was lost meanwhile: the sender tells all of it again."""
+    await db.execute(GOOD.replace(" unique", ""))
+    async with serve(mapping=read_mapping(TOML)) as world:
+        message_id = message()
+        assert (await world.deliver(event("user.created", "user_1"), message_id)).status_code == 503
+        await db.execute("create unique index members_clerk_id_key on members (clerk_id)")
+        assert await world.outcome(event("user.created", "user_1"), message_id) == "applied"
+        assert (await world.client.get("/readyz")).status_code == 200
+        await world.check_invariants()
+
+
+async def test_what_will_refuse_some_users_is_told_before_the_first_event(
+    serve: Serve, db: asyncpg.Connection, output: Output
+) -> None:
+    """E8: at the start in the log; and when an event hits it, by class and column, applied once that is repaired."""
+    await db.execute(GOOD.replace("email text", "email text not null, plan text not null"))
+    async with serve(mapping=read_mapping(TOML)) as world:
+        assert (await world.client.get("/readyz")).status_code == 200
+        told = [line["why"] for line in output.log("some users will not fit the table")]
+        assert any(why.startswith("public.members.plan: is NOT NULL, has no default") for why in told)
+        assert any(why.startswith("public.members.email: is NOT NULL") for why in told)
+        message_id = message()
+        answer = await world.deliver(event("user.created", "user_1"), message_id)
+        assert (answer.status_code, answer.json()["reason"]) == (202, "not_null_violation")
+        filed = await world.event(message_id)
+        assert filed
+        assert filed["status"] == "failed"
+        assert '"column": "email"' in filed["failures"]
+        await db.execute("alter table members alter email drop not null, alter plan set default 'x'")
+        assert await world.outcome(event("user.created", "user_1"), message_id) == "applied"
+        await world.check_invariants()
+
+
+async def test_a_preset_tells_of_columns_that_insist(serve: Serve, db: asyncpg.Connection, output: Output) -> None:
+    """A preset has something to stand in for an address, and nothing for a name."""
+    await db.execute("create table users (id text primary key, email text not null, first_name text not null)")
+    async with serve(mapping=read_mapping('[users]\npreset = "text_id"')) as world:
+        assert (await world.client.get("/readyz")).status_code == 200
+        told = {line["why"].partition(":")[0] for line in output.log("some users will not fit the table")}
+        assert told == {"public.users.first_name"}
