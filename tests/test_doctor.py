@@ -7,8 +7,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from sync_service.doctor.server import server_findings
 from sync_service.dsn import clean_dsn
-from sync_service.postgres.schema import migrate
+from sync_service.postgres.schema import SchemaState, migrate
+from sync_service.postgres.survey import Server
 from tests.clerk import KEY, standing_in
 from tests.examined import cured, examined
 from tests.processes import free_port, run
@@ -160,6 +162,21 @@ async def test_a_database_that_takes_no_writes_is_said(database: str, db: Any) -
     name = clean_dsn(database).url.partition("/test_")[2].partition("?")[0]
     await db.execute(f"alter database test_{name} set default_transaction_read_only = on")
     assert "read_only_database" in (await examined(database)).codes("wrong")
+
+
+def test_a_server_of_long_ago_is_wrong() -> None:
+    server = Server(
+        version=120018,
+        version_text="12.18",
+        read_only=False,
+        role="app",
+        database="app",
+        may_create=True,
+        pooled=False,
+        refused=(),
+    )
+    found = list(server_findings(server, clean_dsn("postgresql://app@host/app"), SchemaState(1, 1)))
+    assert [(finding.code, finding.kind) for finding in found] == [("old_postgres", "wrong"), ("database", "note")]
 
 
 # --- the inbox ----------------------------------------------------------------------------------------------------

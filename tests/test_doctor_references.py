@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sync_service.doctor.references import references
+from sync_service.doctor.graph import references
 from sync_service.postgres.counts import Counter
 from sync_service.postgres.survey import ForeignKey
 from tests.examined import cured, examined

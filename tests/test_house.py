@@ -55,7 +55,12 @@ def test_a_room_imports_only_from_rooms_above_it_in_the_map(room: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "room", ["clerk.values", "clerk.events", "mapping.file", "postgres.fit", "sync.decide", "dsn", "errors"]
+    "room",
+    [
+        *("clerk.values", "clerk.events", "mapping.file", "mapping.suggest", "postgres.fit", "postgres.cures"),
+        *("doctor.table", "doctor.columns", "doctor.graph", "doctor.references", "doctor.loose", "doctor.inbox"),
+        *("sync.decide", "dsn", "errors"),
+    ],
 )
 def test_a_pure_room_knows_no_database_no_event_loop_and_no_clock(room: str) -> None:
     source = PACKAGE.joinpath(*room.split(".")).with_suffix(".py").read_text()

@@ -8,11 +8,12 @@ import asyncpg
 from sync_service.clerk.instance import instance_of_host, instance_of_key, known_users
 from sync_service.doctor.columns import column_findings
 from sync_service.doctor.findings import Finding
+from sync_service.doctor.graph import references
 from sync_service.doctor.inbox import inbox_findings
 from sync_service.doctor.keys import instance_findings, jwks_url, key_findings
 from sync_service.doctor.loose import stray_findings, strays
 from sync_service.doctor.people import people_findings
-from sync_service.doctor.references import reference_findings, references
+from sync_service.doctor.references import reference_findings
 from sync_service.doctor.server import server_findings
 from sync_service.doctor.table import missing_table, table_findings
 from sync_service.postgres.catalogue import Table, read_table
