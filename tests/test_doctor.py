@@ -36,7 +36,7 @@ async def test_nothing_is_wrong_with_what_migrate_made(database: str, tmp_path: 
     assert codes(told, "note") == {"database", "no_webhook_yet", "inbox", "no_secret_key", "users"}
     shown = run("doctor", cwd=tmp_path, DATABASE_URL=database, CLERK_WEBHOOK_SIGNING_SECRET=SECRET)
     assert shown.returncode == 0
-    assert "0 wrong, 0 warnings, 5 notes" in shown.stdout
+    assert "wrong: 0, warnings: 0, notes: 5" in shown.stdout
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ class Examination:
         self._tell = tell
         self._key_is_right = False
         self._users: int | None = None
+        self._going: set[tuple[str, str]] = set()
 
     async def of_clerk(self, inbox: Inbox | None = None) -> None:
         """Look at the keys, and ask Clerk whose they are. `inbox` tells whose events were accepted."""
@@ -87,7 +88,8 @@ class Examination:
             return
         await self._of_people(counter, table, inbox)
         await self._of_references(connection, counter, table)
-        for stray in strays(mapping, table, await read_loose_columns(connection, table.oid)):
+        loose = await read_loose_columns(connection, table.oid)
+        for stray in strays(mapping, table, loose, self._going):
             self._tell(stray.column.where)
             rows = orphans = None
             if stray.means:
@@ -110,6 +112,7 @@ class Examination:
     async def _of_references(self, connection: asyncpg.Connection, counter: Counter, table: Table) -> None:
         mapping = self.settings.mapping
         found = references(table.oid, await read_foreign_keys(connection, table.oid))
+        self._going = {(r.key.schema, r.key.table) for r in found if r.goes}
         deleted_at = table.column(mapping.deleted_at) if mapping.on_delete != "cascade" else None
         rows: dict[int, int | None] = {}
         most: dict[tuple[int, str], int | None] = {}
