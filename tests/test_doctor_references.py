@@ -66,6 +66,7 @@ async def test_the_graph_is_told_to_any_depth_with_its_cost(database: str, db: A
         "create table messages (id serial primary key, chat_id integer references chats on delete cascade,"
         " parent integer references messages on delete set null)",
         "create index on messages (chat_id) where chat_id is not null",
+        "create index on messages (parent) where parent > 5",  # of no use
         "create table settings (user_id integer primary key references users on delete set default)",
         "insert into chats (user_id) select 1 + n % 10 from generate_series(0, 19) as n",
         # All of one user's: 2 chats of 300.

@@ -112,9 +112,12 @@ async def test_a_table_of_prisma(db: Any) -> None:
     assert not list(for_some(read_mapping(uncommented), table))
 
 
-async def test_a_table_without_a_column_for_the_id_is_given_one_to_come(db: Any) -> None:
-    """J1: the doctor then prints the SQL for it."""
-    mapping, text, found = await suggestion(db, "create table users (id uuid primary key default gen_random_uuid())")
+@pytest.mark.parametrize("key", ["uuid", "text"])
+async def test_a_table_without_a_column_for_the_id_is_given_one_to_come(db: Any, key: str) -> None:
+    """J1: the doctor then prints the SQL for it. A text that the database makes up is no Clerk ID."""
+    mapping, text, found = await suggestion(
+        db, f"create table users (id {key} primary key default gen_random_uuid()::{key})"
+    )
     assert mapping.clerk_id == "clerk_user_id"
     assert found == ["missing_clerk_id clerk_user_id"]
     assert "not there yet" in text
