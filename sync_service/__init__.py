@@ -5,7 +5,7 @@ tests/test_house.py holds the list against the imports.
 
     errors               what can go wrong, as types; whose fault it is, whether trying again helps
     dsn                  a database address as platforms print it, made into one that connects
-    durations            90s, 15m, 24h, 30d
+    spellings            one setting as people write it → its value
     clerk.values         Clerk's user; a snapshot, a deletion, a version
     mapping.sources      what a column can be filled with
     mapping.table        one table of the app, and what of it is ours
@@ -16,6 +16,10 @@ tests/test_house.py holds the list against the imports.
     logs                 one line an event; never a person, never a secret
     clerk.events         the body of a webhook → an event
     clerk.signature      whether it is genuine
+    clerk.keys           the keys that sign session tokens, kept while Clerk is away
+    clerk.tokens         a session token → whose it is
+    clerk.breaker        whether Clerk is worth asking now, and how often
+    clerk.api            Clerk's Backend API, as far as it is asked
     clerk.instance       whose keys these are, asked of Clerk
     clerk.samples        events as Clerk sends them, to try things with
     postgres.faults      what PostgreSQL raises → whose fault it is
@@ -31,6 +35,7 @@ tests/test_house.py holds the list against the imports.
     postgres.queue       the inbox as a queue: what is due, what may be forgotten
     postgres.events      the inbox as operators look at it
     postgres.lookup      what is known of one user
+    postgres.logins      what a login looks at, and who asks Clerk
     postgres.migrations  the schema, a numbered file a step
     postgres.schema      brings it up to date, tells whether it is
     postgres.survey      what stands around the users table: server, foreign keys, loose columns, the inbox
@@ -43,6 +48,7 @@ tests/test_house.py holds the list against the imports.
     sync.apply           the only way to write a user
     sync.intake          waiting webhooks share one transaction
     sync.attempt         what the inbox has kept, once more
+    sync.login           the row at once if it is fresh, else Clerk is asked
     sync.retry           what nobody waits for: another attempt, long deletions, retention
     doctor.findings      what, why it matters, what to run
     doctor.keys          whether settings and keys belong together
@@ -59,8 +65,12 @@ tests/test_house.py holds the list against the imports.
     web.metrics          what is counted
     web.requests         around every request: an ID, a line, no redirect
     web.webhooks         POST /webhooks/clerk
+    web.callers          who is calling
+    web.sync             POST /sync
+    web.users            GET /users/…, POST /users/resolve
     web.health           GET /healthz, /readyz
     web.app              all of it, from settings, by a function
+    web.whole            an answer's head and body in one packet
     web.server           uvicorn, and how it ended
     cli.types            what the commands share: arguments read, times and faults told
     cli.local            `.sync-service/`, what `dev` keeps

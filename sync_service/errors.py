@@ -11,14 +11,23 @@ SyncError
 │   ├── BadPayload        signed, but not an event at all
 │   ├── WrongInstance     signed, but of another Clerk instance
 │   ├── BodyTooLarge      over 1 MiB
-│   └── SlowBody          the body did not arrive in time
+│   ├── SlowBody          the body did not arrive in time
+│   ├── BadRequest        not what the route takes
+│   ├── BadToken          no token, or none that is accepted
+│   ├── WrongUser         a session token of one user, and another is named
+│   ├── UnknownUser       neither we nor Clerk know the user
+│   ├── DeletedUser       the user is deleted
+│   └── TooManyRequests   asks more than Clerk would let us ask
+├── ClerkUnavailable      Clerk's: it cannot be asked now, and trying again later helps (503)
+│   └── ClerkRefused      ours: Clerk refuses CLERK_SECRET_KEY, or it is another instance's
 └── DatabaseFault         what PostgreSQL raises, translated in postgres/faults.py
     ├── Unavailable       nobody's: the database is away or busy; the sender helps by trying again (503)
     │   └── Unfit         the owner's: the mapping cannot work with the table; the sender keeps all until it does
     └── Unappliable       ours: stored and answered 202, to be repaired and tried again here
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 
 class SyncError(Exception):
@@ -47,6 +56,7 @@ class Refusal(SyncError):
     status = 400
     code = "bad_request"
     title = "Bad request"
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class MissingHeaders(Refusal):
@@ -101,11 +111,77 @@ class SlowBody(Refusal):
     title = "The body did not arrive in time"
 
 
+class BadRequest(Refusal):
+    """The body, the query or the path is not what the route takes."""
+
+    title = "The request is not what this route takes"
+
+
+class BadToken(Refusal):
+    """There is no token, or it is expired, early, foreign, forged or of another kind."""
+
+    status = 401
+    code = "bad_token"
+    title = "The token is not accepted"
+    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
+
+
+class WrongUser(Refusal):
+    """A session token speaks for its own user alone."""
+
+    status = 403
+    code = "wrong_user"
+    title = "The token is another user's"
+
+
+class UnknownUser(Refusal):
+    """Nobody knows the user."""
+
+    status = 404
+    code = "unknown_user"
+    title = "The user is not known"
+
+
+class DeletedUser(Refusal):
+    """The user is deleted, and nothing brings them back."""
+
+    status = 410
+    code = "deleted_user"
+    title = "The user is deleted"
+
+
+class TooManyRequests(Refusal):
+    """Clerk has a quota, and this would use it up."""
+
+    status = 429
+    code = "too_many_requests"
+    title = "Too many requests"
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__("This asks Clerk more often than its quota allows. Try again later.")
+        self.headers = {"Retry-After": str(retry_after_seconds)}
+
+
+class ClerkUnavailable(SyncError):
+    """Clerk gave no answer that can be used. `reason` is for the log: a class or a status, never a value."""
+
+    def __init__(self, reason: str, *, retry_after_seconds: int = 5) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ClerkRefused(ClerkUnavailable):
+    """Clerk does not take our key, or the key is another instance's: the owner must repair CLERK_SECRET_KEY."""
+
+
 class DatabaseFault(SyncError):
     """PostgreSQL or the way to it failed. `reason` is the fault's class in PostgreSQL's own words (`unique_violation`).
 
     `sqlstate` is empty where no server was reached. Names of the schema are for operators, never for a caller.
     """
+
+    retry_after_seconds = 5
 
     def __init__(
         self,
@@ -126,8 +202,6 @@ class DatabaseFault(SyncError):
 
 class Unavailable(DatabaseFault):
     """It could not be stored now, and trying again later helps."""
-
-    retry_after_seconds = 5
 
 
 class Unfit(Unavailable):

@@ -19,6 +19,7 @@ from sync_service.postgres.binaries import installed_binaries, major_version
 from sync_service.postgres.embedded import Embedded, embedded_postgres
 from sync_service.postgres.schema import create_users, migrate
 from sync_service.settings import Settings
+from tests.clerk_stub import ClerkStub, clerk_stub
 from tests.world import PII_SENTINEL, SECRET, SECRETS, World, serving
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "clerk"
@@ -118,7 +119,8 @@ async def template(engine: Embedded) -> str:
 _numbers = count()
 
 
-async def _database(engine: Embedded, template: str) -> AsyncIterator[str]:
+async def cloned(engine: Embedded, template: str) -> AsyncIterator[str]:
+    """Yield the address of a copy of `template`, which is dropped afterwards."""
     name = f"test_{next(_numbers)}"
     admin = await asyncpg.connect(engine.dsn())
     try:
@@ -132,14 +134,14 @@ async def _database(engine: Embedded, template: str) -> AsyncIterator[str]:
 @pytest.fixture
 async def database(engine: Embedded, template: str) -> AsyncIterator[str]:
     """The address of a migrated database of the test's own."""
-    async for dsn in _database(engine, template):
+    async for dsn in cloned(engine, template):
         yield dsn
 
 
 @pytest.fixture
 async def empty_database(engine: Embedded) -> AsyncIterator[str]:
     """The address of a database that nobody has migrated."""
-    async for dsn in _database(engine, "template0"):
+    async for dsn in cloned(engine, "template0"):
         yield dsn
 
 
@@ -157,6 +159,13 @@ async def db(database: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 def settings(database: str) -> Settings:
     return Settings(database=clean_dsn(database), clerk_webhook_signing_secrets=(SECRET,))
+
+
+@pytest.fixture
+async def clerk() -> AsyncIterator[ClerkStub]:
+    """A stand-in for Clerk, running."""
+    async with clerk_stub() as stub:
+        yield stub
 
 
 Serve = Callable[..., contextlib.AbstractAsyncContextManager[World]]

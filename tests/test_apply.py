@@ -263,7 +263,7 @@ async def test_a_role_that_may_not_write_the_inbox_is_unavailable(database: str,
     [found] = await Applier(stranger, Statements(DEFAULT)).apply([webhook("user.created", "user_1")])
     assert found == Outcome("unavailable", "insufficient_privilege")
     await stranger.close()
-    await db.execute("drop role stranger")
+    await db.execute("drop owned by stranger; drop role stranger")
 
 
 def test_a_name_of_the_mapping_is_quoted() -> None:

@@ -50,6 +50,8 @@ def test_a_decision_is_to_write_exactly_when_what_is_known_changes() -> None:
 
 
 V1, V2 = Version(1, b"a"), Version(2, b"a")
+# What a webhook said, and the same when Clerk was asked.
+TOLD, FETCHED = Version.of(USER), Version.fetched(USER)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,10 @@ V1, V2 = Version(1, b"a"), Version(2, b"a")
         (Snapshot(USER, V1), None, Decision.SAVE),
         (Snapshot(USER, V2), Identity(V1), Decision.SAVE),
         (Snapshot(USER, Version(1, b"b")), Identity(V1), Decision.SAVE),
+        (Snapshot(USER, FETCHED), Identity(TOLD), Decision.SAVE),
+        (Snapshot(USER, TOLD), Identity(FETCHED), Decision.SAME),
+        (Snapshot(USER, Version(1, b"\xfe" * 16)), Identity(FETCHED), Decision.STALE),
+        (Snapshot(USER, Version(2, b"")), Identity(FETCHED), Decision.SAVE),
         (Snapshot(USER, V1), Identity(V1), Decision.SAME),
         (Snapshot(USER, V1), Identity(Version(1, b"b")), Decision.STALE),
         (Snapshot(USER, V1), Identity(V2), Decision.STALE),

@@ -30,8 +30,8 @@ async def test_strangers_learn_neither_secrets_nor_numbers_of_users(world: World
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ("delete from clerk_sync.migrations where version = 1", "behind"),
-        ("update clerk_sync.migrations set version = 99", "ahead"),
+        ("delete from clerk_sync.migrations where version > 1", "behind"),
+        ("update clerk_sync.migrations set version = 99 where version = 1", "ahead"),
     ],
 )
 async def test_a_schema_behind_or_ahead_is_said_and_not_ready(

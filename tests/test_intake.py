@@ -9,7 +9,7 @@ import pytest
 from sync_service.clerk.events import Event
 from sync_service.clerk.values import Deletion
 from sync_service.sync.apply import Outcome
-from sync_service.sync.intake import MOST, Intake
+from sync_service.sync.intake import MOST, USUAL_SECONDS, Intake
 from tests.world import T1, World, event
 
 
@@ -62,6 +62,68 @@ async def test_a_batch_that_takes_too_long_is_given_up() -> None:
     with pytest.raises(TimeoutError):
         await intake.submit(named(0))
     assert await intake.submit(named(1)) == Outcome("applied")
+
+
+async def test_who_waits_too_long_for_a_turn_is_told_in_time() -> None:
+    """Whatever goes on before it: the answer is due."""
+
+    async def apply(events: Sequence[Event]) -> list[Outcome | None]:
+        await asyncio.sleep(0.06)
+        return [Outcome("applied")] * len(events)
+
+    intake = Intake(apply, never, seconds=0.1)
+    first = [asyncio.create_task(intake.submit(named(n))) for n in range(MOST)]
+    await asyncio.sleep(0.03)
+    began = asyncio.get_running_loop().time()
+    late = [asyncio.create_task(intake.submit(named(n))) for n in range(3 * MOST)]
+    told = await asyncio.gather(*late, return_exceptions=True)
+    assert asyncio.get_running_loop().time() - began < 0.3
+    assert {type(one) for one in told} == {Outcome, TimeoutError}
+    assert await asyncio.gather(*first) == [Outcome("applied")] * MOST
+
+
+async def test_a_second_batch_leaves_while_one_is_away_only_if_it_is_no_smaller() -> None:
+    """Small ones cost the most; and when the first is back, those who wait go whatever their number."""
+    sizes: list[int] = []
+    back = asyncio.Event()
+
+    async def apply(events: Sequence[Event]) -> list[Outcome | None]:
+        sizes.append(len(events))
+        await back.wait()
+        return [Outcome("applied")] * len(events)
+
+    intake = Intake(apply, never, seconds=5)
+    tasks = [asyncio.create_task(intake.submit(named(n))) for n in range(4)]
+    await asyncio.sleep(0.01)
+    tasks += [asyncio.create_task(intake.submit(named(n))) for n in range(3)]
+    await asyncio.sleep(0.01)
+    assert sizes == [4]
+    tasks.append(asyncio.create_task(intake.submit(named(3))))
+    await asyncio.sleep(0.01)
+    assert sizes == [4, 4]
+    tasks.append(asyncio.create_task(intake.submit(named(4))))
+    await asyncio.sleep(0.01)
+    back.set()
+    assert await asyncio.gather(*tasks) == [Outcome("applied")] * 9
+    assert sizes == [4, 4, 1]
+
+
+async def test_a_batch_that_is_kept_keeps_no_other() -> None:
+    """A smaller one leaves, too, once the first has been away for longer than a commit takes."""
+    lock = asyncio.Event()
+
+    async def apply(events: Sequence[Event]) -> list[Outcome | None]:
+        if events[0].id == "msg_0":
+            await lock.wait()
+        return [Outcome("applied")] * len(events)
+
+    intake = Intake(apply, never, seconds=5)
+    kept = [asyncio.create_task(intake.submit(named(n))) for n in range(4)]
+    await asyncio.sleep(USUAL_SECONDS * 1.5)
+    assert await intake.submit(named(4)) == Outcome("applied")
+    assert not any(task.done() for task in kept)
+    lock.set()
+    assert await asyncio.gather(*kept) == [Outcome("applied")] * 4
 
 
 async def test_a_caller_who_leaves_takes_nobody_with_him() -> None:

@@ -8,6 +8,7 @@ import pytest
 from sync_service.errors import SettingsError
 from sync_service.mapping.presets import DEFAULT
 from sync_service.settings import Settings, names, read_settings
+from tests.clerk_stub import public_pem
 
 GOOD = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
 
@@ -39,7 +40,7 @@ def test_everything_set_is_taken() -> None:
             "CLERK_SECRET_KEY": "sk_test_abc",
             "CLERK_API_URL": "http://127.0.0.1:9/",
             "CLERK_PUBLISHABLE_KEY": "pk_test_Y2xlcmsuZXhhbXBsZS5jb20k",
-            "CLERK_JWT_KEY": "-----BEGIN PUBLIC KEY-----\\nabc\\n-----END PUBLIC KEY-----",
+            "CLERK_JWT_KEY": public_pem(),
             "CLERK_JWKS_URL": "https://clerk.example.com/.well-known/jwks.json",
             "CLERK_ISSUER": "https://clerk.example.com",
             "CLERK_AUTHORIZED_PARTIES": "https://a.example.com,https://b.example.com",
@@ -57,12 +58,34 @@ def test_everything_set_is_taken() -> None:
         }
     )
     assert settings.clerk_webhook_signing_secrets == (GOOD, GOOD)
-    assert settings.clerk_jwt_key == "-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----"
+    assert settings.clerk_jwt_key == public_pem().strip()
     assert settings.clerk_api_url == "http://127.0.0.1:9"
     assert settings.clerk_authorized_parties == ("https://a.example.com", "https://b.example.com")
     assert settings.sync_max_age == timedelta(seconds=90)
     assert settings.sync_event_retention == timedelta(minutes=15)
     assert (settings.host, settings.port, settings.log_level, settings.log_format) == ("::1", 80, "debug", "console")
+
+
+@pytest.mark.parametrize("between", ["\n", "\\n", " ", "", "\r\n"])
+def test_a_public_key_may_have_lost_the_ends_of_its_lines(between: str) -> None:
+    environ = {"CLERK_JWT_KEY": public_pem().strip().replace("\n", between)}
+    assert read_settings(environ).clerk_jwt_key == public_pem().strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("CLERK_JWT_KEY", "-----BEGIN PUBLIC KEY-----\nMIIBSENTINEL\n-----END PUBLIC KEY-----"),
+        ("CLERK_JWT_KEY", "-----BEGIN PUBLIC KEY-----\n=\n-----END PUBLIC KEY-----"),
+        ("CLERK_PUBLISHABLE_KEY", "pk_test_SENTINEL"),
+        ("CLERK_PUBLISHABLE_KEY", "pk_test_"),
+        ("CLERK_PUBLISHABLE_KEY", "pk_Y2xlcmsuZXhhbXBsZS5jb20k"),
+    ],
+)
+def test_a_key_that_leads_nowhere_is_named(name: str, wrong: str) -> None:
+    """Better now than at the first login."""
+    [fault] = faults({name: wrong})
+    assert fault.startswith(f"{name}: ")
 
 
 @pytest.mark.parametrize("around", [" {}", '"{}"', "'{}'", "{}\n", '" {} "', "{}=="])

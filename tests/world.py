@@ -15,10 +15,15 @@ from typing import Any
 import asyncpg
 import httpx2
 import uvicorn
+from starlette.applications import Starlette
 from svix.webhooks import Webhook
 
+from sync_service.mapping.presets import DEFAULT
+from sync_service.mapping.table import TableMapping
+from sync_service.postgres.statements import quoted
 from sync_service.settings import Settings
 from sync_service.web.app import create_app
+from sync_service.web.whole import WholeAnswers
 
 PII_SENTINEL = "PII_SENTINEL"
 SECRET = "whsec_c2VudGluZWwvU0VDUkVUU0VOVElORUwvMDEyMzQ1"
@@ -116,10 +121,11 @@ async def waiting_for_locks(connection: asyncpg.Connection) -> int:
 
 @dataclass
 class World:
-    """The service as its callers see it, and the database beside it."""
+    """The service as its callers see it, and the database beside it; `mapping` says which table is the app's."""
 
     client: httpx2.AsyncClient
     db: asyncpg.Connection
+    mapping: TableMapping = DEFAULT
     accepted: list[tuple[str, bytes]] = field(default_factory=list)
 
     async def post(self, body: bytes, headers: dict[str, str], path: str = "/webhooks/clerk") -> httpx2.Response:
@@ -144,8 +150,15 @@ class World:
 
     async def user(self, user_id: str) -> dict[str, Any] | None:
         """Return U(user_id)."""
-        row = await self.db.fetchval("select to_jsonb(u) from public.users u where id = $1", user_id)
+        row = await self.db.fetchval(
+            f"select to_jsonb(u) from {self.table} u where {quoted(self.mapping.clerk_id)} = $1", user_id
+        )
         return json.loads(row) if row else None
+
+    @property
+    def table(self) -> str:
+        """The app's table, for SQL."""
+        return f"{quoted(self.mapping.schema)}.{quoted(self.mapping.table)}"
 
     async def event(self, message_id: str) -> dict[str, Any] | None:
         """Return E(message_id)."""
@@ -154,18 +167,23 @@ class World:
 
     async def users(self) -> list[Any]:
         """Return the whole table."""
-        return [tuple(row) for row in await self.db.fetch("select * from public.users order by id")]
+        rows = await self.db.fetch(f"select * from {self.table} order by {quoted(self.mapping.clerk_id)}")
+        return [tuple(row) for row in rows]
 
     async def check_invariants(self) -> None:
-        """Check I2, I3 and I6; the primary key sees to I1, `post` to I5, the fixture `output` to I4."""
+        """Check I2, I3 and I6; a unique index sees to I1, `post` to I5, the fixture `output` to I4."""
         for message_id, _ in self.accepted:
             filed = await self.event(message_id)
             assert filed, f"{message_id} was accepted and forgotten"
             assert filed["status"] in {"applied", "stale", "ignored"} or filed["next_attempt_at"]
-        ghosts = (
-            "select count(*) from public.users join clerk_sync.identities on id = clerk_id where deleted_at is not null"
-        )
-        assert await self.db.fetchval(ghosts) == 0
+        if self.mapping.on_delete != "anonymize":
+            active = "true" if self.mapping.deleted_at is None else f"u.{quoted(self.mapping.deleted_at)} is null"
+            ghosts = (
+                f"select count(*) from {self.table} as u"
+                f" join clerk_sync.identities as i on u.{quoted(self.mapping.clerk_id)} = i.clerk_id"
+                f" where i.deleted_at is not null and {active}"
+            )
+            assert await self.db.fetchval(ghosts) == 0
         before = await self.users()
         again = self.accepted * 2
         random.Random(len(again)).shuffle(again)
@@ -178,20 +196,26 @@ class World:
 @contextlib.asynccontextmanager
 async def serving(settings: Settings, db: asyncpg.Connection, **changes: Any) -> AsyncIterator[World]:
     """Serve the app on a port of its own for the length of the block."""
+    settings = replace(settings, **changes)
     async with (
-        served(replace(settings, **changes)) as address,
+        served(settings) as address,
         httpx2.AsyncClient(base_url=address, timeout=15) as client,
     ):
-        yield World(client, db)
+        yield World(client, db, settings.mapping)
 
 
 @contextlib.asynccontextmanager
 async def served(settings: Settings) -> AsyncIterator[str]:
     """Serve the app, and yield its address."""
+    async with served_app(create_app(settings)) as address:
+        yield address
+
+
+@contextlib.asynccontextmanager
+async def served_app(app: Starlette) -> AsyncIterator[str]:
+    """Serve any app, and yield its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        create_app(settings), log_config=None, access_log=False, http="httptools", ws="none", lifespan="on"
-    )
+    config = uvicorn.Config(app, log_config=None, access_log=False, http=WholeAnswers, ws="none", lifespan="on")
     server = uvicorn.Server(config)
     serving_task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:

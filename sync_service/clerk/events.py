@@ -3,7 +3,7 @@
 Clerk's page: https://clerk.com/docs/guides/development/webhooks/overview ; the shapes: its OpenAPI file for webhooks.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,6 +15,12 @@ from sync_service.errors import BadPayload
 
 SAVED = frozenset({"user.created", "user.updated"})
 DELETED = "user.deleted"
+# Carries the whole user as `data.user`, so that a login heals the row; the session itself is not kept. In older events
+# the user is null or absent: then there is nothing to apply.
+SIGNED_IN = "session.created"
+
+# What is applied, and so may be applied once more.
+HANDLED = (*sorted(SAVED), SIGNED_IN, DELETED)
 
 # The instance in the examples of Clerk's documentation, which its dashboard's "Send Example" posts, properly signed,
 # before any real event. An installation must not take it for its own.
@@ -32,6 +38,10 @@ class _Envelope(Struct, frozen=True):
 
 class _Named(Struct, frozen=True):
     id: ClerkId
+
+
+class _Session(Struct, frozen=True):
+    user: Raw = Raw()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +62,7 @@ class Event:
     payload: str | None = None
 
 
-def read_event(message_id: str, body: bytes, withheld: Container[str] = WITHHELD) -> Event:
+def read_event(message_id: str, body: bytes, withheld: Iterable[str] = WITHHELD) -> Event:
     """Read the body of a verified webhook; `withheld` fields do not get into its payload.
 
     Raises `BadPayload` for what is not an event at all. An event about a user who cannot be read is an event: it
@@ -60,27 +70,38 @@ def read_event(message_id: str, body: bytes, withheld: Container[str] = WITHHELD
     """
     try:
         envelope = _envelope.decode(body)
-        if envelope.type == DELETED or envelope.type in SAVED:
-            # Shallow: the values stay the bytes that Clerk sent.
-            data = _shallow.decode(envelope.data)
-            payload = msgspec.json.encode({k: v for k, v in data.items() if k not in withheld}).decode()
-        else:
+        told = _told(envelope)
+        if told is None:
             return Event(message_id, envelope.type, envelope.instance_id)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        # Shallow: the values stay the bytes that Clerk sent.
+        data = _shallow.decode(told)
+        for secret in withheld:
+            data.pop(secret, None)
+        payload = msgspec.json.encode(data).decode()
+    except _UNREADABLE as error:
         raise BadPayload(_why(error)) from None
-    fault = None
-    clerk_id: str | None = None
-    change: Change | None = None
+    message = message_id, envelope.type, envelope.instance_id
     try:
-        clerk_id = _named.decode(envelope.data).id
-        change = read_change(envelope.type, envelope.data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        fault = UNREADABLE
-    return Event(message_id, envelope.type, envelope.instance_id, clerk_id, change, fault, payload)
+        change = read_change(envelope.type, told)
+    except _UNREADABLE:
+        return Event(*message, clerk_id=_id_in(told), fault=UNREADABLE, payload=payload)
+    return Event(*message, clerk_id=change.clerk_id, change=change, payload=payload)
+
+
+def _told(envelope: _Envelope) -> Raw | None:
+    """Return what an event says of a user, if it is of a type that is handled and says anything."""
+    if envelope.type != SIGNED_IN:
+        return envelope.data if envelope.type in HANDLED else None
+    try:
+        user = _session.decode(envelope.data).user
+        _named.decode(user)
+    except _UNREADABLE:
+        return None
+    return user
 
 
 def read_change(event_type: str, data: bytes | Raw) -> Change:
-    """Read what an event of a handled type says of its user.
+    """Read what an event of a handled type says of its user; `data` is the user.
 
     Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` when it cannot be read.
     """
@@ -99,12 +120,19 @@ def event_of_inbox(row: Mapping[str, Any]) -> Event:
     change: Change | None = None
     if row["type"] == DELETED and row["clerk_id"]:
         change = Deletion(row["clerk_id"])
-    elif row["type"] == DELETED or row["type"] in SAVED:
+    elif row["type"] in HANDLED and (kept is not None or row["type"] != SIGNED_IN):
         try:
             change = read_change(row["type"], (kept or "").encode())
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except _UNREADABLE:
             fault = UNREADABLE
     return Event(row["id"], row["type"], row["instance_id"], row["clerk_id"], change, fault, kept)
+
+
+def _id_in(data: Raw) -> str | None:
+    try:
+        return _named.decode(data).id
+    except _UNREADABLE:
+        return None
 
 
 def _why(error: Exception) -> str:
@@ -116,7 +144,10 @@ def _why(error: Exception) -> str:
     return "The body is not JSON in UTF-8."
 
 
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 _envelope = msgspec.json.Decoder(_Envelope)
 _shallow = msgspec.json.Decoder(dict[str, Raw])
+_session = msgspec.json.Decoder(_Session)
 _named = msgspec.json.Decoder(_Named)
 _user = msgspec.json.Decoder(User)

@@ -39,16 +39,16 @@ class Verifier:
         `BadPayload` (bytes that are no text, so nothing Svix signed) or `BadSignature`.
         """
         # One family or the other; never an ID from this and a signature from that.
-        family = "svix" if any(f"svix-{part}" in headers for part in _PARTS) else "webhook"
-        message_id, timestamp, signatures = (headers.get(f"{family}-{part}", "").strip() for part in _PARTS)
+        family = _UNBRANDED if headers.keys().isdisjoint(_SVIX) else _SVIX
+        message_id, timestamp, signatures = (headers.get(name, "").strip() for name in family)
         if not (message_id and timestamp and signatures):
             raise MissingHeaders("svix-id, svix-timestamp and svix-signature are all needed.")
-        if not re.fullmatch(r"[0-9]{1,11}", timestamp):
+        if not _SECONDS.fullmatch(timestamp):
             raise BadTimestamp("svix-timestamp is not whole seconds since 1970.")
         seconds = int(timestamp)
         if abs(now - seconds) > TOLERANCE_SECONDS:
             raise BadTimestamp("svix-timestamp is more than five minutes from this server's time.")
-        if not re.fullmatch(r"[!-~]{1,255}", message_id):
+        if not _MESSAGE_ID.fullmatch(message_id):
             raise BadSignature("svix-id is not an ID that Svix makes.")
         try:
             text = body.decode()
@@ -65,4 +65,7 @@ class Verifier:
         raise BadSignature("No signature fits this body and any configured secret.")
 
 
-_PARTS = ("id", "timestamp", "signature")
+_SVIX = ("svix-id", "svix-timestamp", "svix-signature")
+_UNBRANDED = ("webhook-id", "webhook-timestamp", "webhook-signature")
+_SECONDS = re.compile(r"[0-9]{1,11}")
+_MESSAGE_ID = re.compile(r"[!-~]{1,255}")

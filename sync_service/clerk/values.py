@@ -20,6 +20,9 @@ ClerkId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, pattern=r
 # Secrets of the app and input of strangers: in no table, of the app or ours, unless a mapping asks for one by name.
 WITHHELD = ("private_metadata", "unsafe_metadata")
 
+# Bytes; postgres/changes.sql counts on it.
+DIGEST = 16
+
 
 class Verification(Struct, frozen=True):
     """`status` is an open set (verified, unverified, expired, failed, …); only `verified` counts."""
@@ -80,7 +83,8 @@ class Version:
     """Orders two snapshots of one user, whatever order they arrive in.
 
     `updated_at` is Clerk's, in milliseconds. Two snapshots of one millisecond are told apart by `tie`, a digest of
-    what they say: which of them wins means nothing, that it is always the same one means everything.
+    what they say: which of them wins means nothing, that it is always the same one means everything. What Clerk says
+    when it is asked is what is true, so it is greater than whatever else was told of that millisecond.
     """
 
     updated_at: int
@@ -90,7 +94,18 @@ class Version:
     def of(cls, user: User) -> "Version":
         """Return the version of a user as Clerk described it."""
         said = msgspec.json.encode(user, order="sorted")
-        return cls(int(user.updated_at), hashlib.blake2b(said, digest_size=16).digest())
+        return cls(int(user.updated_at), hashlib.blake2b(said, digest_size=DIGEST).digest())
+
+    @classmethod
+    def fetched(cls, user: User) -> "Version":
+        """Return the version of a user as Clerk described it when it was asked."""
+        told = cls.of(user)
+        return cls(told.updated_at, b"\xff" * DIGEST + told.tie)
+
+    @property
+    def content(self) -> bytes:
+        """The digest of what was said, whoever told it."""
+        return self.tie[-DIGEST:]
 
 
 @dataclass(frozen=True, slots=True)

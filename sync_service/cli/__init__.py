@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from sync_service.cli import dev, doctor, events, mapping, migrate, send, serve, users
-from sync_service.errors import SettingsError, SyncError
+from sync_service.errors import SettingsError, SyncError, Unfit
 
 COMMANDS = (dev, serve, migrate, send, events, doctor, mapping, users)
 
@@ -33,8 +33,8 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         return int(done.code or 0)
     try:
         status: int = parsed.run(parsed, environ)
-    except SettingsError as error:
-        print(_told("The settings are not right, so nothing was started.", error.faults), file=sys.stderr)
+    except (SettingsError, Unfit) as error:
+        print(_told(_HEADLINES[type(error)], error.faults), file=sys.stderr)
         return 2
     except SyncError as error:
         print(f"sync-service: {error}", file=sys.stderr)
@@ -46,6 +46,12 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except KeyboardInterrupt:
         return 130
     return status
+
+
+_HEADLINES = {
+    SettingsError: "The settings are not right, so nothing was started.",
+    Unfit: "The mapping does not fit the table; `sync-service doctor` says more.",
+}
 
 
 def _told(headline: str, faults: Sequence[str]) -> str:

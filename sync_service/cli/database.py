@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 
 from sync_service.dsn import Dsn
-from sync_service.errors import SyncError, Unappliable, Unavailable
+from sync_service.errors import SyncError, Unappliable, Unavailable, Unfit
 from sync_service.postgres.faults import translated
 from sync_service.postgres.pool import connect
 
@@ -22,6 +22,8 @@ async def connected(dsn: Dsn) -> AsyncIterator[asyncpg.Connection]:
     try:
         with translated():
             yield connection
+    except Unfit:
+        raise
     except (Unavailable, Unappliable) as error:
         raise SyncError(f"The database refused ({error}).") from error
     finally:

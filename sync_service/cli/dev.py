@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from sync_service.cli.local import DATA, SECRET, signing_secret
 from sync_service.cli.migrate import bring_up_to_date
-from sync_service.cli.serve import refuse_taken
+from sync_service.cli.serve import refuse_taken, refuse_unfit
 from sync_service.cli.types import Commands
 from sync_service.dsn import Dsn, clean_dsn
 from sync_service.logs import configure_logging
@@ -31,7 +31,9 @@ def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
     refuse_taken(host, settings.port)
     own_secret = None if settings.clerk_webhook_signing_secrets else signing_secret()
     with _database(settings) as dsn:
-        asyncio.run(bring_up_to_date(replace(settings, database=dsn)))
+        here = replace(settings, database=dsn)
+        asyncio.run(bring_up_to_date(here))
+        asyncio.run(refuse_unfit(here))
         # What the served processes read; they are made anew at each reload.
         if settings.database is None:
             os.environ["DATABASE_URL"] = dsn.url

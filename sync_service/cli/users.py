@@ -1,8 +1,9 @@
-"""`users show`: one user's row, version and history."""
+"""`users show`: one user's row, version and history. `users restore`: a deletion taken back."""
 
 import argparse
 import asyncio
 import json
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from sync_service.cli.database import connected
 from sync_service.cli.local import settings_or_dev
 from sync_service.cli.types import Commands, told_fault, told_time
+from sync_service.postgres.inbox import take_back
 from sync_service.postgres.lookup import user_history
 from sync_service.postgres.statements import Statements
 from sync_service.settings import Settings
@@ -22,6 +24,23 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("clerk_id", metavar="CLERK_ID")
     parser.add_argument("--json", action="store_true", help="print for programs")
     parser.set_defaults(run=run)
+    restored = users.add_parser("restore", help="take a deletion back, while the row is still there")
+    restored.add_argument("clerk_id", metavar="CLERK_ID")
+    restored.set_defaults(run=_restore)
+
+
+def _restore(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    if asyncio.run(_take_back(settings_or_dev(environ, "DATABASE_URL"), arguments.clerk_id)):
+        print(f"{arguments.clerk_id}: the deletion is taken back, and will not be repeated; the row stands")
+        return 0
+    print(f"{arguments.clerk_id}: not deleted, or its row is gone: there is nothing to take back", file=sys.stderr)
+    return 1
+
+
+async def _take_back(settings: Settings, clerk_id: str) -> bool:
+    assert settings.database  # noqa: S101  required
+    async with connected(settings.database) as connection:
+        return await take_back(connection, Statements(settings.mapping), clerk_id)
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -42,6 +61,8 @@ def _told(found: dict[str, Any]) -> str:
     identity = found["identity"]
     if identity is None:
         known = "nothing is known of this ID"
+    elif identity["kept_at"]:
+        known = f"the deletion was taken back {told_time(identity['kept_at'])}; the row is the app's"
     elif identity["deleted_at"]:
         known = f"deleted {told_time(identity['deleted_at'])}; nothing brings it back"
     else:

@@ -29,6 +29,8 @@ _WHY = {
     "missing_deleted_at": "A soft deletion sets it; no event is applied until it is there.",
     "wrong_deleted_at": "A soft deletion sets it; no event is applied until it can.",
     "no_privilege": "No event is applied without it.",
+    "no_schema_privilege": "No event is applied without it.",
+    "no_sequence_privilege": "No new user can be inserted without it.",
     "row_security": "A row that is not seen is made a second time.",
     "not_null_unfilled": "Every user who is new is parked until it may be null, has a default, or is mapped.",
     "not_null_for_some": "Those users are parked: somebody with a phone only has no address, many have no names.",
@@ -102,6 +104,10 @@ def _cure(obstacle: Obstacle, mapping: TableMapping, table: Table, server: Serve
         case "no_privilege":
             needed = {"SELECT", "INSERT", "UPDATE", *(["DELETE"] if mapping.on_delete == "cascade" else [])}
             run = cures.grant(table, sorted(needed - table.privileges), server.role)
+        case "no_schema_privilege":
+            run = (cures.grant_schema(table.schema, server.role),)
+        case "no_sequence_privilege":
+            run = (cures.grant_sequence(obstacle.name, server.role),)
         case "row_security":
             run = (cures.bypass_row_security(server.role),)
     return run

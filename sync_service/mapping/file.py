@@ -8,15 +8,18 @@ from datetime import date, datetime, time
 from difflib import get_close_matches
 from typing import Any
 
-from sync_service.durations import read_duration
 from sync_service.errors import SettingsError
 from sync_service.mapping.presets import DEFAULT, PRESETS
 from sync_service.mapping.sources import COMPUTED, PLACEHOLDER, WHOLE, Column
 from sync_service.mapping.table import TableMapping
+from sync_service.spellings import Misspelt, duration
 
 _NAME = r'(?:"((?:[^"]|"")+)"|([^".]+))'
 _TABLE = re.compile(rf"(?:{_NAME}\.)?{_NAME}")
 _PATH = re.compile(r"[^.\s]+(?:\.[^.\s]+)*")
+
+# Columns that say what somebody may do, by the words in their names.
+_RIGHT = re.compile(r"(?:^|_)(?:roles?|permissions?|admin|superuser|staff|scopes?|tier|plan)(?:_|$)")
 
 _CHOICES = {
     "on_delete": ("cascade", "soft", "anonymize"),
@@ -68,6 +71,11 @@ def _contradictions(mapping: TableMapping) -> list[str]:
         faults.append(f"users.columns.{mapping.deleted_at}: that is the column of users.deleted_at; leave it out here")
     if mapping.link_by_verified_email and not any(c.source == "primary_email" for c in mapping.columns.values()):
         faults.append("users.link_by_verified_email: no column is filled from primary_email")
+    faults += [
+        f"users.columns.{name}: unsafe_metadata is written by the users themselves; fill this from public_metadata"
+        for name, column in mapping.columns.items()
+        if column.root == "unsafe_metadata" and _RIGHT.search(re.sub("([A-Z])", r"_\1", name).lower())
+    ]
     return faults
 
 
@@ -86,7 +94,7 @@ def _value(key: str, given: Any, faults: list[str]) -> Any:
     """Return a key's value, or None after a fault."""
     try:
         return _read(key, given, faults)
-    except ValueError as error:
+    except (ValueError, Misspelt) as error:
         faults.append(f"users.{key}: {error}")
         return None
 
@@ -107,7 +115,7 @@ def _read(key: str, given: Any, faults: list[str]) -> Any:
     if key == "table":
         return _table(given)
     if key == "delete_grace":
-        return read_duration(given)
+        return duration(given)
     return _bare(given)
 
 

@@ -8,6 +8,9 @@ from sync_service.clerk.values import WITHHELD, User
 
 Data: TypeAlias = Mapping[str, Any]
 
+# A column's value, from the user and from the whole of Clerk's JSON.
+Value: TypeAlias = Callable[[User, Data], Any]
+
 WHOLE = "$"
 
 PLACEHOLDER = "{clerk_id}"
@@ -101,6 +104,11 @@ class Column:
     def beyond(self) -> bool:
         """Whether it needs more of the user than the fields that are read in any case."""
         return self.source is not None and self.source not in COMPUTED
+
+    def reader(self) -> Value:
+        """Return what `value` is, as short as it can be had."""
+        compute = COMPUTED.get(self.source or "")
+        return self.value if compute is None or self.when_null is not None else lambda user, _: compute(user)
 
     def value(self, user: User, data: Data) -> Any:
         """Return the value, as JSON has it; `data` is the whole user, where any column is `beyond`."""

@@ -8,13 +8,10 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from sync_service.clerk.values import WITHHELD, Snapshot, Version
-from sync_service.mapping.sources import Column
+from sync_service.clerk.values import DIGEST, WITHHELD, Snapshot, Version
+from sync_service.mapping.sources import Column, Value
 
 Row: TypeAlias = dict[str, Any]
-
-# The last bytes of a version's tie are the digest of what the snapshot says.
-DIGEST = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +33,15 @@ class TableMapping:
     email_conflict: Literal["release", "park"] = "release"
     link_by_verified_email: bool = False
     created_by: str | None = None
+    # Made once, for they are asked for with every event.
+    _values: tuple[tuple[str, Value], ...] = field(init=False, repr=False, compare=False)
+    _beyond: tuple[Column, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Prepare what is needed for every row."""
+        set_ = object.__setattr__
+        set_(self, "_values", tuple((name, column.reader()) for name, column in self.columns.items()))
+        set_(self, "_beyond", tuple(column for column in self.columns.values() if column.beyond))
 
     @property
     def name(self) -> str:
@@ -51,26 +57,23 @@ class TableMapping:
     def row(self, snapshot: Snapshot) -> Row:
         """Return the mapped columns as values of JSON."""
         user, data = snapshot.user, self._data(snapshot)
-        return {self.clerk_id: user.id} | {name: column.value(user, data) for name, column in self.columns.items()}
+        return {self.clerk_id: user.id} | {name: value(user, data) for name, value in self._values}
 
     def version(self, snapshot: Snapshot) -> Version:
         """Return the snapshot's version.
 
         Two snapshots of one millisecond are told apart by what they say; here also by what only this mapping reads.
         """
-        beyond = [column for column in self.columns.values() if column.beyond]
         tie = snapshot.version.tie
-        if not (beyond and tie):
+        if not (self._beyond and tie):
             return snapshot.version
         data = self._data(snapshot)
-        said = msgspec.json.encode([column.value(snapshot.user, data) for column in beyond], order="sorted")
-        digest = hashlib.blake2b(tie[-DIGEST:] + said, digest_size=DIGEST).digest()
+        said = msgspec.json.encode([column.value(snapshot.user, data) for column in self._beyond], order="sorted")
+        digest = hashlib.blake2b(snapshot.version.content + said, digest_size=DIGEST).digest()
         return Version(snapshot.version.updated_at, tie[:-DIGEST] + digest)
 
     def _data(self, snapshot: Snapshot) -> dict[str, Any]:
-        if not any(column.beyond for column in self.columns.values()):
-            return {}
-        return _whole.decode(snapshot.said)
+        return _whole.decode(snapshot.said) if self._beyond else {}
 
 
 _whole = msgspec.json.Decoder(dict[str, Any])

@@ -6,7 +6,7 @@ with mine as (
 ),
 shown as (
     update {table} as app
-    set {email} = $4
+    set {email} = $4::text
     from mine
     where app.{clerk_id}::text = mine.clerk_id
         and not exists (

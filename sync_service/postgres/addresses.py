@@ -59,7 +59,7 @@ async def give_back(
     return bool(await connection.fetchval(statements.give_back, clerk_id, version.updated_at, version.tie, address))
 
 
-async def adopt_rows(connection: Connection, statements: Statements, users: Sequence[User]) -> int:
+async def adopt_rows(connection: Connection, statements: Statements, users: Sequence[User], *, patience_ms: int) -> int:
     """Give the Clerk ID to rows that have a user's verified address and none; return how many. See link.sql.
 
     Never an address that Clerk has not verified: whoever types somebody's address into a form would get the row.
@@ -71,7 +71,8 @@ async def adopt_rows(connection: Connection, statements: Statements, users: Sequ
     )
     if not (statements.link and wanted):
         return 0
-    tag = await connection.execute(statements.link, [user for user, _ in wanted], [address for _, address in wanted])
+    ids, addresses = map(list, zip(*wanted, strict=True))
+    tag = await connection.execute(statements.link, ids, addresses, str(patience_ms))
     return int(tag.rpartition(" ")[2])
 
 

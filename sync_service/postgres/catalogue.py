@@ -38,7 +38,10 @@ class Index(Struct, frozen=True):
 
 
 class Table(Struct, frozen=True):
-    """`kind` is pg_class.relkind: r and p are tables. `row_security`: policies apply to us."""
+    """`kind` is pg_class.relkind: r and p are tables. `row_security`: policies apply to us.
+
+    `usable`: we may use its schema. `closed_sequences` are those that its defaults draw from and we may not.
+    """
 
     schema: str
     name: str
@@ -49,6 +52,8 @@ class Table(Struct, frozen=True):
     triggers: tuple[str, ...]
     columns: tuple[Column, ...]
     indexes: tuple[Index, ...]
+    usable: bool = True
+    closed_sequences: tuple[str, ...] = ()
 
     def column(self, name: str | None) -> Column | None:
         """Return the column of that name, if there is one."""
@@ -73,5 +78,5 @@ async def read_table(connection: Connection, schema: str, name: str) -> Table | 
     return msgspec.convert(found, Table)
 
 
-_JSON = frozenset({"privileges", "triggers", "columns", "indexes"})
+_JSON = frozenset({"privileges", "triggers", "columns", "indexes", "closed_sequences"})
 _SQL = files(__package__).joinpath("catalogue.sql").read_text(encoding="utf-8")

@@ -7,25 +7,48 @@ select
     c.relkind::text as kind,
     row_security_active(c.oid) as row_security,
     (select coalesce(json_agg(p), '[]') from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) as p
-        where has_table_privilege(c.oid, p) and has_schema_privilege(n.oid, 'USAGE')) as privileges,
+        where has_table_privilege(c.oid, p)) as privileges,
+    has_schema_privilege(n.oid, 'USAGE') as usable,
+    (select coalesce(json_agg(s.oid::regclass::text order by s.relname), '[]')
+        from pg_attrdef as d
+        join pg_depend as l
+            on l.classid = 'pg_attrdef'::regclass and l.objid = d.oid and l.refclassid = 'pg_class'::regclass
+        join pg_class as s on s.oid = l.refobjid
+        -- `case`, lest it be asked of what is no sequence, which is an error.
+        where d.adrelid = c.oid
+            and case when s.relkind = 'S' then not has_sequence_privilege(s.oid, 'USAGE, UPDATE') end
+    ) as closed_sequences,
     (select coalesce(json_agg(t.tgname order by t.tgname), '[]') from pg_trigger as t
         where t.tgrelid = c.oid and not t.tgisinternal) as triggers,
     (select coalesce(json_agg(json_build_object(
             'name', a.attname,
             'type', format_type(a.atttypid, a.atttypmod),
-            'base', coalesce(b.typname, t.typname),
+            'base', b.base,
             'category', t.typcategory,
-            'length', case when coalesce(b.typname, t.typname) in ('varchar', 'bpchar')
-                then nullif(greatest(a.atttypmod, t.typtypmod), -1) - 4 end,
-            'not_null', a.attnotnull or t.typnotnull,
-            'has_default', a.atthasdef or a.attidentity <> '' or t.typdefault is not null,
+            'length', case when b.base in ('varchar', 'bpchar')
+                then nullif(greatest(a.atttypmod, b.typmod), -1) - 4 end,
+            'not_null', a.attnotnull or b.not_null,
+            'has_default', a.atthasdef or a.attidentity <> '' or b.has_default,
             'generated', a.attgenerated <> '' or a.attidentity = 'a',
             'labels', (select coalesce(json_agg(e.enumlabel order by e.enumsortorder), '[]')
-                from pg_enum as e where e.enumtypid = coalesce(b.oid, t.oid))
+                from pg_enum as e where e.enumtypid = b.oid)
         ) order by a.attnum), '[]')
         from pg_attribute as a
         join pg_type as t on t.oid = a.atttypid
-        left join pg_type as b on t.typtype = 'd' and b.oid = t.typbasetype
+        cross join lateral (
+            -- Down to what is below all domains: each may add a length, a default, a refusal of null.
+            with recursive below as (
+                select t.oid, t.typname, t.typtype, t.typbasetype, t.typtypmod, t.typnotnull, t.typdefault
+                union all
+                select d.oid, d.typname, d.typtype, d.typbasetype, d.typtypmod, d.typnotnull, d.typdefault
+                from below join pg_type as d on below.typtype = 'd' and d.oid = below.typbasetype
+            )
+            select
+                max(oid::bigint) filter (where typtype <> 'd')::oid as oid,
+                max(typname::text) filter (where typtype <> 'd') as base,
+                max(typtypmod) as typmod, bool_or(typnotnull) as not_null, bool_or(typdefault is not null) as has_default
+            from below
+        ) as b
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns,
     (select coalesce(json_agg(json_build_object(
             'name', ic.relname,

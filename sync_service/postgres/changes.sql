@@ -24,13 +24,20 @@ newest as (
     order by clerk_id, kind, version desc, tie desc  -- a deletion before any snapshot
 ),
 joined as (
-    insert into clerk_sync.identities as known (clerk_id, version, tie, deleted_at, created_by)
-    select clerk_id, version, tie, case when kind = 'deletion' then now() end, $10
+    insert into clerk_sync.identities as known (clerk_id, version, tie, deleted_at, created_by, confirmed_at)
+    select
+        clerk_id, version, tie, case when kind = 'deletion' then now() end, $10,
+        -- What is replayed was told when it came; what the app itself says of a user, Clerk never told.
+        case $10
+            when 'replay' then (select received_at from clerk_sync.events where id = newest.event_id)
+            when 'profile' then null
+            else now()
+        end
     from newest
     order by clerk_id
     on conflict (clerk_id) do update
         set version = excluded.version, tie = excluded.tie, deleted_at = excluded.deleted_at, changed_at = now(),
-            address_wanted = false, refetch_wanted = false
+            confirmed_at = excluded.confirmed_at, address_wanted = false, refetch_wanted = false
         where known.deleted_at is null
             and case
                 -- An operator has taken the deletion back: a repetition of it does nothing.
@@ -53,13 +60,23 @@ outcome as (
     select
         input.*,
         -- Two contents of one instant: told apart, always in the same way, but only Clerk knows which is right.
-        coalesce(input.version = known.version and input.tie <> known.tie, false) as same_instant,
+        coalesce(
+            input.version = known.version and input.tie <> known.tie
+                -- Unless Clerk was asked: such a tie is longer (clerk/values.py), and the last half of it is the content.
+                and greatest(length(input.tie), length(known.tie)) <= 16,
+            false
+        ) as same_instant,
         case
             when kind = 'none' then 'ignored'
             when kind = 'deletion' then case when known.kept_at is null then 'applied' else 'stale' end
             -- Applied means: the row shows just this, whether it was written now or before.
-            when (input.version, input.tie) = (joined.version, joined.tie) then 'applied'
-            when joined.clerk_id is null and (input.version, input.tie) = (known.version, known.tie) then 'applied'
+            when (input.version, substr(input.tie, greatest(length(input.tie) - 15, 1)))
+                = (joined.version, substr(joined.tie, greatest(length(joined.tie) - 15, 1)))
+            then 'applied'
+            when joined.clerk_id is null
+                and (input.version, substr(input.tie, greatest(length(input.tie) - 15, 1)))
+                    = (known.version, substr(known.tie, greatest(length(known.tie) - 15, 1)))
+            then 'applied'
             else 'stale'
         end as status
     from input

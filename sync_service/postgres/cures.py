@@ -133,9 +133,19 @@ def list_orphans(
 def grant(table: Table, privileges: Sequence[str], role: str) -> tuple[str, ...]:
     """Return what lets a role work on the table; its owner runs it."""
     return (
-        f"grant usage on schema {quoted(table.schema)} to {quoted(role)};",
+        grant_schema(table.schema, role),
         f"grant {', '.join(privileges).lower()} on {_table(table)} to {quoted(role)};",
     )
+
+
+def grant_schema(schema: str, role: str) -> str:
+    """Return what lets a role use a schema; its owner runs it."""
+    return f"grant usage on schema {quoted(schema)} to {quoted(role)};"
+
+
+def grant_sequence(sequence: str, role: str) -> str:
+    """Return what lets a role draw a default from a sequence, named as PostgreSQL prints it."""
+    return f"grant usage on sequence {sequence} to {quoted(role)};"
 
 
 def grant_ours(role: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from sync_service.clerk.events import DELETED, SAVED, Event, event_of_inbox
+from sync_service.clerk.events import HANDLED, Event, event_of_inbox
 from sync_service.clerk.values import Deletion
 from sync_service.postgres.inbox import apply_changes, delete_rows
 from sync_service.postgres.pool import Connection
@@ -44,14 +44,14 @@ async def show_event(connection: Connection, message_id: str) -> dict[str, Any] 
 
 async def count_events(connection: Connection, wanted: Filter) -> int:
     """Return how many events there are to replay."""
-    return int(await connection.fetchval(_COUNT, *_parameters(wanted), [*SAVED, DELETED]))
+    return int(await connection.fetchval(_COUNT, *_parameters(wanted), HANDLED))
 
 
 async def pages(connection: Connection, wanted: Filter) -> AsyncIterator[list[Event]]:
     """Yield the events to replay, the oldest first, a page at a time; types that are not handled are left out."""
     after: tuple[datetime | None, str] = (None, "")
     while True:
-        rows = await connection.fetch(_PAGE, *_parameters(wanted), [*SAVED, DELETED], *after, PAGE)
+        rows = await connection.fetch(_PAGE, *_parameters(wanted), HANDLED, *after, PAGE)
         if not rows:
             return
         yield [event_of_inbox(dict(row)) for row in rows]

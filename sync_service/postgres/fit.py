@@ -2,36 +2,45 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
+from sync_service.clerk.values import Snapshot
 from sync_service.mapping import sources
-from sync_service.mapping.table import TableMapping
+from sync_service.mapping.table import Row, TableMapping
 from sync_service.postgres.catalogue import Column, Table
-from sync_service.postgres.conversion import converted
+from sync_service.postgres.conversion import converted, is_particular
 from sync_service.postgres.obstacles import obstacles
+
+# Cut, these would name nobody, or somebody else: what does not fit is refused, and told.
+NAMES_ONE = frozenset({"id", "primary_email", "primary_phone", "username", "external_id"})
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A mapping that fits. `columns` are those written beside the Clerk ID, each with its type in the table.
+    """A mapping that fits, less what is not to be written, and the type of each of its columns in the table.
 
     `email` is the column whose address the table takes only once, if there is one, and `folded` whether it does so in
-    any case of letters. `address` is where linking looks. `key` is the app's own key.
+    any case of letters. `address` is where linking looks. `key` is the app's own key. `particular` are the columns that
+    not every value of JSON fits as it is.
     """
 
     mapping: TableMapping
     table: Table
-    columns: Mapping[str, sources.Column]
     types: Mapping[str, Column]
     email: str | None
     folded: bool
     address: str | None
     key: str
+    particular: tuple[tuple[str, Column], ...]
 
     @property
     def writes_id(self) -> bool:
         """Whether the Clerk ID is written, and not generated from another column."""
         return not self.types[self.mapping.clerk_id].generated
+
+    @property
+    def addresses(self) -> list[str]:
+        """The columns that show the address."""
+        return [name for name, column in self.mapping.columns.items() if column.source == "primary_email"]
 
     @property
     def release(self) -> str | None:
@@ -40,24 +49,28 @@ class Fit:
 
     @property
     def releases(self) -> bool:
-        """Whether an address can be given up at all."""
-        refused = self.email is not None and self.types[self.email].not_null and self.release is None
-        return self.mapping.email_conflict == "release" and not refused
+        """Whether the older of two claims to an address gives it up."""
+        return self.mapping.email_conflict == "release" and (self.email is None or self.gives_up(self.email))
+
+    def gives_up(self, column: str) -> bool:
+        """Return whether the column can be without the address at all."""
+        return not self.types[column].not_null or self.nobody(column) is not None
 
     def nobody(self, column: str) -> str | None:
         """Return what that column shows of nobody."""
-        when_null = self.columns[column].when_null if column in self.columns else None
+        when_null = self.mapping.columns[column].when_null
         return when_null if isinstance(when_null, str) else None
 
-    def row(self, row: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    def row(self, snapshot: Snapshot) -> tuple[Row, list[str]]:
         """Return the row in forms that the columns take, and the columns in which something was cut off."""
-        fitted: dict[str, Any] = {}
+        row = self.mapping.row(snapshot)
         cut: list[str] = []
-        for name, column in self.types.items():
-            fitted[name], short = converted(row[name], column)
+        for name, column in self.particular:
+            spec = self.mapping.columns.get(name)
+            row[name], short = converted(row[name], column, cut=spec is not None and spec.source not in NAMES_ONE)
             if short:
                 cut.append(name)
-        return fitted, cut
+        return row, cut
 
 
 def fit(mapping: TableMapping, table: Table | None) -> tuple[Fit | None, list[str]]:
@@ -77,13 +90,13 @@ def fit(mapping: TableMapping, table: Table | None) -> tuple[Fit | None, list[st
         columns = {name: replace(column, also={}) for name, column in columns.items()}
     return (
         Fit(
-            mapping=mapping,
+            mapping=replace(mapping, columns=columns),
             table=table,
-            columns=columns,
             types=types,
             email=once[0] if once else None,
             folded=bool(once) and _folded(table, once[0]),
             address=next((name for name in addresses if table.column(name)), None),
+            particular=tuple((name, column) for name, column in types.items() if is_particular(column)),
             key=table.primary_key[0] if len(table.primary_key) == 1 else mapping.clerk_id,
         ),
         [],

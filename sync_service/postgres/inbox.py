@@ -40,6 +40,17 @@ async def apply_changes(
     return await connection.fetch(statements.apply, *map(list, columns), source, str(patience_ms))
 
 
+async def refused_column(connection: Connection, statements: Statements, snapshot: Snapshot) -> str | None:
+    """Return the first column whose type refuses what it would show of this snapshot, if one does."""
+    row = msgspec.json.encode(statements.fitted(snapshot)).decode()
+    for column in statements.fit.types:
+        try:
+            await connection.fetchval(statements.probe(column), row)
+        except (asyncpg.DataError, asyncpg.CheckViolationError):
+            return column
+    return None
+
+
 async def delete_rows(
     connection: Connection, statements: Statements, clerk_ids: Sequence[str], *, seconds: float
 ) -> None:
@@ -65,6 +76,12 @@ async def hold_back(connection: Connection, statements: Statements, event: Event
             statements.grace, event.clerk_id, event.id, event.type, event.instance_id, source, grace
         )
     )
+
+
+async def take_back(connection: Connection, statements: Statements, clerk_id: str) -> bool:
+    """Undo a deletion whose row is still there, for good; return whether there was one."""
+    await statements.held_against(connection)
+    return bool(await connection.fetchval(statements.restore, clerk_id))
 
 
 async def park(

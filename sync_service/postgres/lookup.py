@@ -8,7 +8,8 @@ from sync_service.postgres.pool import Connection
 from sync_service.postgres.statements import Statements
 
 _IDENTITY = """
-select version, deleted_at, created_by, first_seen_at, changed_at from clerk_sync.identities where clerk_id = $1
+select version, deleted_at, kept_at, created_by, first_seen_at, changed_at
+from clerk_sync.identities where clerk_id = $1
 """
 
 _HISTORY = """

@@ -43,6 +43,12 @@ def for_all(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
         return
     yield from _id_faults(mapping, table)
     yield from _column_faults(mapping, table)
+    if not table.usable:
+        why = "the role of DATABASE_URL may not use this schema; grant usage on it"
+        yield Obstacle("no_schema_privilege", mapping.schema, why)
+    for sequence in table.closed_sequences:
+        why = f"the role of DATABASE_URL may not draw {mapping.name}'s defaults from it; grant usage on it"
+        yield Obstacle("no_sequence_privilege", sequence, why)
     needed = {"SELECT", "INSERT", "UPDATE"} | ({"DELETE"} if mapping.on_delete == "cascade" else set())
     if missing := sorted(needed - table.privileges):
         why = f"the role of DATABASE_URL may not {', '.join(missing)}; grant it"
@@ -103,7 +109,7 @@ def for_some(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
 
 def _may_be_null(spec: sources.Column) -> bool:
     never = {"id", "primary_email_verified", "banned", "locked", "public_metadata", "created_at", "updated_at", "$"}
-    return spec.source is not None and spec.source not in never and not spec.optional
+    return spec.source is not None and spec.source not in never
 
 
 def _missing(code: str, mapping: TableMapping, table: Table, name: str, purpose: str = "") -> Obstacle:

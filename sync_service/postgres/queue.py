@@ -28,9 +28,12 @@ async def forget(connection: Connection, retention: timedelta, limit: int) -> in
     return sum(int(tag.rpartition(" ")[2]) for tag in (payloads, rows))
 
 
-async def seconds_until_due(connection: Connection) -> float | None:
-    """Return when there is something to do: 0 or less is now, None is nothing that is known."""
-    seconds: float | None = await connection.fetchval(_UNTIL_DUE)
+async def seconds_until_due(connection: Connection, *, can_ask: bool) -> float | None:
+    """Return when there is something to do: 0 or less is now, None is nothing that is known.
+
+    `can_ask` is whether Clerk can be asked at all about what only it knows.
+    """
+    seconds: float | None = await connection.fetchval(_UNTIL_DUE, can_ask)
     return seconds
 
 
@@ -73,7 +76,8 @@ select least(
     extract(epoch from min(next_attempt_at) - now())::float8,
     -- An address becomes free without a word to us when the app itself changes a row. After an hour of looking for it
     -- often, it is looked for with all else: a database that sleeps is let sleep.
-    (select 5 from clerk_sync.identities where address_wanted and changed_at > now() - interval '1 hour' limit 1)
+    (select 5 from clerk_sync.identities where address_wanted and changed_at > now() - interval '1 hour' limit 1),
+    (select 5 from clerk_sync.identities where $1 and refetch_wanted and deleted_at is null limit 1)
 )
 from clerk_sync.events where status = 'failed'
 """

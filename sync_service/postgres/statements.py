@@ -25,12 +25,17 @@ class Statements:
         """Write what can be written before the table was seen."""
         self.mapping = mapping
         self._fit: Fit | None = None
+        self._changed = False
         self._names = {
             "table": f"{quoted(mapping.schema)}.{quoted(mapping.table)}",
             "clerk_id": quoted(mapping.clerk_id),
         }
         self.row = self._of("row.sql")
-        self.apply = self.delete = self.holder = self.release = self.give_back = self.grace = self.restore = ""
+        self.look = self._of("look.sql")
+        self.save_again = self._of("save_again.sql")
+        self.apply = self.resolve = self.delete = self.holder = self.release = self.give_back = self.grace = (
+            self.restore
+        ) = ""
         self.link: str | None = None
 
     @property
@@ -44,11 +49,10 @@ class Statements:
 
         Raises `Unfit`, which names what stands in the way, and what asyncpg raises.
         """
-        if self._fit is None:
+        if self._fit is None or self._changed:
             table = await read_table(connection, self.mapping.schema, self.mapping.table)
             found, faults = fit(self.mapping, table)
             if found is None:
-                log.error("the mapping does not fit the table", faults=faults)
                 raise Unfit(faults)
             for warning in warnings(self.mapping, found.table):
                 log.warning("some users will not fit the table", why=warning)
@@ -56,21 +60,21 @@ class Statements:
 
     def fitted(self, snapshot: Snapshot) -> Row:
         """Return the row that shows this snapshot, in forms that the columns take."""
-        row, cut = self.fit.row(self.mapping.row(snapshot))
+        row, cut = self.fit.row(snapshot)
         if cut:
             log.warning("cut to fit", table=self.mapping.name, columns=cut)
         return row
 
-    def forget_table(self) -> None:
+    def look_again(self) -> None:
         """Read the table anew before the next change: it is not what it was."""
-        self._fit = None
+        self._changed = True
 
     def _write(self, found: Fit) -> None:
-        columns = [*([self.mapping.clerk_id] if found.writes_id else []), *found.columns]
-        updates = [f"{quoted(name)} = excluded.{quoted(name)}" for name in found.columns]
+        columns = [*([self.mapping.clerk_id] if found.writes_id else []), *found.mapping.columns]
+        updates = [f"{quoted(name)} = excluded.{quoted(name)}" for name in found.mapping.columns]
         email = quoted(found.email or "")
         self._names |= {
-            "id_type": found.types[self.mapping.clerk_id].type,
+            "id_type": _id_type(found),
             "key": quoted(found.key),
             "columns": ", ".join(map(quoted, columns)),
             "values": ", ".join(f"r.{quoted(name)}" for name in columns),
@@ -80,7 +84,7 @@ class Statements:
             "held": _same_address(found, f"app.{email}", "$1"),
             "still_there": _same_address(found, email, "$2"),
             "taken": _same_address(found, f"other.{email}", "$4"),
-            "released": self._released(found),
+            "released": self._nobody(found, found.email) if found.email else "null",
             "address": quoted(found.address or ""),
         }
         self._names["tombstoned"] = _TOMBSTONED.format(**self._names)
@@ -88,6 +92,7 @@ class Statements:
         self._names["marked"] = self._marked(found, deleted=True)
         self._names["unmarked"] = self._marked(found, deleted=False)
         self.apply = self._of("changes.sql")
+        self.resolve = self._of("resolve.sql")
         self.delete = self._of("deletion.sql")
         self.grace = self._of("grace.sql")
         self.restore = self._of("restore.sql")
@@ -95,7 +100,12 @@ class Statements:
         self.release = self._of("address_release.sql")
         self.give_back = self._of("address_give_back.sql")
         self.link = self._of("link.sql") if self.mapping.link_by_verified_email and found.address else None
-        self._fit = found
+        self._fit, self._changed = found, False
+
+    def probe(self, column: str) -> str:
+        """Return a statement that reads just this column out of a row in JSON."""
+        definition = f"{quoted(column)} {self.fit.types[column].type}"
+        return f"select count(r.*) from jsonb_to_record($1::jsonb) as r ({definition})"  # noqa: S608  quoted names
 
     def _of(self, name: str) -> str:
         """Return a file of this package with the mapping's names in it."""
@@ -108,15 +118,17 @@ class Statements:
             return f"delete from {table} where {tombstoned}"  # noqa: S608  quoted names
         changes = []
         if self.mapping.on_delete == "anonymize":
-            for name, spec in found.columns.items():
+            for name, spec in found.mapping.columns.items():
                 value = scrubbed(spec, found.types[name], clerk_id) if spec.personal else None
                 changes += [f"{quoted(name)} = {value}"] if value else []
         else:
-            changes += [f"{self._names['email']} = {self._names['released']}"] if found.email and found.releases else []
+            changes += [
+                f"{quoted(name)} = {self._nobody(found, name)}" for name in found.addresses if found.gives_up(name)
+            ]
             # Where Neon's columns are generated, the address is taken from the document that they are read from.
             changes += [
                 f"{quoted(name)} = {quoted(name)} || {literal(json.dumps({key: None}))}"
-                for name, spec in found.columns.items()
+                for name, spec in found.mapping.columns.items()
                 for key, source in spec.also.items()
                 if source == "primary_email" and found.types[name].base == "jsonb"
             ]
@@ -137,10 +149,12 @@ class Statements:
             changes = f"{quoted(column.name)} = {'false' if column.base == 'bool' else 'null'}"
         return f"update {table} set {changes} where {clerk_id} = $1::text::{id_type}"  # noqa: S608  quoted names
 
-    def _released(self, found: Fit) -> str:
-        if found.release is None:
+    def _nobody(self, found: Fit, column: str) -> str:
+        """Return what stands in a column of addresses for one that is given up."""
+        text = found.nobody(column)
+        if text is None:
             return "null"
-        return f"replace({literal(found.release)}, {literal(PLACEHOLDER)}, {self._names['clerk_id']}::text)"
+        return f"replace({literal(text)}, {literal(PLACEHOLDER)}, {self._names['clerk_id']}::text)"
 
 
 # An operator may have taken the deletion back: only what has a tombstone goes.
@@ -153,6 +167,12 @@ _TOMBSTONED = """{clerk_id} = any(array(
 def quoted(identifier: str) -> str:
     """Quote a name of the mapping: the only way by which one gets into SQL."""
     return '"' + identifier.replace('"', '""') + '"'
+
+
+def _id_type(found: Fit) -> str:
+    """Return the type in which Clerk IDs are compared: a cast to varchar(40) would make one ID of two long ones."""
+    column = found.types[found.mapping.clerk_id]
+    return column.base if column.base in {"text", "varchar", "bpchar"} else column.type
 
 
 def _same_address(found: Fit, column: str, parameter: str) -> str:

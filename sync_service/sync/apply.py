@@ -1,8 +1,8 @@
 """The only way to write a user: many changes in, each one's outcome out, committed."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
@@ -12,7 +12,7 @@ import structlog
 
 from sync_service.clerk.events import Event
 from sync_service.clerk.values import Deletion, Snapshot
-from sync_service.errors import DatabaseFault, Unappliable, Unavailable
+from sync_service.errors import DatabaseFault, Unappliable, Unavailable, Unfit
 from sync_service.postgres.addresses import adopt_rows
 from sync_service.postgres.faults import translated
 from sync_service.postgres.inbox import (
@@ -22,6 +22,7 @@ from sync_service.postgres.inbox import (
     delete_rows,
     hold_back,
     park,
+    refused_column,
     want_refetch,
 )
 from sync_service.postgres.pool import Connection
@@ -44,8 +45,10 @@ LOCK_NOT_AVAILABLE = "55P03"
 UNIQUE_VIOLATION = "23505"
 # Deadlocks and serialization; connections that had died; prepared statements that a pooler lost or doubled.
 AT_ONCE = ("40", "08", "57P", "26000", "42P05")
-# A column or an index has gone, or has become another, since the mapping was held against the table.
-TABLE_CHANGED = frozenset({"42703", "42P10", "428C9", "42804"})
+# A column, an index, a type or a privilege has gone, or has become another, since the table was looked at.
+TABLE_CHANGED = frozenset({"42703", "42704", "42P10", "428C9", "42804", "42501", "22001"})
+# A value that its type does not take: too long, no label of the enum, against a domain's check.
+REFUSED_VALUE = ("22", "23514")
 TIMEOUT = "timeout"
 LONG_DELETION = "long_deletion"
 
@@ -104,18 +107,22 @@ class Applier:
         [outcome] = await self._group([event], patience_ms=PATIENCE_MS)
         return outcome or Outcome("unavailable", "lock_not_available")
 
-    async def _group(self, events: Sequence[Event], patience_ms: int = BATCH_PATIENCE_MS) -> list[Outcome | None]:
+    async def _group(
+        self, events: Sequence[Event], patience_ms: int = BATCH_PATIENCE_MS, *, looked_again: bool = False
+    ) -> list[Outcome | None]:
         if not events:
             return []
         try:
             return [*await _at_once(lambda: self._commit(events, patience_ms))]
         except Unappliable as fault:
-            if fault.sqlstate in TABLE_CHANGED:
-                self.statements.forget_table()
+            if fault.sqlstate in TABLE_CHANGED and not looked_again:
+                self.statements.look_again()
+                return await self._group(events, patience_ms, looked_again=True)
             if len(events) == 1:
                 return [await self._refused(events[0], fault)]
             half = len(events) // 2
-            return [*await self._group(events[:half]), *await self._group(events[half:])]
+            halves = events[:half], events[half:]
+            return [outcome for part in halves for outcome in await self._group(part, looked_again=looked_again)]
         except Unavailable as fault:
             return await self._unavailable(events, fault)
 
@@ -128,7 +135,8 @@ class Applier:
             return [None]
         if late and isinstance(events[0].change, Deletion):
             return [await self._park(events[0], Unappliable(LONG_DELETION), pause=timedelta())]
-        log.warning("not stored", reason=fault.reason, events=len(events))
+        why = {"faults": fault.faults} if isinstance(fault, Unfit) else {}
+        log.warning("not stored", reason=fault.reason, events=len(events), **why)
         return [Outcome("unavailable", fault.reason)] * len(events)
 
     async def _commit(self, events: Sequence[Event], patience_ms: int) -> list[Outcome]:
@@ -136,10 +144,14 @@ class Applier:
             if isinstance(events[0].change, Deletion):
                 return await self._delete(connection, events, patience_ms)
             # A statement is a transaction of its own; BEGIN and COMMIT would be two more round trips.
-            async with connection.transaction() if self.statements.mapping.link_by_verified_email else nullcontext():
+            async with (
+                connection.transaction() if self.statements.mapping.link_by_verified_email else contextlib.nullcontext()
+            ):
                 await self.statements.held_against(connection)
-                users = [event.change.user for event in events if isinstance(event.change, Snapshot)]
-                if linked := await adopt_rows(connection, self.statements, users):
+                # What the app itself says of a user proves nothing.
+                told = [] if self.source == "profile" else events
+                users = [event.change.user for event in told if isinstance(event.change, Snapshot)]
+                if linked := await adopt_rows(connection, self.statements, users, patience_ms=patience_ms):
                     log.info("rows adopted by their verified address", rows=linked)
                 records = await apply_changes(
                     connection, self.statements, events, source=self.source, patience_ms=patience_ms
@@ -147,6 +159,7 @@ class Applier:
             twice_told = [e.clerk_id for e, r in zip(events, records, strict=True) if r["same_instant"] and e.clerk_id]
             if twice_told:
                 await want_refetch(connection, twice_told)
+                self.left_over()
         return [Outcome(record["status"]) for record in records]
 
     async def _delete(self, connection: Connection, events: Sequence[Event], patience_ms: int) -> list[Outcome]:
@@ -158,6 +171,8 @@ class Applier:
             )
             ids = [event.clerk_id for event in due if event.clerk_id]
             await delete_rows(connection, self.statements, ids, seconds=DELETE_SECONDS)
+        if any(held):
+            self.left_over()
         return [Outcome("parked", DELETE_GRACE) if waits else Outcome(next(records)["status"]) for waits in held]
 
     async def _refused(self, event: Event, fault: Unappliable) -> Outcome:
@@ -176,12 +191,24 @@ class Applier:
             if status:
                 self.left_over()
                 return Outcome(status)
+        if fault.column is None and fault.sqlstate.startswith(REFUSED_VALUE) and isinstance(change, Snapshot):
+            await self._find_column(fault, change)
         return await self._park(event, fault)
 
+    async def _find_column(self, fault: Unappliable, snapshot: Snapshot) -> None:
+        """Find which column a value does not fit, for PostgreSQL does not say."""
+        with contextlib.suppress(DatabaseFault), translated():
+            async with self.pool.acquire() as connection:
+                fault.column = await refused_column(connection, self.statements, snapshot)
+        if fault.column:
+            fault.table = self.statements.mapping.table
+
     async def _park(self, event: Event, fault: DatabaseFault, *, pause: timedelta = FIRST_PAUSE) -> Outcome:
+        told = log.bind(table=fault.table, column=fault.column, constraint=fault.constraint)
         if event.id is None:  # no message, nothing to keep; whoever told of it tells again
-            return Outcome("unavailable", fault.reason)
-        log.warning("parked", reason=fault.reason, table=fault.table, column=fault.column, constraint=fault.constraint)
+            told.warning("not applied", reason=fault.reason)
+            return Outcome("unstorable" if fault.sqlstate.startswith("22") else "unavailable", fault.reason)
+        told.warning("parked", reason=fault.reason)
         try:
             with translated():
                 async with self.pool.acquire() as connection:

@@ -62,7 +62,7 @@ async def give_back_addresses(pool: asyncpg.Pool, statements: Statements, *, lim
                 change = read_change("user.updated", user["payload"].encode())
                 version = Version(user["version"], user["tie"])
                 # The payload has lost nothing that the digest is made of, so another one was told at that instant.
-                if not isinstance(change, Snapshot) or statements.mapping.version(change) != version:
+                if not isinstance(change, Snapshot) or statements.mapping.version(change).content != version.content:
                     continue
                 address = statements.fitted(change)[email]
                 try:

@@ -45,9 +45,12 @@ def decide(change: Change, known: Identity | None) -> Decision:
         case Snapshot(version=version):
             if known is None:
                 return Decision.SAVE
-            if known.version is None or version < known.version:
+            if known.version is None:
                 return Decision.STALE
-            return Decision.SAVE if version > known.version else Decision.SAME
+            if version > known.version:
+                return Decision.SAVE
+            same = (version.updated_at, version.content) == (known.version.updated_at, known.version.content)
+            return Decision.SAME if same else Decision.STALE
         case _:
             assert_never(change)
 

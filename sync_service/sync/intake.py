@@ -19,6 +19,9 @@ MOST = 64
 # One batch is on its way to the disk while the next is made.
 LANES = 2
 
+# A commit takes less, on a slow disk too.
+USUAL_SECONDS = 0.05
+
 # How many events may wait for somebody's lock at a time: each holds a connection meanwhile.
 MOST_LOCKED = 3
 
@@ -49,17 +52,28 @@ class _Lane:
         self._patiently = patiently
         self._seconds = seconds
         self._free = LANES
+        self._away = 0
+        self._left_at = 0.0
         self._locked = asyncio.Semaphore(MOST_LOCKED)
         self._waiting: deque[tuple[Event, asyncio.Future[Outcome]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(self, event: Event) -> Outcome:
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
+        # By hand: `asyncio.timeout` costs four times as much, and this is for every webhook.
+        timer = loop.call_later(self._seconds, _too_late, future)
         self._waiting.append((event, future))
-        if self._free:
+        # A second batch leaves while one is away only if it is no smaller, for small ones cost the most; or if that one
+        # is kept by something, for nobody waits for that.
+        if self._free and (len(self._waiting) >= self._away or loop.time() > self._left_at + USUAL_SECONDS):
             self._free -= 1
+            self._away += MOST  # until its batch is made, lest the next event starts another
             self._start(self._work())
-        return await future
+        try:
+            return await future
+        finally:
+            timer.cancel()
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -68,9 +82,12 @@ class _Lane:
 
     async def _work(self) -> None:
         """Apply batches until nobody waits. A caller who has gone is not told, but what he brought is applied."""
+        self._away -= MOST
         try:
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
+                self._away += len(batch)
+                self._left_at = asyncio.get_running_loop().time()
                 with _telling([future for _, future in batch]):
                     async with asyncio.timeout(self._seconds):
                         outcomes = await self._quickly([event for event, _ in batch])
@@ -79,6 +96,7 @@ class _Lane:
                             self._start(self._wait(event, future))
                         elif not future.done():
                             future.set_result(outcome)
+                self._away -= len(batch)
         finally:
             self._free += 1
 
@@ -88,6 +106,11 @@ class _Lane:
                 outcome = await self._patiently(event)
             if not future.done():
                 future.set_result(outcome)
+
+
+def _too_late(future: asyncio.Future[Outcome]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from sync_service.postgres.queue import claim_due, forget, seconds_until_due
 from sync_service.sync.apply import Applier
 from sync_service.sync.attempt import attempt
 from sync_service.sync.conflict import give_back_addresses
+from sync_service.sync.login import Logins
 
 log = structlog.get_logger()
 
@@ -36,8 +37,14 @@ FORGET_BATCH = 1000
 class Retry:
     """The work that nobody waits for."""
 
-    def __init__(self, applier: Applier, retention: timedelta, woken: asyncio.Event) -> None:
-        """Work through `applier`; forget payloads older than `retention`; look again when `woken`."""
+    def __init__(
+        self, applier: Applier, retention: timedelta, woken: asyncio.Event, logins: Logins | None = None
+    ) -> None:
+        """Work through `applier`; forget payloads older than `retention`; look again when `woken`.
+
+        `logins` asks Clerk about what only Clerk knows.
+        """
+        self._logins = logins
         self._woken = woken
         self._applier = applier
         self._retention = retention
@@ -65,11 +72,13 @@ class Retry:
     async def _seconds_to_wait(self) -> float:
         with translated():
             async with self._applier.pool.acquire() as connection:
-                seconds = await seconds_until_due(connection)
+                seconds = await seconds_until_due(connection, can_ask=bool(self._logins and self._logins.can_ask))
         return MOST_SECONDS if seconds is None else min(max(seconds, LEAST_SECONDS), MOST_SECONDS)
 
     async def run_once(self) -> Counter[str]:
-        """Do what is due now; return how many events came to what, `addresses` given back, `forgotten` rows.
+        """Do what is due now; return how many events came to what, how many users Clerk was `asked` about.
+
+        Also `addresses` given back and rows `forgotten`.
 
         Raises `DatabaseFault`.
         """
@@ -80,6 +89,7 @@ class Retry:
         done = Counter(outcome.outcome for _, outcome in await attempt(self._applier, due))
         if due:
             log.info("tried again", **done)
+        done["asked"] = await self._logins.ask_about_doubts() if self._logins else 0
         done["addresses"] = await give_back_addresses(pool, self._applier.statements)
         with translated():
             async with pool.acquire() as connection:

@@ -46,7 +46,8 @@ class Readiness:
         """Say in the log, once at the start, what keeps the service from being ready."""
         try:
             state = await self.state()
-        except Unfit:  # told where it was found, with all that is in the way
+        except Unfit as error:
+            log.warning("not ready", why="the mapping does not fit the table", faults=error.faults)
             return
         except SyncError as error:
             log.warning("not ready", why="the database does not answer; it is asked again", reason=str(error))

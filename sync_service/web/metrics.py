@@ -23,6 +23,23 @@ class Metrics:
             ["outcome"],
             registry=self._registry,
         )
+        self.logins = Counter(
+            "sync_service_logins",
+            "Calls of /sync answered, by outcome or by the code of the refusal",
+            ["outcome"],
+            registry=self._registry,
+        )
+        self.lookups = Counter(
+            "sync_service_lookups",
+            "Calls of /users answered, by outcome or by the code of the refusal",
+            ["outcome"],
+            registry=self._registry,
+        )
+        self.missed_webhooks = Counter(
+            "sync_service_missed_webhooks",
+            "Users that a login has brought and a webhook should have",
+            registry=self._registry,
+        )
         self.last_webhook = Gauge(
             "sync_service_last_accepted_webhook_timestamp_seconds",
             "When a webhook was last stored",

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
-from sync_service.errors import Refusal, Unavailable
+from sync_service.errors import ClerkUnavailable, DatabaseFault, Refusal
 
 log = structlog.get_logger()
 
@@ -23,18 +23,30 @@ def problem(status: int, code: str, title: str, detail: str = "", headers: dict[
 def refused(request: Request, error: Exception) -> Response:
     """Answer what the caller did wrong."""
     assert isinstance(error, Refusal)  # noqa: S101  the class that it is registered for
-    return problem(error.status, error.code, error.title, str(error))
+    return problem(error.status, error.code, error.title, str(error), dict(error.headers))
 
 
 def unavailable(request: Request, error: Exception) -> Response:
     """Answer that it was not stored, and when to try again."""
-    assert isinstance(error, Unavailable)  # noqa: S101  as above
+    assert isinstance(error, DatabaseFault)  # noqa: S101  as above
     log.error("unavailable", reason=error.reason, exc_info=error)
     return problem(
         503,
         "unavailable",
-        "Not stored",
-        "It could not be stored now. Send it again.",
+        "Not available now",
+        "The database cannot be asked now. Send it again.",
+        {"Retry-After": str(error.retry_after_seconds)},
+    )
+
+
+def clerk_unavailable(request: Request, error: Exception) -> Response:
+    """Answer that Clerk would have to be asked and cannot be, and when to try again."""
+    assert isinstance(error, ClerkUnavailable)  # noqa: S101  as above
+    return problem(
+        503,
+        "clerk_unavailable",
+        "Clerk cannot be asked",
+        "The user is not here yet, and Clerk cannot be asked now. Try again.",
         {"Retry-After": str(error.retry_after_seconds)},
     )
 
@@ -56,7 +68,8 @@ def bug(request: Request, error: Exception) -> Response:
 
 HANDLERS: dict[type[Exception] | int, ExceptionHandler] = {
     Refusal: refused,
-    Unavailable: unavailable,
+    DatabaseFault: unavailable,
+    ClerkUnavailable: clerk_unavailable,
     HTTPException: http_error,
     Exception: bug,
 }

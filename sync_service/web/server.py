@@ -14,6 +14,7 @@ import sync_service
 from sync_service.settings import Settings
 from sync_service.web.app import STOP_SECONDS
 from sync_service.web.metrics import SHARED
+from sync_service.web.whole import WholeAnswers
 
 INTERRUPTED = 130
 
@@ -32,13 +33,15 @@ def serve(settings: Settings, *, host: str, reload: bool = False) -> int:
         reload=reload,
         reload_dirs=list(sync_service.__path__) if reload else None,
         loop="uvloop" if os.name == "posix" else "asyncio",
-        http="httptools",
+        http=WholeAnswers,
         ws="none",
         lifespan="on",
         # The log is ours, and so are its lines about requests.
         log_config=None,
         access_log=False,
         server_header=False,
+        # Neither the caller's address nor the scheme is looked at.
+        proxy_headers=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     if reload:

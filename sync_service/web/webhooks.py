@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from functools import lru_cache
 
 import msgspec
 import structlog
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from sync_service.clerk.events import EXAMPLE_INSTANCE, Event, read_event
 from sync_service.clerk.signature import Verifier
@@ -16,6 +18,7 @@ from sync_service.postgres.inbox import pin_instance
 from sync_service.sync.apply import Applier, Outcome
 from sync_service.sync.intake import Intake
 from sync_service.web.metrics import Metrics
+from sync_service.web.problems import refused, unavailable
 
 log = structlog.get_logger()
 
@@ -35,7 +38,7 @@ HINTS = {
 
 
 class ClerkWebhook:
-    """The endpoint, with what it needs."""
+    """The endpoint, with what it needs: an ASGI app that answers its errors too."""
 
     def __init__(self, verifier: Verifier, applier: Applier, metrics: Metrics, instance_id: str | None) -> None:
         """Take events of `instance_id` only; with None, of the instance that the database has pinned."""
@@ -45,9 +48,11 @@ class ClerkWebhook:
         self._intake = Intake(applier.apply_quickly, applier.apply_patiently, seconds=APPLY_SECONDS)
         self._metrics = metrics
         self._instance_id = instance_id
+        self._log = log.bind()
 
-    async def answer(self, request: Request) -> Response:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one delivery: 2xx only for what is committed."""
+        request = Request(scope, receive)
         try:
             body = await read_body(request)
             message_id = self._verifier.verify(_signature_headers(request), body, now=time.time())
@@ -55,21 +60,26 @@ class ClerkWebhook:
             outcome = await self._store(event)
         except Refusal as refusal:
             self._metrics.webhooks.labels(refusal.code).inc()
-            log.warning("webhook refused", code=refusal.code, hint=HINTS.get(refusal.code), detail=str(refusal))
-            raise
-        except Unavailable:
+            self._log.warning("webhook refused", code=refusal.code, hint=HINTS.get(refusal.code), detail=str(refusal))
+            response = refused(request, refusal)
+        except Unavailable as error:
             self._metrics.webhooks.labels("unavailable").inc()
-            raise
-        self._metrics.webhooks.labels(outcome.outcome).inc()
-        self._metrics.last_webhook.set_to_current_time()
-        log.info("webhook", type=event.type, outcome=outcome.outcome, reason=outcome.reason)
-        return _answer(outcome)
+            response = unavailable(request, error)
+        else:
+            self._metrics.webhooks.labels(outcome.outcome).inc()
+            self._metrics.last_webhook.set_to_current_time()
+            self._log.info("webhook", type=event.type, outcome=outcome.outcome, reason=outcome.reason)
+            response = _answer(outcome)
+        await response(scope, receive, send)
 
     async def _store(self, event: Event) -> Outcome:
         try:
-            async with asyncio.timeout(APPLY_SECONDS):
-                await self._check_instance(event.instance_id)
+            if event.instance_id is None or event.instance_id == self._instance_id:
                 outcome = await self._intake.submit(event)
+            else:
+                async with asyncio.timeout(APPLY_SECONDS):
+                    await self._check_instance(event.instance_id)
+                    outcome = await self._intake.submit(event)
         except TimeoutError:
             raise Unavailable("no answer from the database in time") from None
         if outcome.outcome == "unavailable":
@@ -78,9 +88,7 @@ class ClerkWebhook:
             raise BadPayload("The event holds text or numbers that PostgreSQL cannot store.")
         return outcome
 
-    async def _check_instance(self, instance_id: str | None) -> None:
-        if instance_id is None or instance_id == self._instance_id:
-            return
+    async def _check_instance(self, instance_id: str) -> None:
         if self._instance_id is None and instance_id != EXAMPLE_INSTANCE:
             with translated():
                 self._instance_id = await pin_instance(self._pool, instance_id)
@@ -90,21 +98,27 @@ class ClerkWebhook:
 
 async def read_body(request: Request) -> bytes:
     """Return the body's bytes. Raises `BodyTooLarge` before it has read more than is allowed, or `SlowBody`."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > MOST_BYTES:
+    # By a dict, since Starlette's `Headers` goes through all of them for each name.
+    declared = dict(request.scope["headers"]).get(b"content-length", b"")
+    if declared.isdigit() and int(declared) > MOST_BYTES:
         raise BodyTooLarge("The body exceeds 1 MiB.")
-    body = bytearray()
+    chunks: list[bytes] = []
+    size = 0
+    more = True
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MOST_BYTES:
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise SlowBody("The caller left before the body had arrived.")
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
+                if size > MOST_BYTES:
                     raise BodyTooLarge("The body exceeds 1 MiB.")
+                more = message.get("more_body", False)
     except TimeoutError:
         raise SlowBody(f"The body did not arrive within {BODY_SECONDS} s.") from None
-    except ClientDisconnect:
-        raise SlowBody("The caller left before the body had arrived.") from None
-    return bytes(body)
+    return b"".join(chunks)
 
 
 def _signature_headers(request: Request) -> dict[str, str]:
@@ -115,6 +129,7 @@ def _signature_headers(request: Request) -> dict[str, str]:
     }
 
 
+@lru_cache(maxsize=64)
 def _answer(outcome: Outcome) -> Response:
     body = {"outcome": outcome.outcome} | ({"reason": outcome.reason} if outcome.reason else {})
     status = 202 if outcome.outcome == "parked" else 200

@@ -5,13 +5,14 @@ import platform
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import decoding, load, start, webhook
+from tests.benchmarks import decoding, load, login, start, webhook
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "start": start.measure,
     "decoding": decoding.measure,
     "webhook": webhook.measure,
     "load": load.measure,
+    "login": login.measure,
 }
 
 

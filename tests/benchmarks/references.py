@@ -1,4 +1,4 @@
-"""What the service is measured against: a route that does nothing, and the handler that everybody writes.
+"""What the service is measured against: routes that do nothing or one SELECT, and the handler that everybody writes.
 
 Run by uvicorn exactly as the service is; the address of the database comes from the environment.
 """
@@ -68,8 +68,20 @@ async def _usual(request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def _row(request: Request) -> Response:
+    async with request.state.pool.acquire() as connection:
+        row = await connection.fetchval(
+            "select to_jsonb(u)::text from public.users u where id = $1", request.path_params["id"]
+        )
+    return Response(row, media_type="application/json")
+
+
 def app() -> Starlette:
-    """Return the app with both."""
+    """Return the app with all of them."""
     die_with_parent()
-    routes = [Route("/bare", _bare, methods=["POST"]), Route("/usual", _usual, methods=["POST"])]
+    routes = [
+        Route("/bare", _bare, methods=["POST"]),
+        Route("/usual", _usual, methods=["POST"]),
+        Route("/row/{id}", _row),
+    ]
     return Starlette(routes=routes, lifespan=_lifespan)

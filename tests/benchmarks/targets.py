@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx2
 
 from sync_service.postgres.embedded import Embedded, embedded_postgres
+from tests.clerk_stub import API_TOKEN, ISSUER, public_pem
 from tests.processes import free_port, run, started
 from tests.world import SECRET
 
@@ -63,6 +64,19 @@ def targets() -> Iterator[Targets]:
                 Target("sync-service", service.popen.pid, service.port, "/webhooks/clerk"),
                 postgres,
             )
+
+
+@contextlib.contextmanager
+def login_targets() -> Iterator[tuple[Embedded, int, int]]:
+    """Start PostgreSQL, the reference and the service as a login has them; yield the server and the two ports."""
+    with tempfile.TemporaryDirectory() as name, embedded_postgres(Path(name) / "postgres") as postgres:
+        folder = Path(name)
+        environ = {"DATABASE_URL": postgres.dsn(), "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "1"}
+        environ |= {"CLERK_JWT_KEY": public_pem(), "CLERK_ISSUER": ISSUER, "SYNC_API_TOKEN": API_TOKEN, "QUIET": "1"}
+        run("migrate", cwd=folder, **environ)
+        with _reference(environ, folder) as (_, bare), started("serve", cwd=folder, **environ) as service:
+            service.wait_for('"event":"ready"')
+            yield postgres, bare, service.port
 
 
 @contextlib.contextmanager

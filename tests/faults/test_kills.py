@@ -58,6 +58,32 @@ async def test_nothing_is_lost_when_postgres_is_killed(besiege: Besiege, kills: 
             await siege.services[0].ready()
 
 
+async def test_what_the_table_refuses_for_a_while_is_applied_in_the_end_though_the_service_is_killed(
+    besiege: Besiege,
+) -> None:
+    """C4: parked, acknowledged, and tried again by whoever lives, also after a kill in the midst of an attempt."""
+    async with besiege("a table that refuses, service: kill -9", mortal=True) as siege:
+        [service] = siege.services
+        async with siege.engine.connected(siege.database) as db:
+            await db.execute(REFUSE)
+            for turn in range(4):
+                await siege.pause(0.5, 1)
+                await service.end(signal.SIGKILL)
+                siege.injected()
+                if turn == 2:
+                    assert await db.fetchval("select count(*) from clerk_sync.events where status = 'failed'")
+                    await db.execute("drop trigger refuse on public.users")
+                service.start()
+                await service.ready()
+
+
+REFUSE = """
+create function refuse() returns trigger language plpgsql as
+$$ begin if hashtext(new.id) % 3 = 0 then raise exception 'no'; end if; return new; end $$;
+create trigger refuse before insert or update on public.users for each row execute function refuse();
+"""
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_service_that_is_told_to_stop_finishes_what_it_has_begun(besiege: Besiege, workers: str) -> None:
     """C3, again and again: what is under way is answered and committed, or not answered 2xx; the end is orderly."""

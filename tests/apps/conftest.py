@@ -1,0 +1,68 @@
+"""A database as the owner of an application has it, with the service's schema beside the application's."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from sync_service.dsn import clean_dsn
+from sync_service.mapping.presets import DEFAULT
+from sync_service.postgres.embedded import Embedded
+from sync_service.postgres.schema import create_users, migrate
+from sync_service.settings import Settings
+from tests.apps.shapes import Shape
+from tests.conftest import cloned
+from tests.world import SECRET
+
+
+@contextlib.asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """Connect, to look or to work."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+def shape() -> Shape | None:
+    """The application, which modules name; with none of them, nothing is there but the service's schema."""
+    return None
+
+
+@pytest.fixture(scope="session")
+def templates(engine: Embedded) -> dict[str, str]:
+    """Databases to be cloned, by the application's name."""
+    return {}
+
+
+@pytest.fixture
+async def database(engine: Embedded, templates: dict[str, str], shape: Shape | None) -> AsyncIterator[str]:
+    """The address of a database of the test's own."""
+    name = shape.name if shape else "bare"
+    if name not in templates:
+        templates[name] = await _template(engine, f"template_{name}".replace("-", "_"), shape)
+    async for dsn in cloned(engine, templates[name]):
+        yield dsn
+
+
+async def _template(engine: Embedded, name: str, shape: Shape | None) -> str:
+    async with connected(engine.dsn()) as admin:
+        await admin.execute(f"create database {name} template template0")
+    async with connected(engine.dsn(name)) as connection:
+        if shape and shape.found:
+            await connection.execute(shape.sql("found.sql"))
+        await migrate(connection)
+        if shape:
+            await create_users(connection, shape.mapping)
+            for sql in filter(None, (shape.sql("schema.sql"), shape.sql("data.sql"))):
+                await connection.execute(sql)
+    return name
+
+
+@pytest.fixture
+def settings(database: str, shape: Shape | None) -> Settings:
+    mapping = shape.mapping if shape else DEFAULT
+    return Settings(database=clean_dsn(database), clerk_webhook_signing_secrets=(SECRET,), mapping=mapping)

@@ -1,0 +1,110 @@
+"""A music app's chat history below `neon_auth.users_sync`: a table that others filled before, or made by `migrate`."""
+
+import json
+import shutil
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.apps.conftest import connected
+from tests.apps.shapes import FOLDER, MUSIC_CREATED, MUSIC_FOUND, Shape
+from tests.processes import run
+from tests.world import PII_SENTINEL, T0, T1, T2, T3, World, event, with_email
+
+
+@pytest.fixture(params=[MUSIC_CREATED, MUSIC_FOUND], ids=lambda shape: shape.name)
+def shape(request: pytest.FixtureRequest) -> Shape:
+    found: Shape = request.param
+    return found
+
+
+async def test_the_app_s_own_queries_answer_as_ever(world: World, db: asyncpg.Connection) -> None:
+    """Its owner's checks: three foreign keys that cascade, an index for each, messages beside name and address."""
+    keys = await db.fetch(
+        "select conrelid::regclass::text as child, confdeltype from pg_constraint"
+        " where confrelid = 'neon_auth.users_sync'::regclass order by 1"
+    )
+    assert [(key["child"], key["confdeltype"]) for key in keys] == [
+        (child, b"c") for child in ("chat_messages", "message_feedback", "track_likes")
+    ]
+    await world.outcome(event("user.created", "user_1", T1, **with_email("a")))
+    await db.execute(MUSIC_CREATED.children["chat_messages"], "user_1")
+    joined = await db.fetchrow("select name, email from chat_messages join neon_auth.users_sync u on u.id = clerk_id")
+    assert joined
+    assert joined["name"] == f"Ada {PII_SENTINEL} Example {PII_SENTINEL}"
+    assert joined["email"] == f"a.{PII_SENTINEL}@example.com"
+
+
+async def test_the_document_is_clerk_s_user_with_the_keys_that_the_table_reads(world: World, shape: Shape) -> None:
+    body = event("user.created", "user_1", T1, **with_email("a"), private_metadata={"x": 1}, unsafe_metadata={"y": 2})
+    await world.outcome(body)
+    row = await world.user("user_1")
+    assert row
+    clerk_s = {name: v for name, v in body["data"].items() if name not in {"private_metadata", "unsafe_metadata"}}
+    keys = {
+        "display_name": f"Ada {PII_SENTINEL} Example {PII_SENTINEL}",
+        "primary_email": f"a.{PII_SENTINEL}@example.com",
+        "signed_up_at_millis": T0,
+    }
+    assert row["raw_json"] == (clerk_s | keys if shape.found else clerk_s)
+
+
+async def test_a_soft_deletion_keeps_what_the_user_wrote(world: World, db: asyncpg.Connection) -> None:
+    """Nothing cascades; the address is free, the first time of the deletion stays, and nothing brings the user back."""
+    await world.outcome(event("user.created", "user_1", T1, **with_email("a")))
+    for statement in MUSIC_CREATED.children.values():
+        await db.execute(statement, "user_1")
+    await world.outcome(event("user.deleted", "user_1", T2))
+    first = await world.user("user_1")
+    assert first
+    assert (first["email"], bool(first["deleted_at"])) == (None, True)
+    assert first["name"] == f"Ada {PII_SENTINEL} Example {PII_SENTINEL}"
+    for table in MUSIC_CREATED.children:
+        assert await db.fetchval(f"select count(*) from {table}") == 1
+    await world.outcome(event("user.deleted", "user_1", T3))
+    assert await world.outcome(event("user.updated", "user_1", T3 + 1, **with_email("a"))) == "stale"
+    assert await world.user("user_1") == first
+    await world.outcome(event("user.created", "user_2", T3, **with_email("a")))
+    second = await world.user("user_2")
+    assert second
+    assert second["email"] == f"a.{PII_SENTINEL}@example.com"
+
+
+async def test_who_was_there_before_is_left_alone(world: World, shape: Shape, db: asyncpg.Connection) -> None:
+    if not shape.found:
+        pytest.skip("nobody was there before")
+    before = await world.user("old_1")
+    await world.outcome(event("user.created", "user_1", T1, **with_email("a")))
+    await world.outcome(event("user.deleted", "user_1"))
+    assert await world.user("old_1") == before
+
+
+async def test_migrate_makes_the_table_and_leaves_one_that_is_there(
+    empty_database: str, shape: Shape, tmp_path: Path
+) -> None:
+    """By the command, from the owner's `sync.toml`; run twice, it changes nothing."""
+    shutil.copy(FOLDER / shape.folder / "sync.toml", tmp_path)
+    async with connected(empty_database) as db:
+        if shape.found:
+            await db.execute(shape.sql("found.sql"))
+        described = []
+        for _ in range(2):
+            assert run("migrate", cwd=tmp_path, DATABASE_URL=empty_database).returncode == 0
+            described.append(await db.fetchval(_DESCRIBED))
+        assert described[0] == described[1]
+        columns = json.loads(described[0])
+        assert [column["name"] for column in columns] == [
+            *("raw_json", "id", "name", "email", "created_at", "updated_at", "deleted_at"),
+        ]
+        generated = [column["name"] for column in columns if column["generated"]]
+        assert generated == (["id", "name", "email", "created_at"] if shape.found else [])
+        assert await db.fetchval("select to_regclass('neon_auth.users_sync_deleted_at_idx')")
+        assert await db.fetchval("select to_regclass('public.users')") is None
+
+
+_DESCRIBED = """
+select json_agg(json_build_object('name', attname, 'type', format_type(atttypid, atttypmod), 'generated', attgenerated)
+    order by attnum)
+from pg_attribute where attrelid = 'neon_auth.users_sync'::regclass and attnum > 0
+"""

@@ -1,0 +1,62 @@
+"""Values in the form that a column takes."""
+
+from typing import Any
+
+import pytest
+
+from sync_service.mapping import sources
+from sync_service.postgres.catalogue import Column
+from sync_service.postgres.conversion import converted, scrubbed
+
+
+def column(base: str, category: str, *, length: int | None = None, not_null: bool = False) -> Column:
+    return Column("x", base, base, category, length, not_null=not_null, has_default=False, generated=False)
+
+
+@pytest.mark.parametrize(
+    ("base", "category", "value", "found"),
+    [
+        ("timestamptz", "D", 1716883200123, "2024-05-28T08:00:00.123000+00:00"),
+        ("timestamp", "D", 1716883200123.0, "2024-05-28T08:00:00.123000+00:00"),
+        ("date", "D", 1716883200123, "2024-05-28T08:00:00.123000+00:00"),
+        ("timestamptz", "D", "2024-05-28", "2024-05-28"),
+        ("timestamptz", "D", 10**30, 10**30),
+        ("int8", "N", 1716883200123, 1716883200123),
+        ("int4", "N", True, 1),
+        ("text", "S", {"a": 1}, {"a": 1}),
+        ("jsonb", "U", "text", "text"),
+        ("_text", "A", "one", ["one"]),
+        ("_text", "A", ["one"], ["one"]),
+        ("_text", "A", None, None),
+        ("bool", "B", "yes", "yes"),
+    ],
+)
+def test_a_value_takes_the_form_of_its_column(base: str, category: str, value: Any, found: Any) -> None:
+    assert converted(value, column(base, category)) == (found, False)
+
+
+@pytest.mark.parametrize(
+    ("value", "kept", "cut"),
+    [("ábc", "ábc", False), ("áb😀d", "áb😀", True), (12345, "123", True), ([1, 2], "[1,", True), (None, None, False)],
+)
+def test_a_text_is_cut_to_its_column_by_characters_and_that_is_told(value: Any, kept: Any, cut: bool) -> None:
+    assert converted(value, column("varchar", "S", length=3)) == (kept, cut)
+
+
+@pytest.mark.parametrize(
+    ("spec", "of", "shown"),
+    [
+        (sources.Column("first_name"), column("text", "S"), "null"),
+        (sources.Column("first_name"), column("text", "S", not_null=True), 'left("id"::text, 255)'),
+        (sources.Column("first_name"), column("varchar", "S", length=9, not_null=True), 'left("id"::text, 9)'),
+        (
+            sources.Column("primary_email", when_null="o'{clerk_id}"),
+            column("text", "S", not_null=True),
+            "replace('o''{clerk_id}', '{clerk_id}', \"id\"::text)",
+        ),
+        (sources.Column("$"), column("jsonb", "U", not_null=True), "'{}'"),
+        (sources.Column("public_metadata.day"), column("date", "D", not_null=True), None),
+    ],
+)
+def test_what_an_anonymous_row_shows_fits_its_column(spec: sources.Column, of: Column, shown: str | None) -> None:
+    assert scrubbed(spec, of, '"id"') == shown

@@ -1,0 +1,133 @@
+"""A deletion that is held back, so that a slip of the hand in Clerk's dashboard can be taken back."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from sync_service.mapping.presets import DEFAULT
+from tests.conftest import Serve
+from tests.processes import run
+from tests.world import T1, T2, T3, event, until, with_email
+
+LONG = replace(DEFAULT, deleted_at="deleted_at", delete_grace=timedelta(days=7))
+SHORT = replace(LONG, delete_grace=timedelta(seconds=1))
+
+SYNC_TOML = """
+[users]
+preset = "text_id"
+deleted_at = "deleted_at"
+delete_grace = "7d"
+"""
+
+
+@pytest.fixture
+async def marked(db: asyncpg.Connection) -> None:
+    """The table has a column that says when a user was deleted."""
+    await db.execute("alter table public.users add column deleted_at timestamptz")
+
+
+@pytest.mark.usefixtures("marked")
+async def test_until_the_grace_has_passed_the_row_stands_marked_as_deleted_and_then_it_goes(serve: Serve) -> None:
+    """K5."""
+    async with serve(mapping=SHORT) as world:
+        await world.outcome(event("user.created", "user_1", T1))
+        answer = await world.deliver(event("user.deleted", "user_1"), "msg_gone")
+        assert (answer.status_code, answer.json()) == (202, {"outcome": "parked", "reason": "delete_grace"})
+        row = await world.user("user_1")
+        assert row
+        assert row["deleted_at"]
+        assert await world.outcome(event("user.updated", "user_1", T3)) == "stale"
+        await until(lambda: _gone(world.db))
+        filed = await world.event("msg_gone")
+        assert filed
+        assert filed["status"] == "applied"
+        assert await world.db.fetchval("select count(*) from clerk_sync.events where payload is not null") == 0
+
+
+async def _gone(db: asyncpg.Connection) -> bool:
+    return not await db.fetchval("select exists (select from public.users)")
+
+
+@pytest.mark.usefixtures("marked")
+async def test_a_second_word_of_the_deletion_does_not_extend_the_grace(serve: Serve, db: asyncpg.Connection) -> None:
+    """K5; nor does a second delivery of the first, nor do they wear the event out."""
+    async with serve(mapping=LONG, sync_max_attempts=2) as world:
+        await world.outcome(event("user.created", "user_1", T1))
+        for message_id in ("msg_1", "msg_1", "msg_2", "msg_1"):
+            assert await world.outcome(event("user.deleted", "user_1"), message_id) == "parked"
+        due = await db.fetch(
+            "select status, next_attempt_at - deleted_at as wait from clerk_sync.events"
+            " join clerk_sync.identities using (clerk_id) where type = 'user.deleted'"
+        )
+        assert [tuple(row) for row in due] == [("failed", timedelta(days=7))] * 2
+
+
+@pytest.mark.usefixtures("marked")
+async def test_a_new_user_takes_the_address_of_one_whose_deletion_is_held_back(serve: Serve) -> None:
+    """D1 within the grace."""
+    async with serve(mapping=LONG) as world:
+        await world.outcome(event("user.created", "user_1", T1, **with_email("x")))
+        await world.outcome(event("user.deleted", "user_1"))
+        assert await world.outcome(event("user.created", "user_2", T2, **with_email("x"))) == "applied"
+        first, second = await world.user("user_1"), await world.user("user_2")
+        assert first
+        assert second
+        assert first["email"] is None
+        assert second["email"]
+
+
+@pytest.mark.usefixtures("marked")
+async def test_an_operator_takes_a_deletion_back_and_nothing_repeats_it(
+    serve: Serve, database: str, tmp_path: Path
+) -> None:
+    """K5: neither the same message, nor another one, nor a replay."""
+    (tmp_path / "sync.toml").write_text(SYNC_TOML)
+    async with serve(mapping=LONG) as world:
+        await world.outcome(event("user.created", "user_1", T1))
+        await world.outcome(event("user.deleted", "user_1"), "msg_gone")
+        done = await asyncio.to_thread(run, "users", "restore", "user_1", cwd=tmp_path, DATABASE_URL=database)
+        assert (done.returncode, done.stderr) == (0, "")
+        row = await world.user("user_1")
+        assert row
+        assert row["deleted_at"] is None
+        assert await world.outcome(event("user.deleted", "user_1"), "msg_gone") == "duplicate"
+        assert await world.outcome(event("user.deleted", "user_1"), "msg_again") == "stale"
+        for arguments in (["msg_gone"], ["--type", "user.deleted"]):
+            done = await asyncio.to_thread(run, "events", "replay", *arguments, cwd=tmp_path, DATABASE_URL=database)
+            assert "stale" in done.stdout
+        assert await world.user("user_1")
+        assert await world.outcome(event("user.updated", "user_1", T2, first_name="Grace")) == "applied"
+        shown = await asyncio.to_thread(run, "users", "show", "user_1", cwd=tmp_path, DATABASE_URL=database, QUIET="")
+        assert "the deletion was taken back" in shown.stdout
+
+
+async def test_there_is_nothing_to_take_back_once_the_row_is_gone(serve: Serve, database: str, tmp_path: Path) -> None:
+    async with serve() as world:
+        await world.outcome(event("user.created", "user_1", T1))
+        await world.outcome(event("user.deleted", "user_1"))
+        for user_id in ("user_1", "user_2"):
+            done = await asyncio.to_thread(run, "users", "restore", user_id, cwd=tmp_path, DATABASE_URL=database)
+            assert done.returncode == 1
+            assert "nothing to take back" in done.stderr
+        assert await world.outcome(event("user.updated", "user_1", T3)) == "stale"
+
+
+async def test_serve_does_not_start_with_a_mapping_that_cannot_work(database: str, tmp_path: Path) -> None:
+    """J5: with the name of every object that stands in the way."""
+    (tmp_path / "sync.toml").write_text(
+        '[users]\nclerk_id = "id"\n[users.columns]\ne_mail = "primary_email"\nfirst_name = "first_name"'
+    )
+    done = await asyncio.to_thread(
+        run,
+        "serve",
+        cwd=tmp_path,
+        DATABASE_URL=database,
+        CLERK_WEBHOOK_SIGNING_SECRET="whsec_c2VudGluZWwvU0VDUkVUU0VOVElORUwvMDEyMzQ1",
+        PORT="0",
+    )
+    assert done.returncode == 2
+    assert "public.users.e_mail: there is no such column; is email meant?" in done.stderr

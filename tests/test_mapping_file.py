@@ -1,0 +1,162 @@
+"""`sync.toml`: what it may say, and what is said of one that is wrong."""
+
+from datetime import timedelta
+
+import pytest
+
+from sync_service.errors import SettingsError
+from sync_service.mapping.file import read_mapping
+from sync_service.mapping.presets import DEFAULT, NOBODY, PRESETS
+from sync_service.mapping.sources import Column
+
+WHOLE_FILE = """
+[users]
+table = "public.users"
+clerk_id = "clerk_user_id"
+on_delete = "soft"
+deleted_at = "deleted_at"
+delete_grace = "7d"
+email_conflict = "park"
+link_by_verified_email = true
+
+[users.columns]
+email = "primary_email"
+first_name = "first_name"
+plan = "public_metadata.plan"
+raw_json = "$"
+source = { constant = "clerk" }
+rank = 3
+email_required = { from = "primary_email", when_null = "{clerk_id}@users.invalid" }
+"""
+
+
+def faults(text: str) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as raised:
+        read_mapping(text)
+    return raised.value.faults
+
+
+def test_every_key_of_the_contract_is_read() -> None:
+    mapping = read_mapping(WHOLE_FILE)
+    assert (mapping.name, mapping.clerk_id) == ("public.users", "clerk_user_id")
+    assert (mapping.on_delete, mapping.deleted_at, mapping.delete_grace) == ("soft", "deleted_at", timedelta(days=7))
+    assert (mapping.email_conflict, mapping.link_by_verified_email) == ("park", True)
+    assert mapping.columns == {
+        "email": Column("primary_email"),
+        "first_name": Column("first_name"),
+        "plan": Column("public_metadata.plan"),
+        "raw_json": Column("$"),
+        "source": Column(None, "clerk"),
+        "rank": Column(None, 3),
+        "email_required": Column("primary_email", when_null=NOBODY),
+    }
+
+
+def test_an_empty_file_is_the_built_in_table() -> None:
+    assert read_mapping("") == DEFAULT
+
+
+def test_what_a_file_says_goes_over_its_preset() -> None:
+    mapping = read_mapping(
+        '[users]\npreset = "integer_id"\nclerk_id = "clerk_id"\n[users.columns]\nplan = "external_id"'
+    )
+    assert mapping.clerk_id == "clerk_id"
+    assert mapping.columns == {**PRESETS["integer_id"].columns, "plan": Column("external_id")}
+
+
+def test_a_preset_may_stand_before_the_table() -> None:
+    assert read_mapping('preset = "neon_auth"') == PRESETS["neon_auth"]
+
+
+@pytest.mark.parametrize(
+    ("written", "schema", "table"),
+    [
+        ("users", "public", "users"),
+        ("app.users", "app", "users"),
+        ('"User"', "public", "User"),
+        ("public.User", "public", "User"),
+        ('"my schema"."a.b"', "my schema", "a.b"),
+        ('"say ""hi"""', "public", 'say "hi"'),
+    ],
+)
+def test_a_table_is_named_as_it_is(written: str, schema: str, table: str) -> None:
+    """Prisma's `"User"` needs no second pair of quotes, and nothing is folded to lower case."""
+    mapping = read_mapping(f"[users]\ntable = '{written}'")
+    assert (mapping.schema, mapping.table) == (schema, table)
+
+
+def test_only_a_table_that_the_file_does_not_change_is_ours_to_create() -> None:
+    assert read_mapping('[users]\nemail_conflict = "park"').created_by
+    for changed in ('table = "app.users"', 'clerk_id = "clerk_id"', 'deleted_at = "gone"'):
+        assert read_mapping(f"[users]\n{changed}").created_by is None
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("x", "is not TOML: Expected '=' after a key in a key/value pair (at end of document)"),
+        ("users = 1", "users: is a table; begin it with [users]"),
+        ("[user]", "user: unknown; all of it stands below [users]"),
+        ("[users]\non_delet = 1", "users.on_delet: unknown; is on_delete meant?"),
+        ('[users]\non_delete = "keep"', "users.on_delete: is not one of cascade, soft, anonymize"),
+        (
+            '[users]\non_delete = "soft"',
+            'users.deleted_at: not set; on_delete = "soft" needs the column that says when',
+        ),
+        ('[users]\ndelete_grace = "1w"', "users.delete_grace: is not a duration; write 90s, 15m, 24h or 30d"),
+        ("[users]\ndelete_grace = 7", "users.delete_grace: is a text"),
+        ('[users]\nlink_by_verified_email = "yes"', "users.link_by_verified_email: is true or false"),
+        ('[users]\npreset = "uuid_id"', "users.preset: is not one of text_id, integer_id, neon_auth"),
+        (
+            '[users]\ntable = "a.b.c"',
+            'users.table: is not a table; write public.users, or "my schema"."my.table"',
+        ),
+        (
+            '[users.columns]\nemail = "primary_email"',
+            "users.clerk_id: not set; name the column that holds the Clerk ID",
+        ),
+        (
+            '[users]\nclerk_id = "id"\n[users.columns]\nid = "id"',
+            "users.columns.id: that is the column of users.clerk_id; leave it out here",
+        ),
+        (
+            '[users]\nclerk_id = "id"\n[users.columns]\nname = "frist_name"',
+            "users.columns.name: Clerk's user has no frist_name; is first_name meant?",
+        ),
+        (
+            '[users]\nclerk_id = "id"\n[users.columns]\nname = { from = "first_name", when_nul = "" }',
+            "users.columns.name.when_nul: unknown; is when_null meant?",
+        ),
+        (
+            '[users]\nclerk_id = "id"\n[users.columns]\nname = { when_null = "" }',
+            "users.columns.name: has either `from`, a field of Clerk's user, or `constant`",
+        ),
+        (
+            '[users]\nclerk_id = "id"\n[users.columns]\nname = "first name"',
+            "users.columns.name: is filled from a field such as first_name or public_metadata.plan, or from $",
+        ),
+        (
+            '[users]\nclerk_id = "id"\n[users.columns]\nname = { from = "first_name", when_null = "{id}" }',
+            "users.columns.name.when_null: knows {clerk_id} and nothing else in braces",
+        ),
+        (
+            '[users]\nclerk_id = "id"\nlink_by_verified_email = true\n[users.columns]\nname = "first_name"',
+            "users.link_by_verified_email: no column is filled from primary_email",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_by_its_place_and_with_the_way_out(text: str, fault: str) -> None:
+    assert faults(text) == (fault,)
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    assert len(faults('[users]\non_delete = "x"\ntable = ""\n[users.columns]\na = ""\nb = "c d"')) == 5
+
+
+@pytest.mark.parametrize(
+    "field", ["birthday", "scim", "primary_email_address_id", "unsafe_metadata.theme", "new_field"]
+)
+def test_any_field_of_clerk_may_be_named(field: str) -> None:
+    """Clerk adds fields at any time; what is refused is only what reads like a slip of the pen."""
+    mapping = read_mapping(f'[users]\nclerk_id = "id"\n[users.columns]\nx = "{field}"')
+    assert mapping.columns["x"].source == field

@@ -1,0 +1,119 @@
+"""The README's examples, run as they stand there against a running service."""
+
+import asyncio
+import functools
+import json
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.clerk_stub import ClerkStub, bearer, session_token
+from tests.conftest import Serve
+from tests.test_login import settings_for
+from tests.world import World
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+EXAMPLES = {
+    match[1]: match[2]
+    for match in re.finditer(r"^```(?:js|python)\n(?://|#) (\S+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+}
+
+# What stands in for Clerk's and React's own packages: no more than the examples use.
+PACKAGES = {
+    "@clerk/nextjs/server.js": "export const auth = async () => ({ getToken: async () => process.env.TOKEN });",
+    "@clerk/nextjs/index.js": "export const useAuth = () => ({"
+    " isSignedIn: Boolean(process.env.TOKEN), getToken: async () => process.env.TOKEN });",
+    "react/index.js": "export const useEffect = (effect) => { effect(); };",
+}
+
+
+@pytest.fixture
+async def service(serve: Serve, clerk: ClerkStub, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    clerk.knows("user_1")
+    async with serve(**settings_for(clerk)) as running:
+        address = str(running.client.base_url).rstrip("/")
+        monkeypatch.setenv("SYNC_URL", address)
+        monkeypatch.setenv("NEXT_PUBLIC_SYNC_URL", address)
+        yield running
+
+
+async def node(folder: Path, example: str, then: str, token: str) -> str:
+    """Run an example and a line after it; return what that prints."""
+    program = shutil.which("node")
+    if program is None:
+        pytest.skip("node is not on this machine")
+    for name, source in PACKAGES.items():
+        file = folder / "node_modules" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(source)
+    for name in ("@clerk/nextjs", "react"):
+        exports = {".": "./index.js", "./server": "./server.js"}
+        (folder / "node_modules" / name / "package.json").write_text(
+            json.dumps({"name": name, "type": "module", "exports": exports})
+        )
+    (folder / "example.mjs").write_text(EXAMPLES[example])
+    (folder / "run.mjs").write_text(f'import * as example from "./example.mjs";\n{then}\n')
+    environ = {**os.environ, "TOKEN": token}
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        program, "run.mjs", cwd=folder, env=environ, stdout=pipe, stderr=pipe
+    )
+    said, wrong = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0, wrong.decode()
+    return said.decode()
+
+
+def test_the_readme_has_the_examples() -> None:
+    assert set(EXAMPLES) == {"lib/sync.js", "main.py", "sync.py", "useUserSync.js"}
+    for name, source in EXAMPLES.items():
+        assert len(source.splitlines()) <= 14, name
+
+
+async def test_next_js(service: World, tmp_path: Path) -> None:
+    then = "console.log((await example.syncedUser()).id);"
+    assert (await node(tmp_path, "lib/sync.js", then, session_token("user_1"))).strip() == "user_1"
+    assert await service.user("user_1")
+    then = "console.log(await example.syncedUser().catch((error) => error.message));"
+    assert (await node(tmp_path, "lib/sync.js", then, "x")).strip() == "bad_token"
+
+
+async def test_a_front_end_hook(service: World, tmp_path: Path) -> None:
+    await node(tmp_path, "useUserSync.js", "example.useUserSync();", "")
+    assert await service.user("user_1") is None
+    await node(tmp_path, "useUserSync.js", "example.useUserSync();", session_token("user_1"))
+    assert await service.user("user_1")
+
+
+async def test_fastapi(service: World) -> None:
+    fastapi: Any = pytest.importorskip("fastapi")
+    names = ("Depends", "FastAPI", "Header", "HTTPException")
+    room: dict[str, Any] = {"httpx": httpx, "os": os, **{name: getattr(fastapi, name) for name in names}}
+    exec(EXAMPLES["main.py"], room)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(room["app"]), base_url="http://app") as client:
+        answer = await client.get("/me", headers=bearer(session_token("user_1")))
+        assert (answer.status_code, answer.json()) == (200, {"id": "user_1"})
+        answer = await client.get("/me", headers=bearer("x"))
+        assert (answer.status_code, answer.json()) == (401, {"detail": "bad_token"})
+    await room["sync"].aclose()
+
+
+async def test_django(service: World) -> None:
+    http: Any = pytest.importorskip("django.http")
+    configured: Any = pytest.importorskip("django.conf")
+    factory: Any = pytest.importorskip("django.test").RequestFactory()
+    if not configured.settings.configured:
+        configured.settings.configure(ALLOWED_HOSTS=["*"])
+    room: dict[str, Any] = {"httpx": httpx, "os": os, "functools": functools, "JsonResponse": http.JsonResponse}
+    exec(EXAMPLES["sync.py"], room)
+    view = room["synced"](lambda request: http.JsonResponse({"id": request.synced_user["id"]}))
+    request = factory.get("/me", headers=bearer(session_token("user_1")))
+    answer = await asyncio.to_thread(view, request)
+    assert (answer.status_code, json.loads(answer.content)) == (200, {"id": "user_1"})
+    answer = await asyncio.to_thread(view, factory.get("/me"))
+    assert (answer.status_code, json.loads(answer.content)) == (401, {"code": "bad_token"})
