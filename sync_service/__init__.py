@@ -55,7 +55,8 @@ tests/test_house.py holds the list against the imports.
     doctor.server        the database as a place to work in
     doctor.table         the users table against its mapping
     doctor.columns       lengths, types, what is unique, triggers
-    doctor.references    the foreign keys below it: what goes with a user, what forbids it, what it costs
+    doctor.graph         the foreign keys below it, each once
+    doctor.references    what goes with a user, what forbids it, what it costs
     doctor.loose         columns that look like the key of a user and are bound to none
     doctor.people        the users in numbers
     doctor.inbox         silence, what failed, what waits

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sync_service.doctor.references import references
+from sync_service.doctor.graph import references
 from sync_service.postgres.counts import Counter
 from sync_service.postgres.survey import ForeignKey
 from tests.examined import cured, examined
@@ -66,6 +66,7 @@ async def test_the_graph_is_told_to_any_depth_with_its_cost(database: str, db: A
         "create table messages (id serial primary key, chat_id integer references chats on delete cascade,"
         " parent integer references messages on delete set null)",
         "create index on messages (chat_id) where chat_id is not null",
+        "create index on messages (parent) where parent > 5",  # of no use
         "create table settings (user_id integer primary key references users on delete set default)",
         "insert into chats (user_id) select 1 + n % 10 from generate_series(0, 19) as n",
         # All of one user's: 2 chats of 300.
@@ -184,6 +185,16 @@ async def test_a_clerk_id_beside_a_key_that_cascades_is_only_a_note(database: st
     assert not found.codes("warning")
 
 
+async def test_a_key_beside_a_way_that_cascades_is_only_a_note(database: str, db: Any) -> None:
+    """Two steps below, the row goes with what is between it and the user."""
+    await made(
+        db,
+        "create table chats (id serial primary key, user_id integer unique references users on delete cascade)",
+        "create table messages (chat_id integer primary key references chats on delete cascade, sender_id integer)",
+    )
+    assert (await examined(database, MAPPED)).one("no_foreign_key").kind == "note"
+
+
 async def test_columns_whose_type_cannot_hold_a_key_are_said(database: str, db: Any) -> None:
     """`user_…` into an integer or a uuid is refused; a short one loses its end."""
     await made(
@@ -237,7 +248,8 @@ async def test_a_count_that_takes_too_long_is_said_to_be_missing(database: str, 
     monkeypatch.setattr(Counter.__init__, "__kwdefaults__", {"one": 5.0, "together": 0.0})
     found = await examined(database, MAPPED)
     assert (
-        found.one("users").what == "public.users: not counted users, not counted with a Clerk ID, not counted without"
+        found.one("users").what
+        == "public.users: users: not counted, with a Clerk ID: not counted, without: not counted"
     )
     assert found.one("foreign_keys").lines[0].endswith("not counted rows")
     assert found.one("deletion_cost").data["not_counted"] == ["public.notes.user_id"]

@@ -57,8 +57,9 @@ def test_a_room_imports_only_from_rooms_above_it_in_the_map(room: str) -> None:
 @pytest.mark.parametrize(
     "room",
     [
-        *("clerk.values", "clerk.events", "clerk.breaker", "mapping.file", "postgres.fit", "sync.decide"),
-        *("dsn", "errors", "spellings"),
+        *("clerk.values", "clerk.events", "clerk.breaker", "mapping.file", "mapping.suggest", "postgres.fit"),
+        *("postgres.cures", "doctor.table", "doctor.columns", "doctor.graph", "doctor.references", "doctor.loose"),
+        *("doctor.inbox", "sync.decide", "dsn", "errors", "spellings"),
     ],
 )
 def test_a_pure_room_knows_no_database_no_event_loop_and_no_clock(room: str) -> None:

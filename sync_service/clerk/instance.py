@@ -21,7 +21,7 @@ class Answer:
 
 async def instance_of_key(api_url: str, key: str) -> Answer:
     """Return the instance of a secret key."""
-    return await _key_set(f"{api_url}/v1/jwks", {"authorization": f"Bearer {key}"})
+    return await _key_set(f"{api_url.removesuffix('/v1')}/v1/jwks", {"authorization": f"Bearer {key}"})
 
 
 async def instance_of_host(jwks_url: str) -> Answer:
@@ -32,7 +32,7 @@ async def instance_of_host(jwks_url: str) -> Answer:
 async def known_users(api_url: str, key: str, ids: Sequence[str]) -> frozenset[str] | None:
     """Return which of up to 100 users the instance of a key has; None where Clerk does not say."""
     parameters = {"user_id": list(ids), "limit": len(ids)}
-    answered = await _get(f"{api_url}/v1/users", {"authorization": f"Bearer {key}"}, parameters)
+    answered = await _get(f"{api_url.removesuffix('/v1')}/v1/users", {"authorization": f"Bearer {key}"}, parameters)
     if isinstance(answered, Answer) or not isinstance(answered[1], list):
         return None
     return frozenset(user["id"] for user in answered[1] if isinstance(user, dict) and "id" in user)

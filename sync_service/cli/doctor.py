@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print(msgspec.json.format(msgspec.json.encode(told)).decode())
     else:
         print("\n\n".join(_told(finding) for finding in found))
-        print(f"\n{kinds['wrong']} wrong, {kinds['warning']} warnings, {kinds['note']} notes")
+        print(f"\nwrong: {kinds['wrong']}, warnings: {kinds['warning']}, notes: {kinds['note']}")
     return 2 if faults else 1 if kinds["wrong"] else 0
 
 

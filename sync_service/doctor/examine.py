@@ -8,11 +8,12 @@ import asyncpg
 from sync_service.clerk.instance import instance_of_host, instance_of_key, known_users
 from sync_service.doctor.columns import column_findings
 from sync_service.doctor.findings import Finding
+from sync_service.doctor.graph import references
 from sync_service.doctor.inbox import inbox_findings
 from sync_service.doctor.keys import instance_findings, jwks_url, key_findings
 from sync_service.doctor.loose import stray_findings, strays
 from sync_service.doctor.people import people_findings
-from sync_service.doctor.references import reference_findings, references
+from sync_service.doctor.references import reference_findings
 from sync_service.doctor.server import server_findings
 from sync_service.doctor.table import missing_table, table_findings
 from sync_service.postgres.catalogue import Table, read_table
@@ -40,6 +41,7 @@ class Examination:
         self._tell = tell
         self._key_is_right = False
         self._users: int | None = None
+        self._going: set[tuple[str, str]] = set()
 
     async def of_clerk(self, inbox: Inbox | None = None) -> None:
         """Look at the keys, and ask Clerk whose they are. `inbox` tells whose events were accepted."""
@@ -86,7 +88,8 @@ class Examination:
             return
         await self._of_people(counter, table, inbox)
         await self._of_references(connection, counter, table)
-        for stray in strays(mapping, table, await read_loose_columns(connection, table.oid)):
+        loose = await read_loose_columns(connection, table.oid)
+        for stray in strays(mapping, table, loose, self._going):
             self._tell(stray.column.where)
             rows = orphans = None
             if stray.means:
@@ -109,6 +112,7 @@ class Examination:
     async def _of_references(self, connection: asyncpg.Connection, counter: Counter, table: Table) -> None:
         mapping = self.settings.mapping
         found = references(table.oid, await read_foreign_keys(connection, table.oid))
+        self._going = {(r.key.schema, r.key.table) for r in found if r.goes}
         deleted_at = table.column(mapping.deleted_at) if mapping.on_delete != "cascade" else None
         rows: dict[int, int | None] = {}
         most: dict[tuple[int, str], int | None] = {}

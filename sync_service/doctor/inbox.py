@@ -16,7 +16,7 @@ SILENCE_DAYS_WITH_LOGINS = 1
 _LOOK = (
     "look at Clerk's dashboard, Configure, Webhooks: is the endpoint https://your.host/webhooks/clerk, is it enabled?",
     "are user.created, user.updated and user.deleted subscribed, and what was answered to its attempts?",
-    "compare its signing secret with CLERK_WEBHOOK_SIGNING_SECRET",
+    "compare its signing secret with CLERK_WEBHOOK_SIGNING_SECRET; a proxy that writes the JSON anew breaks it too",
 )
 
 

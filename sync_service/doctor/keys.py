@@ -1,13 +1,12 @@
 """What the settings tell of Clerk: whether keys belong together, and to the instance of the database (pure)."""
 
-import base64
-import binascii
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from sync_service.clerk.instance import Answer
 from sync_service.doctor.findings import Finding
 from sync_service.settings import Settings
+from sync_service.spellings import frontend_api
 
 _WHERE = "Clerk's dashboard: Configure, API keys"
 
@@ -36,15 +35,8 @@ def key_findings(settings: Settings) -> Iterator[Finding]:
             why="Their users have different IDs: whoever signs in at the one is unknown to the other.",
             do=(f"copy both from one instance: {_WHERE}",),
         )
-    host = publishable_host(settings.clerk_publishable_key)
-    if settings.clerk_publishable_key and host is None:
-        yield Finding(
-            code="bad_publishable_key",
-            kind="wrong",
-            what="CLERK_PUBLISHABLE_KEY: names no host",
-            why="Session tokens cannot be verified with it.",
-            do=(f"copy it whole: {_WHERE}",),
-        )
+    key = settings.clerk_publishable_key
+    host = urlsplit(frontend_api(key)).hostname if key else None
     for name, address in (("CLERK_ISSUER", settings.clerk_issuer), ("CLERK_JWKS_URL", settings.clerk_jwks_url)):
         if host and address and urlsplit(address).hostname != host:
             yield Finding(
@@ -85,20 +77,10 @@ def instance_findings(
         yield from _of_publishable_key(named or pinned, secret, publishable)
 
 
-def publishable_host(key: str | None) -> str | None:
-    """Return the host of Clerk's Frontend API, which a publishable key is made of: pk_live_ and base64 of `host$`."""
-    encoded = (key or "").rpartition("_")[2]
-    try:
-        host = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode()
-    except (binascii.Error, ValueError):
-        return None
-    return host[:-1] if len(host) > 1 and host.endswith("$") else None
-
-
 def jwks_url(settings: Settings) -> str | None:
     """Return where the keys of session tokens are, as far as the settings say."""
-    host = publishable_host(settings.clerk_publishable_key)
-    issuer = settings.clerk_issuer or (f"https://{host}" if host else None)
+    key = settings.clerk_publishable_key
+    issuer = settings.clerk_issuer or (frontend_api(key) if key else None)
     return settings.clerk_jwks_url or (f"{issuer}/.well-known/jwks.json" if issuer else None)
 
 

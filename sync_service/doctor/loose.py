@@ -1,7 +1,7 @@
 """Columns that look like the key of a user and that nothing binds to one (pure)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,21 +23,28 @@ _WHOLE = frozenset({"int2", "int4", "int8"})
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """A loose column, and the column of the users table that it means; None where its type can hold neither."""
+    """A loose column, and the column of the users table that it means; None where its type can hold neither.
+
+    `bound`: another key of its table decides what becomes of its rows.
+    """
 
     column: LooseColumn
     means: str | None
     clerk: bool
+    bound: bool
 
 
-def strays(mapping: TableMapping, table: Table, columns: list[LooseColumn]) -> list[Stray]:
-    """Return the columns whose names say that they hold a user."""
+def strays(
+    mapping: TableMapping, table: Table, columns: Iterable[LooseColumn], going: Container[tuple[str, str]] = ()
+) -> list[Stray]:
+    """Return the columns whose names say that they hold a user. The rows of `going` tables go with the user."""
     found = []
     for column in columns:
         name = re.sub(r"[_\s-]", "", column.column).lower()
         clerk = bool(_CLERK.fullmatch(name))
         if clerk or _USER.fullmatch(name):
-            found.append(Stray(column, _meant(mapping, table, column, clerk=clerk), clerk))
+            bound = column.bound or (column.schema, column.table) in going
+            found.append(Stray(column, _meant(mapping, table, column, clerk=clerk), clerk, bound))
     return found
 
 
@@ -87,14 +94,14 @@ def stray_findings(
             run=(cures.list_orphans(column.schema, column.table, [column.column], parent, [stray.means]),),
             data=data,
         )
-    bind = mapping.on_delete == "cascade" and not column.bound and not column.partitioned
+    bind = mapping.on_delete == "cascade" and not stray.bound and not column.partitioned
     yield Finding(
         code="no_foreign_key",
-        kind="note" if column.bound else "warning",
+        kind="note" if stray.bound else "warning",
         what=f"{column.where}: looks like {mapping.name}.{stray.means} and has no foreign key"
-        + (" (another column of the table has)" if column.bound else f" ({told(rows)} rows)"),
-        why="Its rows go with the user by the other key; nothing keeps the two the same."
-        if column.bound
+        + (" (another column of its table has)" if stray.bound else f" ({told(rows)} rows)"),
+        why="The other key decides what becomes of its rows; nothing keeps the two the same."
+        if stray.bound
         else "Its rows stay when the user goes, and nothing keeps rows from naming nobody.",
         run=cures.add_foreign_key(column, table, stray.means) if bind and table.unique_on(stray.means) else (),
         data=data,

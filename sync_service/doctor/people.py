@@ -16,8 +16,8 @@ def people_findings(
     yield Finding(
         code="users",
         kind="note",
-        what=f"{mapping.name}: {told(users.rows)} users, {told(users.with_clerk_id)} with a Clerk ID,"
-        f" {told(users.without_clerk_id)} without",
+        what=f"{mapping.name}: users: {told(users.rows)}, with a Clerk ID: {told(users.with_clerk_id)},"
+        f" without: {told(users.without_clerk_id)}",
         why="Who has none is nobody in Clerk: existing rows are adopted with link_by_verified_email, or stay as they"
         " are.",
         data={"users": users.rows, "with_clerk_id": users.with_clerk_id, "without_clerk_id": users.without_clerk_id},

@@ -1,59 +1,14 @@
 """The foreign keys below the users table: what goes with a user, what forbids it, what it costs (pure)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from sync_service.doctor.findings import Finding, told
+from sync_service.doctor.graph import Reference
 from sync_service.mapping.table import TableMapping
 from sync_service.postgres import cures
-from sync_service.postgres.survey import ForeignKey
 
 # Below this a table is read whole in a blink, index or not.
 FEW = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """One foreign key, `depth` steps below the users table.
-
-    `path` leads to it from there by keys that all cascade but perhaps itself; None where rows of its parent stay when
-    a user is deleted.
-    """
-
-    key: ForeignKey
-    depth: int
-    path: tuple[ForeignKey, ...] | None
-
-    @property
-    def goes(self) -> bool:
-        """Whether its rows go with the user."""
-        return self.path is not None and self.key.on_delete == "c"
-
-    @property
-    def forbids(self) -> bool:
-        """Whether a row of it keeps the user from being deleted."""
-        return self.path is not None and self.key.on_delete in {"a", "r"}
-
-
-def references(users: int, keys: Sequence[ForeignKey]) -> list[Reference]:
-    """Return every key once, the nearest first; a table that refers to itself, or in a circle, ends there."""
-    depths: dict[int, int] = {users: 0}
-    paths: dict[int, tuple[ForeignKey, ...]] = {users: ()}
-    found: dict[tuple[int, str], Reference] = {}
-    for cascading in (True, False):
-        level = list(paths) if cascading else list(depths)
-        while level:
-            below: list[int] = []
-            for key in [key for parent in level for key in keys if key.parent == parent]:
-                path = (*paths[key.parent], key) if key.parent in paths else None
-                found.setdefault((key.child, key.name), Reference(key, depths[key.parent] + 1, path))
-                if key.child not in depths and (not cascading or key.on_delete == "c"):
-                    depths[key.child] = depths[key.parent] + 1
-                    if cascading:
-                        paths[key.child] = path or ()
-                    below.append(key.child)
-            level = below
-    return sorted(found.values(), key=lambda reference: (reference.depth, reference.key.where))
 
 
 def reference_findings(
@@ -91,7 +46,8 @@ def _graph(mapping: TableMapping, found: Sequence[Reference], rows: Mapping[int,
     for reference in found:
         key = reference.key
         action = cures.ACTIONS[key.on_delete]
-        indexed = "indexed" if key.indexed else "no index"
+        forms = ", ".join(index.partition(" USING ")[2] for index in key.indexes)
+        indexed = f"indexed: {forms}" if key.indexed else "no index"
         into = f"{key.parent_schema}.{key.parent_table}"
         lines.append(
             f"{'  ' * (reference.depth - 1)}{key.where} → {into} ({', '.join(key.parent_columns)}):"
