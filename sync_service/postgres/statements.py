@@ -88,7 +88,7 @@ class Statements:
             "address": quoted(found.address or ""),
         }
         first = bool(insisting(found.mapping, found.table) and updates)
-        self._names["assignments"] = ", ".join(f"{quoted(name)} = r.{quoted(name)}" for name in found.columns)
+        self._names["assignments"] = ", ".join(f"{quoted(name)} = r.{quoted(name)}" for name in found.mapping.columns)
         self._names["updated"] = self._of("update_first.sql") if first else ""
         self._names["unless_updated"] = (
             " and not exists (select from updated where known_id = newest.clerk_id)" if first else ""
