@@ -34,7 +34,7 @@ async def check_refused(world: World, output: Output, name: str, *words: str) ->
         assert name not in answer.text
     assert await world.db.fetchval("select count(*) from clerk_sync.events") == 0
     assert await world.db.fetchval("select count(*) from clerk_sync.identities") == 0
-    faults = output.log("the mapping does not fit the table")[0]["faults"]
+    faults = output.log("not stored")[0]["faults"]
     assert [fault for fault in faults if fault.startswith(f"{name}: ")]
     for word in words:
         assert word in " ".join(faults)
