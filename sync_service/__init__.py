@@ -48,7 +48,8 @@ tests/test_house.py holds the list against the imports.
     sync.apply           the only way to write a user
     sync.intake          waiting webhooks share one transaction
     sync.attempt         what the inbox has kept, once more
-    sync.login           the row at once if it is fresh, else Clerk is asked
+    sync.asking          Clerk asked about a user, once however many want to know
+    sync.login           the row at once if it is fresh, else what Clerk says
     sync.retry           what nobody waits for: another attempt, long deletions, retention
     doctor.findings      what, why it matters, what to run
     doctor.keys          whether settings and keys belong together

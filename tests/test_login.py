@@ -21,7 +21,7 @@ from sync_service.mapping.table import TableMapping
 from sync_service.postgres.pool import open_pool
 from sync_service.postgres.statements import Statements
 from sync_service.sync.apply import Applier
-from sync_service.sync.login import Logins
+from sync_service.sync.asking import Questions
 from tests.clerk_stub import API_TOKEN, ISSUER, SECRET_KEY, ClerkStub, bearer, public_pem, session_token
 from tests.conftest import Output, Serve
 from tests.test_tokens import forged
@@ -814,16 +814,16 @@ async def test_the_background_asks_about_addresses_and_removes_old_leases(
     async with httpx2.AsyncClient() as client:
         api = ClerkApi(client, clerk.address, SECRET_KEY)
         applier = Applier(pool, Statements(DEFAULT))
-        logins = Logins(applier, api, Quota(most=100), max_age=timedelta(hours=1))
-        assert await logins.ask_about_doubts() == 1
+        questions = Questions(applier, api, Quota(most=100), max_age=timedelta(hours=1))
+        assert await questions.ask_about_doubts() == 1
         assert await db.fetchval("select email from users where id = 'user_2'") == "a.PII_SENTINEL@example.com"
         assert await db.fetchval("select count(*) from clerk_sync.fetches") == 0
-        assert await logins.ask_about_doubts() == 0
+        assert await questions.ask_about_doubts() == 0
         assert clerk.user_calls == 1
         # Nothing more than the quota gives, and nothing while Clerk fails.
         await db.execute("update clerk_sync.identities set refetch_wanted = true")
         clerk.fails = 500
-        assert await logins.ask_about_doubts() == 0
+        assert await questions.ask_about_doubts() == 0
         assert clerk.user_calls == 2
-        await logins.close()
+        await questions.close()
     await pool.close()

@@ -17,9 +17,9 @@ from sync_service.postgres.faults import translated
 from sync_service.postgres.inbox import FIRST_PAUSE
 from sync_service.postgres.queue import claim_due, forget, seconds_until_due
 from sync_service.sync.apply import Applier
+from sync_service.sync.asking import Questions
 from sync_service.sync.attempt import attempt
 from sync_service.sync.conflict import give_back_addresses
-from sync_service.sync.login import Logins
 
 log = structlog.get_logger()
 
@@ -38,13 +38,13 @@ class Retry:
     """The work that nobody waits for."""
 
     def __init__(
-        self, applier: Applier, retention: timedelta, woken: asyncio.Event, logins: Logins | None = None
+        self, applier: Applier, retention: timedelta, woken: asyncio.Event, questions: Questions | None = None
     ) -> None:
         """Work through `applier`; forget payloads older than `retention`; look again when `woken`.
 
-        `logins` asks Clerk about what only Clerk knows.
+        `questions` asks Clerk about what only Clerk knows.
         """
-        self._logins = logins
+        self._questions = questions
         self._woken = woken
         self._applier = applier
         self._retention = retention
@@ -72,7 +72,7 @@ class Retry:
     async def _seconds_to_wait(self) -> float:
         with translated():
             async with self._applier.pool.acquire() as connection:
-                seconds = await seconds_until_due(connection, can_ask=bool(self._logins and self._logins.can_ask))
+                seconds = await seconds_until_due(connection, can_ask=bool(self._questions and self._questions.can_ask))
         return MOST_SECONDS if seconds is None else min(max(seconds, LEAST_SECONDS), MOST_SECONDS)
 
     async def run_once(self) -> Counter[str]:
@@ -89,7 +89,7 @@ class Retry:
         done = Counter(outcome.outcome for _, outcome in await attempt(self._applier, due))
         if due:
             log.info("tried again", **done)
-        done["asked"] = await self._logins.ask_about_doubts() if self._logins else 0
+        done["asked"] = await self._questions.ask_about_doubts() if self._questions else 0
         done["addresses"] = await give_back_addresses(pool, self._applier.statements)
         with translated():
             async with pool.acquire() as connection:

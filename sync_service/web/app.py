@@ -28,6 +28,7 @@ from sync_service.postgres.statements import Statements
 from sync_service.process import die_with_parent
 from sync_service.settings import TO_SERVE, Settings, read_settings
 from sync_service.sync.apply import Applier
+from sync_service.sync.asking import Questions
 from sync_service.sync.login import Logins
 from sync_service.sync.retry import Retry
 from sync_service.web.callers import Callers
@@ -70,22 +71,24 @@ def create_app(settings: Settings) -> Starlette:
         client = httpx2.AsyncClient()
         keys = keys_of(settings, client)
         callers = Callers(_session_tokens(settings, keys), settings.sync_api_token)
-        logins = _logins(settings, applier, client, metrics)
-        retry = Retry(applier.telling("replay"), settings.sync_event_retention, woken, logins)
+        questions = _questions(settings, applier, client, metrics)
+        max_age, instance_id = settings.sync_max_age, settings.clerk_instance_id
+        logins = Logins(applier, questions, max_age=max_age, instance_id=instance_id)
+        retry = Retry(applier.telling("replay"), settings.sync_event_retention, woken, questions)
         background = [asyncio.create_task(readiness.tell()), asyncio.create_task(retry.run())]
         if keys:
             background.append(asyncio.create_task(keys.refresh()))  # so that the first login need not wait for it
         try:
             yield {
-                "webhook": ClerkWebhook(verifier, applier, metrics, settings.clerk_instance_id),
+                "webhook": ClerkWebhook(verifier, applier, metrics, instance_id),
                 "readiness": readiness,
                 "sync": Sync(callers, logins, metrics),
-                "users": Users(callers, logins, applier, metrics),
+                "users": Users(callers, questions, applier, metrics),
             }
         finally:
             for task in background:
                 task.cancel()
-            await logins.close()
+            await questions.close()
             await client.aclose()
             try:
                 await asyncio.wait_for(pool.close(), STOP_SECONDS)
@@ -161,9 +164,9 @@ def _session_tokens(settings: Settings, keys: Keys | None) -> SessionTokens | No
     )
 
 
-def _logins(settings: Settings, applier: Applier, client: httpx2.AsyncClient, metrics: Metrics) -> Logins:
+def _questions(settings: Settings, applier: Applier, client: httpx2.AsyncClient, metrics: Metrics) -> Questions:
     key = settings.clerk_secret_key
-    return Logins(
+    return Questions(
         applier,
         ClerkApi(client, settings.clerk_api_url, key) if key else None,
         Quota(most=max(1, MOST_QUESTIONS // settings.web_concurrency)),

@@ -14,7 +14,7 @@ from sync_service.clerk.values import ClerkId
 from sync_service.errors import BadRequest, Unavailable, UnknownUser
 from sync_service.postgres.logins import resolve
 from sync_service.sync.apply import Applier
-from sync_service.sync.login import Logins
+from sync_service.sync.asking import Questions
 from sync_service.web.callers import Callers
 from sync_service.web.metrics import Metrics
 from sync_service.web.sync import counted
@@ -42,9 +42,9 @@ class _User(Struct):
 class Users:
     """The two endpoints, with what they need."""
 
-    def __init__(self, callers: Callers, logins: Logins, applier: Applier, metrics: Metrics) -> None:
+    def __init__(self, callers: Callers, questions: Questions, applier: Applier, metrics: Metrics) -> None:
         self._callers = callers
-        self._logins = logins
+        self._questions = questions
         self._pool = applier.pool
         self._statements = applier.statements
         self._metrics = metrics
@@ -55,7 +55,7 @@ class Users:
             self._callers.backend(request)
             clerk_id = _known_by(request.path_params["clerk_id"])
             async with _in_time():
-                found = await self._logins.look(clerk_id)
+                found = await self._questions.look(clerk_id)
             if found.row is None:
                 raise UnknownUser("There is no row of this user.")
         self._metrics.lookups.labels("found").inc()
