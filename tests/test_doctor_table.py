@@ -343,7 +343,7 @@ async def test_what_needs_the_table_for_itself_gives_up_after_a_second(database:
             await reader.execute("select count(*) from users where id = 1")
             assert time.monotonic() - began < 1.5
             with pytest.raises(asyncpg.LockNotAvailableError):
-                await attempt
+                await asyncio.wait_for(attempt, 5)
             with contextlib.suppress(asyncpg.PostgresError):
                 await db.execute("rollback")
     for statement in statements:
