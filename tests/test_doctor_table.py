@@ -340,7 +340,7 @@ async def test_what_needs_the_table_for_itself_gives_up_after_a_second(database:
             attempt = asyncio.create_task(db.execute(statement))
             await asyncio.sleep(0.1)
             began = time.monotonic()
-            await reader.execute("select count(*) from users where id = 1")
+            await reader.execute("select count(*) from users where id = 1", timeout=3)
             assert time.monotonic() - began < 1.5
             with pytest.raises(asyncpg.LockNotAvailableError):
                 await asyncio.wait_for(attempt, 5)
@@ -363,7 +363,9 @@ async def test_what_needs_two_tables_waits_for_a_moment_without_holding_anybody_
         for _ in range(10):
             await asyncio.sleep(0.1)
             began = time.monotonic()
-            await reader.execute("select count(*) from users join notes on user_id = users.id where users.id = 1")
+            await reader.execute(
+                "select count(*) from users join notes on user_id = users.id where users.id = 1", timeout=3
+            )
             assert time.monotonic() - began < 0.5
         assert not attempt.done()
     await asyncio.wait_for(attempt, 5)
