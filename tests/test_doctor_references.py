@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import asyncpg
 import pytest
 
 from sync_service.doctor.graph import references
@@ -87,7 +88,7 @@ async def test_the_graph_is_told_to_any_depth_with_its_cost(database: str, db: A
     assert (cost["tables"], cost["average_rows"], cost["most_rows"]) == (2, 62.0, 602)
     # Each message that goes looks for its children through all of them.
     assert cost["rows_read_without_index"] == 60 * 600
-    assert found.one("foreign_key_without_index").data["constraint"] == "messages_parent_fkey"
+    assert found.one("foreign_key_without_index").data["constraints"] == ["messages_parent_fkey"]
 
 
 async def test_a_large_table_without_an_index_is_a_warning_and_cured(database: str, db: Any) -> None:
@@ -98,6 +99,14 @@ async def test_a_large_table_without_an_index_is_a_warning_and_cured(database: s
     )
     bare = (await examined(database, MAPPED)).one("foreign_key_without_index")
     assert (bare.kind, bare.data["rows"]) == ("warning", 2000)
+    await cured(db, bare)
+    assert "foreign_key_without_index" not in (await examined(database, MAPPED)).codes()
+
+
+async def test_small_tables_without_an_index_are_one_note(database: str, db: Any) -> None:
+    await made(db, *(f"create table t{n} (user_id integer references users on delete cascade)" for n in range(3)))
+    bare = (await examined(database, MAPPED)).one("foreign_key_without_index")
+    assert (bare.kind, bare.lines) == ("note", tuple(f"public.t{n}.user_id" for n in range(3)))
     await cured(db, bare)
     assert "foreign_key_without_index" not in (await examined(database, MAPPED)).codes()
 
@@ -118,6 +127,22 @@ async def test_a_key_that_forbids_deletions_is_named_and_made_to_cascade(databas
     assert not (await examined(database, MAPPED)).codes("warning")
     await db.execute("delete from users where id = 1")
     assert await db.fetchval("select count(*) from orders") == 0
+
+
+async def test_a_key_that_forbids_what_goes_otherwise_is_only_a_note(database: str, db: Any) -> None:
+    """SHAPES 2's courses: PostgreSQL looks at it last, when only another user's rows can still be there."""
+    await made(
+        db,
+        "create table courses (id serial primary key, user_id integer references users on delete cascade)",
+        "create table modules (course_id integer references courses,"
+        " user_id integer references users on delete cascade)",
+        "insert into courses (user_id) values (1), (2)",
+        "insert into modules values (1, 1), (2, 3)",
+    )
+    assert (await examined(database, MAPPED)).one("deletion_forbidden").kind == "note"
+    await db.execute("delete from users where id = 1")
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await db.execute("delete from users where id = 2")
 
 
 async def test_a_soft_deletion_fires_no_cascade_and_leaves_rows_behind(database: str, db: Any) -> None:

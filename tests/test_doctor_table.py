@@ -332,7 +332,7 @@ async def test_what_needs_the_table_for_itself_gives_up_after_a_second(database:
     await made(db, *LIVE)
     found = await examined(database, LIVE_MAPPING)
     statements = [run for finding in found for run in finding.run if run.startswith("begin;")]
-    assert len(statements) >= 4
+    assert len(statements) == 3
     holder, reader = await asyncpg.connect(database), await asyncpg.connect(database)
     async with holder.transaction():
         await holder.execute("lock table users, notes, likes in row exclusive mode")
@@ -340,13 +340,35 @@ async def test_what_needs_the_table_for_itself_gives_up_after_a_second(database:
             attempt = asyncio.create_task(db.execute(statement))
             await asyncio.sleep(0.1)
             began = time.monotonic()
-            await reader.execute("select count(*) from users where id = 1")
+            await reader.execute("select count(*) from users where id = 1", timeout=3)
             assert time.monotonic() - began < 1.5
             with pytest.raises(asyncpg.LockNotAvailableError):
-                await attempt
+                await asyncio.wait_for(attempt, 5)
             with contextlib.suppress(asyncpg.PostgresError):
                 await db.execute("rollback")
     for statement in statements:
         await db.execute(statement)
     await holder.close()
     await reader.close()
+
+
+async def test_what_needs_two_tables_waits_for_a_moment_without_holding_anybody_up(database: str, db: Any) -> None:
+    """J3: it tries, lets go, and is done as soon as both tables are free."""
+    await made(db, *LIVE)
+    [changed, _] = (await examined(database, LIVE_MAPPING)).one("deletion_forbidden").run
+    holder, reader = await asyncpg.connect(database), await asyncpg.connect(database)
+    async with holder.transaction():
+        await holder.execute("lock table users in row exclusive mode")
+        attempt = asyncio.create_task(db.execute(changed))
+        for _ in range(10):
+            await asyncio.sleep(0.1)
+            began = time.monotonic()
+            await reader.execute(
+                "select count(*) from users join notes on user_id = users.id where users.id = 1", timeout=3
+            )
+            assert time.monotonic() - began < 0.5
+        assert not attempt.done()
+    await asyncio.wait_for(attempt, 5)
+    await holder.close()
+    await reader.close()
+    assert "deletion_forbidden" not in (await examined(database, LIVE_MAPPING)).codes()

@@ -6,6 +6,7 @@ from sync_service.doctor.findings import Finding, told
 from sync_service.doctor.graph import Reference
 from sync_service.mapping.table import TableMapping
 from sync_service.postgres import cures
+from sync_service.postgres.survey import ForeignKey
 
 # Below this a table is read whole in a blink, index or not.
 FEW = 1000
@@ -27,12 +28,12 @@ def reference_findings(
     if not found:
         return
     yield _graph(mapping, found, rows)
+    going = {reference.key.child for reference in found if reference.goes}
     if mapping.on_delete == "cascade":
         for reference in found:
             if reference.forbids:
-                yield _forbidding(reference, rows)
-            if reference.path is not None and not reference.key.indexed:
-                yield _without_index(reference, rows)
+                yield _forbidding(reference, rows, goes_otherwise=reference.key.child in going)
+        yield from _without_index(found, rows)
         yield _cost(found, users, rows, most)
     elif any(reference.goes for reference in found):
         yield _never_fired(mapping, found, left)
@@ -79,32 +80,56 @@ def _graph(mapping: TableMapping, found: Sequence[Reference], rows: Mapping[int,
     )
 
 
-def _forbidding(reference: Reference, rows: Mapping[int, int | None]) -> Finding:
+def _forbidding(reference: Reference, rows: Mapping[int, int | None], *, goes_otherwise: bool) -> Finding:
     key = reference.key
     return Finding(
         code="deletion_forbidden",
-        kind="warning",
+        kind="note" if goes_otherwise else "warning",
         what=f"{key.where}: on delete {cures.ACTIONS[key.on_delete]} (constraint {key.name},"
         f" {told(rows.get(key.child))} rows)",
-        why="The deletion of a user who has a row there is parked until the row is gone. Let it cascade, or keep the"
+        why="Its rows go with the user by another key, before this one is looked at; only where a row is of another"
+        " user is the deletion parked."
+        if goes_otherwise
+        else "The deletion of a user who has a row there is parked until the row is gone. Let it cascade, or keep the"
         ' users\' rows: on_delete = "soft" or "anonymize" in sync.toml.',
         run=cures.cascade(key) if not key.partitioned else (),
         data={"constraint": key.name, "table": f"{key.schema}.{key.table}", "depth": reference.depth},
     )
 
 
-def _without_index(reference: Reference, rows: Mapping[int, int | None]) -> Finding:
-    key = reference.key
-    number = rows.get(key.child)
-    each = "each deletion of a user" if reference.depth == 1 else f"each row of {key.parent_table} that is deleted"
-    return Finding(
-        code="foreign_key_without_index",
-        kind="note" if number is not None and number < FEW else "warning",
-        what=f"{key.where}: no index begins with it ({told(number)} rows)",
-        why=f"For {each} PostgreSQL reads the whole table.",
-        run=() if key.partitioned else (cures.index(key.schema, key.table, key.columns),),
-        data={"constraint": key.name, "table": f"{key.schema}.{key.table}", "rows": number},
-    )
+def _without_index(found: Sequence[Reference], rows: Mapping[int, int | None]) -> Iterator[Finding]:
+    """Yield a finding for each table that is large enough to be felt, and one for all the others."""
+    small = []
+    for reference in found:
+        key, number = reference.key, rows.get(reference.key.child)
+        if key.indexed or reference.path is None:
+            continue
+        if number is not None and number < FEW:
+            small.append(key)
+            continue
+        each = "each deletion of a user" if reference.depth == 1 else f"each row of {key.parent_table} that is deleted"
+        yield Finding(
+            code="foreign_key_without_index",
+            kind="warning",
+            what=f"{key.where}: no index begins with it ({told(number)} rows)",
+            why=f"For {each} PostgreSQL reads the whole table.",
+            run=_index(key),
+            data={"constraints": [key.name], "table": f"{key.schema}.{key.table}", "rows": number},
+        )
+    if small:
+        yield Finding(
+            code="foreign_key_without_index",
+            kind="note",
+            what=f"foreign keys of small tables without an index that begins with them: {len(small)}",
+            why=f"Not felt below {FEW:,} rows; beyond, each deletion reads the whole table.",
+            lines=tuple(key.where for key in small),
+            run=tuple(statement for key in small for statement in _index(key)),
+            data={"constraints": [key.name for key in small]},
+        )
+
+
+def _index(key: ForeignKey) -> tuple[str, ...]:
+    return () if key.partitioned else (cures.index(key.schema, key.table, key.columns),)
 
 
 def _cost(
