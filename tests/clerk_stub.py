@@ -119,6 +119,7 @@ class ClerkStub:
         """Return the app that answers."""
         return Starlette(
             routes=[
+                Route("/v1/users", self._users),
                 Route("/v1/users/{clerk_id}", self._user),
                 Route("/v1/jwks", self._keys),
                 Route("/.well-known/jwks.json", self._keys),
@@ -131,6 +132,13 @@ class ClerkStub:
             return refusal
         user = self.users.get(request.path_params["clerk_id"])
         return JSONResponse(user) if user else JSONResponse(error("resource_not_found", "not found"), 404)
+
+    async def _users(self, request: Request) -> Response:
+        if refusal := await self._began(request):
+            return refusal
+        wanted = request.query_params.getlist("user_id")
+        most = int(request.query_params.get("limit", "10"))
+        return JSONResponse([user for clerk_id, user in self.users.items() if clerk_id in wanted or not wanted][:most])
 
     async def _keys(self, request: Request) -> Response:
         secret = request.url.path.startswith("/v1")

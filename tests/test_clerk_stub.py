@@ -55,6 +55,14 @@ async def test_a_user_is_answered_as_specified(clerk: ClerkStub, specification: 
         hold(specification, found, "/users/{user_id}")
 
 
+async def test_a_list_of_users_is_answered_as_specified(clerk: ClerkStub, specification: dict[str, Any]) -> None:
+    for user in ("user_1", "user_2", "user_3"):
+        clerk.knows(user, **with_email(user))
+    found = await answer(clerk, "/v1/users?user_id=user_3&user_id=user_1&user_id=user_9&limit=100")
+    assert [user["id"] for user in found.json()] == ["user_1", "user_3"]
+    hold(specification, found, "/users")
+
+
 async def test_errors_are_answered_as_specified(clerk: ClerkStub, specification: dict[str, Any]) -> None:
     missing = await answer(clerk, "/v1/users/user_nobody")
     assert missing.status_code == 404

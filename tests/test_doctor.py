@@ -1,5 +1,6 @@
 """`doctor` as a command: what it prints, how it ends, what it says of settings, server and inbox."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from sync_service.doctor.server import server_findings
 from sync_service.dsn import clean_dsn
 from sync_service.postgres.schema import SchemaState, migrate
 from sync_service.postgres.survey import Server
-from tests.clerk import KEY, standing_in
+from tests.clerk_stub import SECRET_KEY, ClerkStub
 from tests.examined import cured, examined
 from tests.processes import free_port, run
 from tests.world import INSTANCE, PII_SENTINEL, SECRET
@@ -253,17 +254,17 @@ async def test_addresses_that_are_wanted_are_counted(database: str, db: Any) -> 
 # --- Clerk --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_key_of_another_instance_is_wrong(database: str, db: Any, tmp_path: Path) -> None:
+async def test_a_key_of_another_instance_is_wrong(database: str, db: Any, tmp_path: Path, clerk: ClerkStub) -> None:
     """N2: with the instance from the setting, or from the events that were accepted."""
-    with standing_in("ins_other") as clerk:
-        environ = {"CLERK_SECRET_KEY": KEY, "CLERK_API_URL": clerk.url}
-        status, told = doctor(tmp_path, database, **environ, CLERK_INSTANCE_ID=INSTANCE)
-        assert (status, codes(told)) == (1, {"wrong_api_key_instance"})
-        assert told["findings"][0]["data"] == {"key": ["ins_other"], "expected": INSTANCE}
-        await db.execute("insert into clerk_sync.instance (id) values ($1)", INSTANCE)
-        assert doctor(tmp_path, database, **environ)[0] == 1
-        clerk.instance = INSTANCE
-        assert doctor(tmp_path, database, **environ)[0] == 0
+    clerk.kids = {"ins_other": "clerk"}
+    environ = {"CLERK_SECRET_KEY": SECRET_KEY, "CLERK_API_URL": clerk.address}
+    status, told = await asyncio.to_thread(doctor, tmp_path, database, **environ, CLERK_INSTANCE_ID=INSTANCE)
+    assert (status, codes(told)) == (1, {"wrong_api_key_instance"})
+    assert told["findings"][0]["data"] == {"key": ["ins_other"], "expected": INSTANCE}
+    await db.execute("insert into clerk_sync.instance (id) values ($1)", INSTANCE)
+    assert (await asyncio.to_thread(doctor, tmp_path, database, **environ))[0] == 1
+    clerk.kids = {INSTANCE: "clerk"}
+    assert (await asyncio.to_thread(doctor, tmp_path, database, **environ))[0] == 0
 
 
 async def test_a_setting_that_names_another_instance_than_the_events_is_wrong(database: str, db: Any) -> None:
@@ -272,11 +273,12 @@ async def test_a_setting_that_names_another_instance_than_the_events_is_wrong(da
     assert found.one("wrong_instance").data == {"setting": "ins_other", "database": INSTANCE}
 
 
-async def test_a_key_that_clerk_refuses_is_wrong_and_one_that_cannot_be_asked_about_a_note(database: str) -> None:
-    with standing_in(INSTANCE) as clerk:
-        refused = await examined(database, clerk_secret_key="sk_test_rolled", clerk_api_url=clerk.url)
-        assert refused.codes("wrong") == {"api_key_refused"}
-    away = await examined(database, clerk_secret_key=KEY, clerk_api_url=f"http://127.0.0.1:{free_port()}")
+async def test_a_key_that_clerk_refuses_is_wrong_and_one_that_cannot_be_asked_about_a_note(
+    database: str, clerk: ClerkStub
+) -> None:
+    refused = await examined(database, clerk_secret_key="sk_test_rolled", clerk_api_url=clerk.address)
+    assert refused.codes("wrong") == {"api_key_refused"}
+    away = await examined(database, clerk_secret_key=SECRET_KEY, clerk_api_url=f"http://127.0.0.1:{free_port()}")
     assert not away.codes("wrong")
     assert away.one("clerk_unreachable").data["fault"] == "ConnectError"
 
@@ -286,7 +288,7 @@ async def test_keys_of_a_development_and_a_production_instance_do_not_go_togethe
     port = free_port()
     found = await examined(
         database,
-        clerk_secret_key=KEY,
+        clerk_secret_key=SECRET_KEY,
         clerk_api_url=f"http://127.0.0.1:{port}",
         clerk_publishable_key=publishable,
         clerk_issuer=f"http://127.0.0.1:{port}",
@@ -296,18 +298,18 @@ async def test_keys_of_a_development_and_a_production_instance_do_not_go_togethe
     assert "jwks_unreachable" in found.codes("note")
 
 
-async def test_session_tokens_of_another_instance_are_wrong(database: str) -> None:
-    with standing_in("ins_other") as clerk:
-        found = await examined(
-            database,
-            clerk_publishable_key="pk_test_Y2xlcmsuZXhhbXBsZS5jb20k",
-            clerk_jwks_url=f"{clerk.url}/.well-known/jwks.json",
-            clerk_instance_id=INSTANCE,
-        )
+async def test_session_tokens_of_another_instance_are_wrong(database: str, clerk: ClerkStub) -> None:
+    clerk.kids = {"ins_other": "clerk"}
+    found = await examined(
+        database,
+        clerk_publishable_key="pk_test_Y2xlcmsuZXhhbXBsZS5jb20k",
+        clerk_jwks_url=f"{clerk.address}/.well-known/jwks.json",
+        clerk_instance_id=INSTANCE,
+    )
     assert found.codes("wrong") == {"wrong_publishable_key_instance"}
 
 
-async def test_ids_of_another_instance_are_recognised(database: str, db: Any) -> None:
+async def test_ids_of_another_instance_are_recognised(database: str, db: Any, clerk: ClerkStub) -> None:
     """H4: counted as never seen; with a key, Clerk tells which of them are not its own."""
     await db.execute(
         "insert into users (id, email_verified, banned, locked, public_metadata)"
@@ -318,14 +320,15 @@ async def test_ids_of_another_instance_are_recognised(database: str, db: Any) ->
     )
     unseen = (await examined(database)).one("unseen_clerk_ids")
     assert (unseen.kind, unseen.data["rows"]) == ("note", 4)
-    with standing_in(INSTANCE) as clerk:
-        clerk.users = {"user_1", "user_2"}
-        keys: dict[str, Any] = {"clerk_secret_key": KEY, "clerk_api_url": clerk.url}
-        foreign = (await examined(database, **keys)).one("foreign_clerk_ids")
-        assert foreign.data == {"rows": 4, "asked": 4, "unknown_to_clerk": 3}
-        clerk.users = {f"user_{n}" for n in range(9)}
-        assert "unseen_clerk_ids" in (await examined(database, **keys)).codes("note")
-        # A key of another instance knows nobody, which says nothing.
-        clerk.instance, clerk.users = "ins_other", set()
-        assert "unseen_clerk_ids" in (await examined(database, **keys, clerk_instance_id=INSTANCE)).codes("note")
+    for known in ("user_1", "user_2"):
+        clerk.knows(known)
+    keys: dict[str, Any] = {"clerk_secret_key": SECRET_KEY, "clerk_api_url": clerk.address}
+    foreign = (await examined(database, **keys)).one("foreign_clerk_ids")
+    assert foreign.data == {"rows": 4, "asked": 4, "unknown_to_clerk": 3}
+    for number in range(9):
+        clerk.knows(f"user_{number}")
+    assert "unseen_clerk_ids" in (await examined(database, **keys)).codes("note")
+    # A key of another instance knows nobody, which says nothing.
+    clerk.kids, clerk.users = {"ins_other": "clerk"}, {}
+    assert "unseen_clerk_ids" in (await examined(database, **keys, clerk_instance_id=INSTANCE)).codes("note")
     assert await db.fetchval("select count(*) from users") == 5
