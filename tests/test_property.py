@@ -18,6 +18,7 @@ import pytest
 import uvloop
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from sync_service.clerk.events import read_event
@@ -310,6 +311,9 @@ def broken(breakage: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("breakage", BREAKAGES)
 @pytest.mark.usefixtures("broken", "rig")
 def test_a_broken_rule_is_caught() -> None:
-    """Each of the rules that others use fails the property; so it can fail."""
-    with pytest.raises((AssertionError, ExceptionGroup)):
+    """Each of the rules that others use fails the property; so it can fail.
+
+    Tried again by Hypothesis, a history of concurrent deliveries need not fail in the same place: that is `Flaky`.
+    """
+    with pytest.raises((AssertionError, ExceptionGroup, Flaky)):
         run_state_machine_as_test(Histories, settings=_settings(3000, Phase.generate))
