@@ -4,6 +4,8 @@ import contextlib
 import json
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -89,18 +91,27 @@ def output(capfd: pytest.CaptureFixture[str]) -> Iterator[Output]:
 # --- PostgreSQL ---------------------------------------------------------------------------------------------------
 
 
+# A database is copied for each test, which takes five times as long on a disk. A container's may be too small.
+MEMORY = Path("/dev/shm")
+
+
+def roomy() -> Path | None:
+    """Return a folder in memory for short-lived databases, where there is one; None is the usual place."""
+    there = MEMORY.is_dir() and os.access(MEMORY, os.W_OK)
+    return MEMORY if there and shutil.disk_usage(MEMORY).free > 4 * 1024**3 else None
+
+
 @pytest.fixture(scope="session", params=ENGINES)
-def engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, anyio_backend: object
-) -> Iterator[Embedded]:
+def engine(request: pytest.FixtureRequest, anyio_backend: object) -> Iterator[Embedded]:
     """A server for the session, of every version that is here.
 
     It asks for `anyio_backend` so that tests that are not coroutines may use the fixtures below that are.
     """
     quick = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
-    data = tmp_path_factory.mktemp(request.param) / "data"
-    with embedded_postgres(data, binaries=ENGINES[request.param], settings=quick) as server:
-        yield server
+    with tempfile.TemporaryDirectory(prefix=request.param, dir=roomy()) as folder:
+        data = Path(folder) / "data"
+        with embedded_postgres(data, binaries=ENGINES[request.param], settings=quick) as server:
+            yield server
 
 
 @pytest.fixture(scope="session")
@@ -124,7 +135,7 @@ async def cloned(engine: Embedded, template: str) -> AsyncIterator[str]:
     name = f"test_{next(_numbers)}"
     admin = await asyncpg.connect(engine.dsn())
     try:
-        await admin.execute(f"create database {name} template {template}")
+        await admin.execute(f"create database {name} template {template} strategy file_copy")
         yield engine.dsn(name)
         await admin.execute(f"drop database {name} with (force)")
     finally:

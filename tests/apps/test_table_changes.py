@@ -52,7 +52,7 @@ async def test_what_the_mapping_needs_is_missed_at_once_and_found_again(
         assert (await world.deliver(event("user.updated", "user_1", T2), message_id)).status_code == 503
         assert await world.event(message_id) is None
         assert (await world.client.get("/readyz")).json() == {"status": "not ready", "reason": "mapping"}
-        [fault, *_] = output.log("the mapping does not fit the table")[-1]["faults"]
+        [fault, *_] = output.log("not stored")[-1]["faults"]
         assert fault.startswith(f"{name}: ")
         await db.execute(cure)
         assert await world.outcome(event("user.updated", "user_1", T2), message_id) == "applied"
