@@ -45,6 +45,7 @@ tests/test_house.py holds the list against the imports.
     postgres.embedded    runs it, for `dev` and the tests
     sync.decide          the law: what becomes of a change, as a table
     sync.conflict        which of two claims to an address is shown
+    sync.parking         what became of an event; where it goes that cannot be applied now
     sync.apply           the only way to write a user
     sync.intake          waiting webhooks share one transaction
     sync.attempt         what the inbox has kept, once more

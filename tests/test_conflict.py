@@ -12,7 +12,8 @@ from sync_service.dsn import clean_dsn
 from sync_service.mapping.presets import DEFAULT
 from sync_service.postgres.pool import open_pool
 from sync_service.postgres.statements import Statements
-from sync_service.sync.apply import Applier, Outcome
+from sync_service.sync.apply import Applier
+from sync_service.sync.parking import Outcome
 from tests.world import PII_SENTINEL, T0, T1, T2, T3, World, as_bytes, event, message, until, with_email
 
 

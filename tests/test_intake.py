@@ -8,8 +8,8 @@ import pytest
 
 from sync_service.clerk.events import Event
 from sync_service.clerk.values import Deletion
-from sync_service.sync.apply import Outcome
 from sync_service.sync.intake import MOST, Intake
+from sync_service.sync.parking import Outcome
 from tests.world import T1, World, event
 
 

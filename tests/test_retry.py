@@ -14,7 +14,8 @@ from sync_service.mapping.presets import DEFAULT
 from sync_service.postgres.pool import open_pool
 from sync_service.postgres.statements import Statements
 from sync_service.sync import apply as applying
-from sync_service.sync.apply import Applier, Outcome
+from sync_service.sync.apply import Applier
+from sync_service.sync.parking import Outcome
 from sync_service.sync.retry import Retry
 from tests.conftest import Serve
 from tests.world import PII_SENTINEL, T1, T2, World, as_bytes, event, message, until, waiting_for_locks, with_email

@@ -1,7 +1,6 @@
 """The only way to write a user: many changes in, each one's outcome out, committed."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -21,13 +20,12 @@ from sync_service.postgres.inbox import (
     apply_changes,
     delete_rows,
     hold_back,
-    park,
-    refused_column,
     want_refetch,
 )
 from sync_service.postgres.pool import Connection
 from sync_service.postgres.statements import Statements
 from sync_service.sync.conflict import settle_address
+from sync_service.sync.parking import Outcome, find_column, parked
 
 log = structlog.get_logger()
 
@@ -51,18 +49,6 @@ TABLE_CHANGED = frozenset({"42703", "42704", "42P10", "428C9", "42804", "42501",
 REFUSED_VALUE = ("22", "23514")
 TIMEOUT = "timeout"
 LONG_DELETION = "long_deletion"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one event.
-
-    Committed: applied, stale, duplicate, ignored, or parked with the class of the fault. Not committed: `unavailable`,
-    to be sent again; `unstorable`, for PostgreSQL's jsonb cannot hold it (NUL in a text, 1e99999).
-    """
-
-    outcome: str
-    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +129,10 @@ class Applier:
         async with self.pool.acquire() as connection:
             if isinstance(events[0].change, Deletion):
                 return await self._delete(connection, events, patience_ms)
-            # A statement is a transaction of its own; BEGIN and COMMIT would be two more round trips.
-            async with (
-                connection.transaction() if self.statements.mapping.link_by_verified_email else contextlib.nullcontext()
-            ):
-                await self.statements.held_against(connection)
-                # What the app itself says of a user proves nothing.
-                told = [] if self.source == "profile" else events
-                users = [event.change.user for event in told if isinstance(event.change, Snapshot)]
-                if linked := await adopt_rows(connection, self.statements, users, patience_ms=patience_ms):
-                    log.info("rows adopted by their verified address", rows=linked)
+            if self.statements.mapping.link_by_verified_email:
+                records = await self._link_and_save(connection, events, patience_ms)
+            else:
+                # A statement is a transaction of its own; BEGIN and COMMIT would be two more round trips.
                 records = await apply_changes(
                     connection, self.statements, events, source=self.source, patience_ms=patience_ms
                 )
@@ -161,6 +141,18 @@ class Applier:
                 await want_refetch(connection, twice_told)
                 self.left_over()
         return [Outcome(record["status"]) for record in records]
+
+    async def _link_and_save(
+        self, connection: Connection, events: Sequence[Event], patience_ms: int
+    ) -> list[asyncpg.Record]:
+        # What the app itself says of a user proves nothing.
+        told = [] if self.source == "profile" else [event.change for event in events]
+        users = [change.user for change in told if isinstance(change, Snapshot)]
+        async with connection.transaction():
+            await self.statements.held_against(connection)
+            if linked := await adopt_rows(connection, self.statements, users, patience_ms=patience_ms):
+                log.info("rows adopted by their verified address", rows=linked)
+            return await apply_changes(connection, self.statements, events, source=self.source, patience_ms=patience_ms)
 
     async def _delete(self, connection: Connection, events: Sequence[Event], patience_ms: int) -> list[Outcome]:
         async with connection.transaction():
@@ -192,43 +184,14 @@ class Applier:
                 self.left_over()
                 return Outcome(status)
         if fault.column is None and fault.sqlstate.startswith(REFUSED_VALUE) and isinstance(change, Snapshot):
-            await self._find_column(fault, change)
+            await find_column(self.pool, self.statements, fault, change)
         return await self._park(event, fault)
 
-    async def _find_column(self, fault: Unappliable, snapshot: Snapshot) -> None:
-        """Find which column a value does not fit, for PostgreSQL does not say."""
-        with contextlib.suppress(DatabaseFault), translated():
-            async with self.pool.acquire() as connection:
-                fault.column = await refused_column(connection, self.statements, snapshot)
-        if fault.column:
-            fault.table = self.statements.mapping.table
-
     async def _park(self, event: Event, fault: DatabaseFault, *, pause: timedelta = FIRST_PAUSE) -> Outcome:
-        told = log.bind(table=fault.table, column=fault.column, constraint=fault.constraint)
-        if event.id is None:  # no message, nothing to keep; whoever told of it tells again
-            told.warning("not applied", reason=fault.reason)
-            return Outcome("unstorable" if fault.sqlstate.startswith("22") else "unavailable", fault.reason)
-        told.warning("parked", reason=fault.reason)
-        try:
-            with translated():
-                async with self.pool.acquire() as connection:
-                    status = await park(
-                        connection,
-                        event,
-                        fault,
-                        source=self.source,
-                        max_attempts=self.max_attempts,
-                        pause=pause,
-                    )
-        except Unappliable as other:
-            if other.sqlstate.startswith("22"):
-                return Outcome("unstorable", other.reason)
-            # Not even the inbox takes it: a privilege is missing, say. Svix keeps it until somebody has seen to that.
-            return Outcome("unavailable", other.reason)
-        except Unavailable as other:
-            return Outcome("unavailable", other.reason)
-        self.left_over()
-        return Outcome("parked", fault.reason) if status else Outcome("duplicate")
+        outcome = await parked(self.pool, event, fault, source=self.source, max_attempts=self.max_attempts, pause=pause)
+        if outcome.outcome == "parked":
+            self.left_over()
+        return outcome
 
     def telling(self, source: str) -> "Applier":
         """Return the same for changes that another source tells of."""

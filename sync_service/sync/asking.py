@@ -34,7 +34,8 @@ from sync_service.postgres.logins import (
     take_lease,
     to_ask_about,
 )
-from sync_service.sync.apply import Applier, Outcome
+from sync_service.sync.apply import Applier
+from sync_service.sync.parking import Outcome
 
 log = structlog.get_logger()
 

@@ -8,7 +8,8 @@ from sync_service.errors import DatabaseFault
 from sync_service.postgres.faults import translated
 from sync_service.postgres.inbox import DELETE_GRACE, apply_changes, delete_rows, hold_back
 from sync_service.postgres.queue import LEASE
-from sync_service.sync.apply import PATIENCE_MS, Applier, Outcome
+from sync_service.sync.apply import PATIENCE_MS, Applier
+from sync_service.sync.parking import Outcome
 
 
 async def attempt(applier: Applier, events: Sequence[Event]) -> list[tuple[Event, Outcome]]:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 
 from sync_service.clerk.events import Event
 from sync_service.clerk.values import Deletion
-from sync_service.sync.apply import Outcome
+from sync_service.sync.parking import Outcome
 
 # Statements grow with their batches; beyond this the gain is nothing and the wait is somebody's.
 MOST = 64

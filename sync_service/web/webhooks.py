@@ -15,8 +15,9 @@ from sync_service.clerk.signature import Verifier
 from sync_service.errors import BadPayload, BodyTooLarge, Refusal, SlowBody, Unavailable, WrongInstance
 from sync_service.postgres.faults import translated
 from sync_service.postgres.inbox import pin_instance
-from sync_service.sync.apply import Applier, Outcome
+from sync_service.sync.apply import Applier
 from sync_service.sync.intake import Intake
+from sync_service.sync.parking import Outcome
 from sync_service.web.metrics import Metrics
 from sync_service.web.problems import refused, unavailable
 
