@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from itertools import permutations
 
 import asyncpg
@@ -138,8 +139,8 @@ async def test_two_who_claim_each_other_s_address_at_once_are_both_answered(worl
         )
         assert [answer.status_code for answer in answers] == [200, 200]
         # Who has seen the other's address an instant before it was given up gets it from the background.
-        await until(lambda one=one, turn=turn: _shows(world, one, f"b{turn}"))
-        await until(lambda two=two, turn=turn: _shows(world, two, f"a{turn}"))
+        await until(partial(_shows, world, one, f"b{turn}"))
+        await until(partial(_shows, world, two, f"a{turn}"))
 
 
 async def _shows(world: World, user_id: str, local: str) -> bool:
