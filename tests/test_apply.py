@@ -37,8 +37,11 @@ async def outcomes(applier: Applier, *events: Event) -> list[str]:
     return [outcome.outcome for outcome in await applier.apply(events)]
 
 
-async def test_the_sql_ends_every_history_as_the_rule_does(applier: Applier, db: asyncpg.Connection) -> None:
-    """Each of the 780 histories is a user; the n-th change of all of them is one batch."""
+@pytest.mark.parametrize("alone", [False, True])
+async def test_the_sql_ends_every_history_as_the_rule_does(
+    applier: Applier, db: asyncpg.Connection, alone: bool
+) -> None:
+    """Each of the 780 histories is a user; the n-th change of all of them is one batch, or each is one by itself."""
     known: dict[str, Identity | None] = {}
     shown: dict[str, str] = {}
     for step in range(4):
@@ -63,7 +66,8 @@ async def test_the_sql_ends_every_history_as_the_rule_does(applier: Applier, db:
                     shown.pop(user_id, None)
                 batch.append(filed)
                 expected.append("stale" if decision is Decision.STALE else "applied")
-        assert await outcomes(applier, *batch) == expected
+        batches = [[each] for each in batch] if alone else [batch]
+        assert [outcome for part in batches for outcome in await outcomes(applier, *part)] == expected
         rows = await db.fetch("select clerk_id, version, tie, deleted_at from clerk_sync.identities")
         found = {r["clerk_id"]: Identity(None if r["deleted_at"] else Version(r["version"], r["tie"])) for r in rows}
         assert found == known

@@ -1,29 +1,12 @@
 -- Applies many changes at once: joins the identities, saves the rows that won, files the events. One round trip.
 -- {table}, {clerk_id}, {columns} and what is made of them come quoted from the mapping.
 --
+-- `input`, and of it the `newest` of each user, come from changes_of_many.sql or, a sixth cheaper, changes_of_one.sql.
+-- All that decides stands here, once for both.
+--
 -- The rule is sync/decide.py's. The guard stands in ON CONFLICT … WHERE, which looks at the row that it has locked;
 -- a look beforehand would be as old as the statement. Everything is sorted, so that all processes lock in one order.
-with input as (
-    select i.*
-    from
-        -- How long to wait for a lock, in this transaction only: a setting of the session would be lost in a pooler.
-        (select set_config('lock_timeout', $11, true)) as patience,
-        unnest(
-            -- In brackets, so that the planner does not look into the arrays: a plan for any of them then costs no more
-            -- than one for these, and after five times PostgreSQL plans no more (planning takes longer than the rest).
-            (select $1::text[]), (select $2::text[]), (select $3::text[]), (select $4::text[]), (select $5::text[]),
-            (select $6::bigint[]), (select $7::bytea[]), (select $8::jsonb[]), (select $9::jsonb[])
-        ) with ordinality as i (
-            event_id, type, instance_id, clerk_id, kind, version, tie, payload, user_row, n
-        )
-),
-newest as (
-    select distinct on (clerk_id) *
-    from input
-    where kind <> 'none'
-    order by clerk_id, kind, version desc, tie desc  -- a deletion before any snapshot
-),
-joined as (
+{told}joined as (
     insert into clerk_sync.identities as known (clerk_id, version, tie, deleted_at, created_by, confirmed_at)
     select
         clerk_id, version, tie, case when kind = 'deletion' then now() end, $10,
@@ -88,10 +71,10 @@ outcome as (
 ),
 filed as (
     insert into clerk_sync.events as e (id, type, instance_id, clerk_id, status, payload, finished_at)
-    select distinct on (event_id) event_id, type, instance_id, clerk_id, status, payload, now()
+    select event_id, type, instance_id, clerk_id, status, payload, now()
     from outcome
-    where event_id is not null
-    order by event_id, n
+    where event_id is not null and first
+    order by event_id
     on conflict (id) do update
         set status = excluded.status, reason = null, attempts = e.attempts + 1, next_attempt_at = null,
             finished_at = excluded.finished_at
@@ -105,7 +88,7 @@ select
         -- A replay asks what an event comes to, not whether it was there before.
         when outcome.event_id is null or $10 = 'replay' then status
         when filed.id is null then 'duplicate'
-        when row_number() over (partition by outcome.event_id order by n) > 1 then 'duplicate'
+        when not first then 'duplicate'
         else status
     end as status
 from outcome

@@ -36,6 +36,9 @@ async def apply_changes(
     await statements.held_against(connection)
     if not events:
         return []
+    if len(events) == 1:
+        values = _values(statements, events[0], row)
+        return await connection.fetch(statements.apply_one, *values, source, str(patience_ms))
     columns = zip(*(_values(statements, event, row) for event in events), strict=True)
     return await connection.fetch(statements.apply, *map(list, columns), source, str(patience_ms))
 
@@ -136,7 +139,7 @@ async def pin_instance(pool: asyncpg.Pool, instance_id: str) -> str:
 
 
 def _values(statements: Statements, event: Event, row: Row | None) -> tuple[object, ...]:
-    """Return `event` in the order of changes.sql's parameters."""
+    """Return `event` in the order of the parameters of changes_of_many.sql and changes_of_one.sql."""
     kind, version, tie, user_row, payload = "none", None, None, None, None
     match event.change:
         case Snapshot() as snapshot:

@@ -33,9 +33,8 @@ class Statements:
         self.row = self._of("row.sql")
         self.look = self._of("look.sql")
         self.save_again = self._of("save_again.sql")
-        self.apply = self.resolve = self.delete = self.holder = self.release = self.give_back = self.grace = (
-            self.restore
-        ) = ""
+        self.apply = self.apply_one = self.resolve = self.delete = self.holder = self.release = self.give_back = ""
+        self.grace = self.restore = ""
         self.link: str | None = None
 
     @property
@@ -97,7 +96,10 @@ class Statements:
         self._names["gone"] = self._gone(found)
         self._names["marked"] = self._marked(found, deleted=True)
         self._names["unmarked"] = self._marked(found, deleted=False)
+        self._names["told"] = self._of("changes_of_many.sql")
         self.apply = self._of("changes.sql")
+        self._names["told"] = self._of("changes_of_one.sql")
+        self.apply_one = self._of("changes.sql")
         self.resolve = self._of("resolve.sql")
         self.delete = self._of("deletion.sql")
         self.grace = self._of("grace.sql")
