@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -143,7 +144,7 @@ def _profile(clerk_id: str, given: dict[str, Any] | None) -> Snapshot | None:
         return None
     if given.get("id", clerk_id) != clerk_id:
         raise BadRequest("The profile is another user's.")
-    updated_at = given.get("updated_at") or given.get("created_at") or 0
+    updated_at = given.get("updated_at") or int(time.time() * 1000)
     said = given | {"id": clerk_id, "updated_at": updated_at}
     try:
         return Snapshot(msgspec.convert(said, User), Version(0, b""), msgspec.json.encode(said))
