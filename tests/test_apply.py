@@ -193,6 +193,23 @@ async def test_a_deletion_that_waited_for_the_creation_s_lock_removes_its_row(ap
     await looking.close()
 
 
+@pytest.mark.parametrize("many", [1, 2])
+async def test_a_statement_waits_for_a_lock_only_as_long_as_it_is_told(
+    applier: Applier, db: asyncpg.Connection, database: str, many: int
+) -> None:
+    """Whether it is of one event or of more: both set their own patience, and leave none behind."""
+    await outcomes(applier, webhook("user.created", "user_1"))
+    other = await asyncpg.connect(database)
+    events = [webhook("user.updated", f"user_{n}", T2) for n in range(1, many + 1)]
+    async with other.transaction():
+        await other.execute("select from users for update")
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            async with asyncio.timeout(5):
+                await apply_changes(db, applier.statements, events, source="webhook", patience_ms=50)
+    await other.close()
+    assert await db.fetchval("show lock_timeout") == "0"
+
+
 async def test_batches_that_hold_the_same_users_in_other_orders_do_not_deadlock(applier: Applier) -> None:
     users = [f"user_{n}" for n in range(40)]
     batches = []
