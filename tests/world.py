@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 import httpx2
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from svix.webhooks import Webhook
 
 from sync_service.mapping.presets import DEFAULT
@@ -229,7 +229,7 @@ class Prompt(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def served_app(app: Starlette) -> AsyncIterator[str]:
+async def served_app(app: ASGIApp) -> AsyncIterator[str]:
     """Serve any app, and yield its address."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_config=None, access_log=False, http=WholeAnswers, ws="none", lifespan="on")

@@ -34,7 +34,7 @@
     select {values}
     from newest
     join joined using (clerk_id)
-    cross join lateral jsonb_to_record(newest.user_row) as r ({definitions})
+    cross join lateral jsonb_to_record({user_row}) as r ({definitions})
     where joined.deleted_at is null{unless_updated}
     order by clerk_id
     on conflict ({clerk_id}) do {conflict}
@@ -71,7 +71,7 @@ outcome as (
 ),
 filed as (
     insert into clerk_sync.events as e (id, type, instance_id, clerk_id, status, payload, finished_at)
-    select event_id, type, instance_id, clerk_id, status, payload, now()
+    select event_id, type, instance_id, clerk_id, status, {payload}, now()
     from outcome
     where event_id is not null and first
     order by event_id

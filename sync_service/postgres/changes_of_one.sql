@@ -6,7 +6,7 @@ with patience as materialized (
 input as not materialized (
     select
         $1::text as event_id, $2::text as type, $3::text as instance_id, $4::text as clerk_id, $5::text as kind,
-        $6::bigint as version, $7::bytea as tie, $8::jsonb as payload, $9::jsonb as user_row, 1 as n, true as first
+        $6::bigint as version, $7::bytea as tie, 1 as n, true as first
 ),
 newest as not materialized (
     select * from input where kind <> 'none' and exists (select from patience)

@@ -88,7 +88,6 @@ class Statements:
         }
         first = bool(insisting(found.mapping, found.table) and updates)
         self._names["assignments"] = ", ".join(f"{quoted(name)} = r.{quoted(name)}" for name in found.mapping.columns)
-        self._names["updated"] = self._of("update_first.sql") if first else ""
         self._names["unless_updated"] = (
             " and not exists (select from updated where known_id = newest.clerk_id)" if first else ""
         )
@@ -96,10 +95,8 @@ class Statements:
         self._names["gone"] = self._gone(found)
         self._names["marked"] = self._marked(found, deleted=True)
         self._names["unmarked"] = self._marked(found, deleted=False)
-        self._names["told"] = self._of("changes_of_many.sql")
-        self.apply = self._of("changes.sql")
-        self._names["told"] = self._of("changes_of_one.sql")
-        self.apply_one = self._of("changes.sql")
+        self.apply = self._changes("many", payload="($8::jsonb[])[n]", user_row="($9::jsonb[])[newest.n]", first=first)
+        self.apply_one = self._changes("one", payload="$8::jsonb", user_row="$9::jsonb", first=first)
         self.resolve = self._of("resolve.sql")
         self.delete = self._of("deletion.sql")
         self.grace = self._of("grace.sql")
@@ -109,6 +106,12 @@ class Statements:
         self.give_back = self._of("address_give_back.sql")
         self.link = self._of("link.sql") if self.mapping.link_by_verified_email and found.address else None
         self._fit, self._changed = found, False
+
+    def _changes(self, told: str, *, payload: str, user_row: str, first: bool) -> str:
+        """Return the statement that applies one event or many; `payload` and `user_row` are where it has them."""
+        self._names |= {"told": self._of(f"changes_of_{told}.sql"), "payload": payload, "user_row": user_row}
+        self._names["updated"] = self._of("update_first.sql") if first else ""
+        return self._of("changes.sql")
 
     def probe(self, column: str) -> str:
         """Return a statement that reads just this column out of a row in JSON."""

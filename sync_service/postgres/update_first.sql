@@ -5,7 +5,7 @@ updated as (
     set {assignments}
     from newest
     join joined using (clerk_id)
-    cross join lateral jsonb_to_record(newest.user_row) as r ({definitions})
+    cross join lateral jsonb_to_record({user_row}) as r ({definitions})
     where joined.deleted_at is null and app.{clerk_id} = newest.clerk_id::{id_type}
     returning app.{clerk_id}::text as known_id
 ),

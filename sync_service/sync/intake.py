@@ -13,8 +13,9 @@ from sync_service.clerk.events import Event
 from sync_service.clerk.values import Deletion
 from sync_service.sync.parking import Outcome
 
-# Statements grow with their batches; beyond this the gain is nothing and the wait is somebody's.
-MOST = 64
+# Twice this many share the two lanes: with one batch for all who wait, PostgreSQL would rest while their answers are
+# written, and the service while PostgreSQL works. Far fewer would cost more, for a statement has a price of its own.
+MOST = 32
 
 # One batch is on its way to the disk while the next is made.
 LANES = 2

@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sync_service.clerk.api import ClerkApi
 from sync_service.clerk.breaker import Quota
@@ -50,7 +50,7 @@ STOP_SECONDS = 10
 MOST_QUESTIONS = 800
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings) -> ASGIApp:
     """Return the app. Nothing is opened before it starts, and it starts with the database away, too."""
     if settings.database is None or not settings.clerk_webhook_signing_secrets:
         raise SettingsError([f"{name}: not set" for name in TO_SERVE])
@@ -96,7 +96,7 @@ def create_app(settings: Settings) -> Starlette:
                 pool.terminate()
             log.info("stopped")
 
-    return Starlette(
+    app = Starlette(
         routes=[
             clerk_webhook,
             _sync_route(settings),
@@ -106,10 +106,10 @@ def create_app(settings: Settings) -> Starlette:
             Route("/readyz", _readyz),
             Route("/metrics", metrics.answer),
         ],
-        middleware=[Middleware(Requests, most_asked=clerk_webhook)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
+    return Requests(app, most_asked=clerk_webhook)
 
 
 class _ClerkWebhook:
@@ -181,7 +181,7 @@ async def _readyz(request: Request) -> Response:
     return await readiness.answer(request)
 
 
-def app_of_environment() -> Starlette:
+def app_of_environment() -> ASGIApp:
     """Return the app of this process's environment: what uvicorn calls in each process that it starts."""
     die_with_parent()
     settings = read_settings(os.environ, required=TO_SERVE)

@@ -15,10 +15,10 @@ _ID = re.compile(rb"[\w.:-]{1,80}")
 
 
 class Requests:
-    """Pure ASGI: Starlette's own base class would copy every body.
+    """Pure ASGI, outside of Starlette: its own base class for this would copy every body.
 
     The route that is `most_asked` is served from here: Starlette's layers below would be a tenth of all that it costs.
-    It answers its own errors, therefore.
+    It answers its own errors, therefore, and those that nobody foresaw.
     """
 
     def __init__(self, app: ASGIApp, most_asked: Route) -> None:

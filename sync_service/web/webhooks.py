@@ -19,7 +19,7 @@ from sync_service.sync.apply import Applier
 from sync_service.sync.intake import Intake
 from sync_service.sync.parking import Outcome
 from sync_service.web.metrics import Metrics
-from sync_service.web.problems import refused, unavailable
+from sync_service.web.problems import bug, refused, unavailable
 
 log = structlog.get_logger()
 
@@ -66,6 +66,9 @@ class ClerkWebhook:
         except Unavailable as error:
             self._metrics.webhooks.labels("unavailable").inc()
             response = unavailable(request, error)
+        except Exception as error:  # noqa: BLE001  what nobody foresaw: 500, so that Svix keeps the event
+            self._metrics.webhooks.labels("internal_server_error").inc()
+            response = bug(request, error)
         else:
             self._metrics.webhooks.labels(outcome.outcome).inc()
             self._metrics.last_webhook.set_to_current_time()

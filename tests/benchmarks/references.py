@@ -7,6 +7,8 @@ import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 from starlette.applications import Starlette
@@ -22,10 +24,19 @@ _TABLES = """
 create table if not exists usual_events (
     id text primary key, type text, payload jsonb, received_at timestamptz default now()
 );
-create table if not exists usual_users (
-    id text primary key, email text, first_name text, last_name text, image_url text, updated_at bigint
-);
+create table if not exists usual_users (like public.users including all);
 """
+
+
+# The columns of the service's own table, so that both end with the same row in the same shape.
+_COLUMNS = (
+    "id email email_verified phone username first_name last_name image_url external_id banned locked"
+    " public_metadata last_sign_in_at created_at updated_at"
+).split()
+_UPSERT = (
+    f"insert into usual_users ({', '.join(_COLUMNS)}) values ({', '.join(f'${n + 1}' for n in range(len(_COLUMNS)))})"
+    f" on conflict (id) do update set {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
+)
 
 
 @asynccontextmanager
@@ -44,8 +55,6 @@ async def _usual(request: Request) -> Response:
     body = await request.body()
     Webhook(SECRET).verify(body, dict(request.headers))
     event = json.loads(body)
-    user = event["data"]
-    addresses = user["email_addresses"]
     async with request.state.pool.acquire() as connection, connection.transaction():
         await connection.execute(
             "insert into usual_events (id, type, payload) values ($1, $2, $3) on conflict do nothing",
@@ -53,19 +62,24 @@ async def _usual(request: Request) -> Response:
             event["type"],
             body.decode(),
         )
-        await connection.execute(
-            "insert into usual_users (id, email, first_name, last_name, image_url, updated_at)"
-            " values ($1, $2, $3, $4, $5, $6) on conflict (id) do update set email = excluded.email,"
-            " first_name = excluded.first_name, last_name = excluded.last_name, image_url = excluded.image_url,"
-            " updated_at = excluded.updated_at",
-            user["id"],
-            addresses[0]["email_address"] if addresses else None,
-            user["first_name"],
-            user["last_name"],
-            user["image_url"],
-            user["updated_at"],
-        )
+        await connection.execute(_UPSERT, *_row_of(event["data"]))
     return Response(status_code=204)
+
+
+def _row_of(user: dict[str, Any]) -> list[object]:
+    email = next((one for one in user["email_addresses"] if one["id"] == user["primary_email_address_id"]), None)
+    phone = next((one for one in user["phone_numbers"] if one["id"] == user["primary_phone_number_id"]), None)
+    return [
+        user["id"],
+        email and email["email_address"],
+        bool(email and email["verification"] and email["verification"]["status"] == "verified"),
+        phone and phone["phone_number"],
+        *(user[name] for name in ("username", "first_name", "last_name", "image_url", "external_id")),
+        user["banned"],
+        user["locked"],
+        json.dumps(user["public_metadata"]),
+        *(user[name] and datetime.fromtimestamp(user[name] / 1000, tz=UTC) for name in _COLUMNS[-3:]),
+    ]
 
 
 async def _row(request: Request) -> Response:
