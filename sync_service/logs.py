@@ -7,6 +7,7 @@ quote rows ("Key (email)=(…) already exists") and Python's quote arguments.
 import logging
 import sys
 import traceback
+from datetime import UTC, datetime
 from typing import TextIO
 
 import msgspec
@@ -21,7 +22,7 @@ def configure_logging(*, level: str = "info", form: str | None = None, stream: T
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        stamped,
         told_without_messages,
     ]
     renderer: Processor = (
@@ -50,6 +51,12 @@ def configure_logging(*, level: str = "info", form: str | None = None, stream: T
     # Every request of ours to Clerk would be a line with its address, which holds a user's ID.
     for name in ("httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def stamped(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """Add the time, to be written by the renderer: structlog's own stamper writes it three times as slowly."""
+    line["timestamp"] = datetime.now(UTC)
+    return line
 
 
 def told_without_messages(_: WrappedLogger, __: str, line: EventDict) -> EventDict:

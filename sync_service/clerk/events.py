@@ -4,7 +4,6 @@ Clerk's page: https://clerk.com/docs/guides/development/webhooks/overview ; the 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -44,8 +43,7 @@ class _Session(Struct, frozen=True):
     user: Raw = Raw()
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One message of Svix, whatever the number of its deliveries.
 
     `id` is None where no message brought the change: it is applied, and nothing is filed. `change` is None when there

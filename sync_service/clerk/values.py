@@ -78,8 +78,7 @@ class User(Struct, frozen=True, kw_only=True):
         return next((p for p in self.phone_numbers or () if wanted and p.id == wanted), None)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Version:
+class Version(Struct, frozen=True, order=True):
     """Orders two snapshots of one user, whatever order they arrive in.
 
     `updated_at` is Clerk's, in milliseconds. Two snapshots of one millisecond are told apart by `tie`, a digest of
@@ -121,8 +120,7 @@ class Snapshot:
         object.__setattr__(self, "clerk_id", self.user.id)
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(Struct, frozen=True):
     """A user who is gone. It has no version: Clerk never reuses an ID, so it is final."""
 
     clerk_id: str

@@ -1,4 +1,4 @@
-"""A value in the form that a column's type takes (pure): JSON on its way in, SQL for what shows nobody."""
+"""A value in the form that a column's type takes (pure): on its way into JSON, and SQL for what shows nobody."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -37,10 +37,10 @@ def converted(value: Any, column: Column, *, cut: bool = True) -> tuple[Any, boo
     return value, False
 
 
-def _moment(milliseconds: float) -> str | float:
-    """Return Clerk's time as text; what is out of the calendar as it is, for PostgreSQL to refuse."""
+def _moment(milliseconds: float) -> datetime | float:
+    """Return Clerk's time; what is out of the calendar as it is, for PostgreSQL to refuse."""
     try:
-        return datetime.fromtimestamp(milliseconds / 1000, tz=UTC).isoformat()
+        return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
     except (ValueError, OverflowError, OSError):
         return milliseconds
 

@@ -1,11 +1,11 @@
 """What became of an event; and where it goes that cannot be applied now."""
 
 import contextlib
-from dataclasses import dataclass
 from datetime import timedelta
 
 import asyncpg
 import structlog
+from msgspec import Struct
 
 from sync_service.clerk.events import Event
 from sync_service.clerk.values import Snapshot
@@ -17,8 +17,7 @@ from sync_service.postgres.statements import Statements
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What became of one event.
 
     Committed: applied, stale, duplicate, ignored, or parked with the class of the fault. Not committed: `unavailable`,

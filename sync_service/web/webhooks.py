@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import msgspec
 import structlog
@@ -47,7 +47,8 @@ class ClerkWebhook:
         self._pool = applier.pool
         self._withheld = applier.statements.mapping.withheld
         self._intake = Intake(applier.apply_quickly, applier.apply_patiently, seconds=APPLY_SECONDS)
-        self._metrics = metrics
+        self._count = cache(metrics.webhooks.labels)
+        self._last_webhook = metrics.last_webhook
         self._instance_id = instance_id
         self._log = log.bind()
 
@@ -60,18 +61,18 @@ class ClerkWebhook:
             event = read_event(message_id, body, self._withheld)
             outcome = await self._store(event)
         except Refusal as refusal:
-            self._metrics.webhooks.labels(refusal.code).inc()
+            self._count(refusal.code).inc()
             self._log.warning("webhook refused", code=refusal.code, hint=HINTS.get(refusal.code), detail=str(refusal))
             response = refused(request, refusal)
         except Unavailable as error:
-            self._metrics.webhooks.labels("unavailable").inc()
+            self._count("unavailable").inc()
             response = unavailable(request, error)
         except Exception as error:  # noqa: BLE001  what nobody foresaw: 500, so that Svix keeps the event
-            self._metrics.webhooks.labels("internal_server_error").inc()
+            self._count("internal_server_error").inc()
             response = bug(request, error)
         else:
-            self._metrics.webhooks.labels(outcome.outcome).inc()
-            self._metrics.last_webhook.set_to_current_time()
+            self._count(outcome.outcome).inc()
+            self._last_webhook.set_to_current_time()
             self._log.info("webhook", type=event.type, outcome=outcome.outcome, reason=outcome.reason)
             response = _answer(outcome)
         await response(scope, receive, send)

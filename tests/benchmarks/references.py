@@ -28,14 +28,15 @@ create table if not exists usual_users (like public.users including all);
 """
 
 
-# The columns of the service's own table, so that both end with the same row in the same shape.
+# The service's own columns, so that both end with the same row.
 _COLUMNS = (
-    "id email email_verified phone username first_name last_name image_url external_id banned locked"
-    " public_metadata last_sign_in_at created_at updated_at"
-).split()
+    "id, email, email_verified, phone, username, first_name, last_name, image_url, external_id, banned, locked,"
+    " public_metadata, last_sign_in_at, created_at, updated_at"
+)
+_NAMES = _COLUMNS.split(", ")
 _UPSERT = (
-    f"insert into usual_users ({', '.join(_COLUMNS)}) values ({', '.join(f'${n + 1}' for n in range(len(_COLUMNS)))})"
-    f" on conflict (id) do update set {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
+    f"insert into usual_users ({_COLUMNS}) values ({', '.join(f'${n + 1}' for n in range(len(_NAMES)))})"
+    f" on conflict (id) do update set {', '.join(f'{name} = excluded.{name}' for name in _NAMES[1:])}"
 )
 
 
@@ -78,7 +79,7 @@ def _row_of(user: dict[str, Any]) -> list[object]:
         user["banned"],
         user["locked"],
         json.dumps(user["public_metadata"]),
-        *(user[name] and datetime.fromtimestamp(user[name] / 1000, tz=UTC) for name in _COLUMNS[-3:]),
+        *(user[name] and datetime.fromtimestamp(user[name] / 1000, tz=UTC) for name in _NAMES[-3:]),
     ]
 
 
