@@ -13,12 +13,13 @@ from sync_service.clerk.events import Event
 from sync_service.clerk.values import Deletion
 from sync_service.sync.parking import Outcome
 
-# Twice this many share the two lanes: with one batch for all who wait, PostgreSQL would rest while their answers are
-# written, and the service while PostgreSQL works. Far fewer would cost more, for a statement has a price of its own.
+# A statement has a price of its own, so few large batches are cheaper than many small ones; but with one batch for all
+# who wait, PostgreSQL would rest while their answers are written, and the service while PostgreSQL works.
 MOST = 32
 
-# One batch is on its way to the disk while the next is made.
+# A second batch leaves before the first is back, if it is full, or if the first is late: behind a lock, on a slow disk.
 LANES = 2
+LATE_SECONDS = 0.05
 
 # How many events may wait for somebody's lock at a time: each holds a connection meanwhile.
 MOST_LOCKED = 3
@@ -49,7 +50,8 @@ class _Lane:
         self._quickly = quickly
         self._patiently = patiently
         self._seconds = seconds
-        self._free = LANES
+        self._under_way = 0
+        self._late = 0
         self._locked = asyncio.Semaphore(MOST_LOCKED)
         self._waiting: deque[tuple[Event, asyncio.Future[Outcome]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -60,13 +62,20 @@ class _Lane:
         # By hand: `asyncio.timeout` costs four times as much, and this is for every webhook.
         timer = loop.call_later(self._seconds, _too_late, future)
         self._waiting.append((event, future))
-        if self._free:
-            self._free -= 1
-            self._start(self._work())
+        self._go_on()
         try:
             return await future
         finally:
             timer.cancel()
+
+    def _go_on(self) -> None:
+        if self._waiting and self._under_way < LANES and self._is_time(self._under_way):
+            self._under_way += 1
+            self._start(self._work())
+
+    def _is_time(self, others: int) -> bool:
+        """Return whether another batch is to leave beside `others`."""
+        return others == self._late or len(self._waiting) >= MOST
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -76,9 +85,9 @@ class _Lane:
     async def _work(self) -> None:
         """Apply batches until nobody waits. A caller who has gone is not told, but what he brought is applied."""
         try:
-            while self._waiting:
+            while self._waiting and self._is_time(self._under_way - 1):
                 batch = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
-                with _telling([future for _, future in batch]):
+                with _telling([future for _, future in batch]), self._watched():
                     async with asyncio.timeout(self._seconds):
                         outcomes = await self._quickly([event for event, _ in batch])
                     for (event, future), outcome in zip(batch, outcomes, strict=True):
@@ -87,7 +96,25 @@ class _Lane:
                         elif not future.done():
                             future.set_result(outcome)
         finally:
-            self._free += 1
+            self._under_way -= 1
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Let another batch leave as soon as this one is late."""
+        late = False
+
+        def tell() -> None:
+            nonlocal late
+            late = True
+            self._late += 1
+            self._go_on()
+
+        timer = asyncio.get_running_loop().call_later(LATE_SECONDS, tell)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._late -= late
 
     async def _wait(self, event: Event, future: asyncio.Future[Outcome]) -> None:
         with _telling([future]):

@@ -22,8 +22,8 @@ from tests.benchmarks.sender import Round, Sender
 from tests.benchmarks.targets import Targets, targets
 
 CLIENTS = (1, 16, 64)
-ROUNDS = 3
-SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
+ROUNDS = 7
+SECONDS = float(os.environ.get("BENCH_SECONDS", "2"))
 WARM_UP_SECONDS = min(SECONDS, 1.0)
 
 LEAST_RATIO = 2.5
