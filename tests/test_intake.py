@@ -8,7 +8,7 @@ import pytest
 
 from sync_service.clerk.events import Event
 from sync_service.clerk.values import Deletion
-from sync_service.sync.intake import MOST, Intake
+from sync_service.sync.intake import LATE_SECONDS, MOST, Intake
 from sync_service.sync.parking import Outcome
 from tests.world import T1, World, event
 
@@ -40,6 +40,64 @@ async def test_what_comes_during_a_commit_is_the_next_batch() -> None:
     assert max(batches) <= MOST
 
 
+async def test_a_few_wait_for_the_batch_that_is_under_way_and_leave_together() -> None:
+    """Each of them in a statement of its own would cost more than it gains."""
+    batches: list[int] = []
+
+    async def apply(events: Sequence[Event]) -> list[Outcome | None]:
+        batches.append(len(events))
+        await asyncio.sleep(LATE_SECONDS / 2)
+        return [Outcome("applied")] * len(events)
+
+    intake = Intake(apply, never, seconds=5)
+    coming = [asyncio.create_task(intake.submit(named(0)))]
+    for number in range(1, 6):
+        await asyncio.sleep(0)
+        coming.append(asyncio.create_task(intake.submit(named(number))))
+    await asyncio.gather(*coming)
+    assert batches == [1, 5]
+
+
+async def test_a_full_batch_does_not_wait_for_the_one_before_it() -> None:
+    held = asyncio.Event()
+    batches: list[int] = []
+
+    async def apply(events: Sequence[Event]) -> list[Outcome | None]:
+        batches.append(len(events))
+        await held.wait()
+        return [Outcome("applied")] * len(events)
+
+    intake = Intake(apply, never, seconds=5)
+    coming = [asyncio.create_task(intake.submit(named(0)))]
+    for number in range(1, 3 * MOST):
+        await asyncio.sleep(0)
+        coming.append(asyncio.create_task(intake.submit(named(number))))
+    await asyncio.sleep(0)
+    assert batches == [1, MOST]  # and no third, whoever waits: there are two lanes
+    held.set()
+    assert await asyncio.gather(*coming) == [Outcome("applied")] * 3 * MOST
+
+
+async def test_behind_a_batch_that_is_late_the_next_one_goes_on() -> None:
+    """It is behind a lock, perhaps; those who come after it are not."""
+    held = asyncio.Event()
+
+    async def apply(events: Sequence[Event]) -> list[Outcome | None]:
+        if events[0].id == "msg_0":
+            await held.wait()
+        return [Outcome("applied")] * len(events)
+
+    intake = Intake(apply, never, seconds=5)
+    behind = asyncio.create_task(intake.submit(named(0)))
+    await asyncio.sleep(0.01)
+    for number in range(1, 4):  # the first of them waits until the one before it is late, the others do not
+        assert await asyncio.wait_for(intake.submit(named(number)), 20 * LATE_SECONDS) == Outcome("applied")
+    assert not behind.done()
+    held.set()
+    assert await behind == Outcome("applied")
+    assert await intake.submit(named(4)) == Outcome("applied")
+
+
 async def test_a_fault_is_told_to_all_of_its_batch_and_to_no_other() -> None:
     async def apply(events: Sequence[Event]) -> list[Outcome | None]:
         await asyncio.sleep(0)
@@ -68,16 +126,16 @@ async def test_who_waits_too_long_for_a_turn_is_told_in_time() -> None:
     """Whatever goes on before it: the answer is due."""
 
     async def apply(events: Sequence[Event]) -> list[Outcome | None]:
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(0.3)
         return [Outcome("applied")] * len(events)
 
-    intake = Intake(apply, never, seconds=0.1)
+    intake = Intake(apply, never, seconds=0.45)
     first = [asyncio.create_task(intake.submit(named(n))) for n in range(MOST)]
-    await asyncio.sleep(0.03)
+    await asyncio.sleep(0.1)
     began = asyncio.get_running_loop().time()
     late = [asyncio.create_task(intake.submit(named(n))) for n in range(3 * MOST)]
     told = await asyncio.gather(*late, return_exceptions=True)
-    assert asyncio.get_running_loop().time() - began < 0.3
+    assert asyncio.get_running_loop().time() - began < 1
     assert {type(one) for one in told} == {Outcome, TimeoutError}
     assert await asyncio.gather(*first) == [Outcome("applied")] * MOST
 

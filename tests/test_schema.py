@@ -25,6 +25,17 @@ async def test_a_second_run_finds_nothing_to_do(db: asyncpg.Connection) -> None:
     assert await migrate(db) == []
 
 
+async def test_a_payload_of_clerk_s_usual_length_is_kept_as_it_is(db: asyncpg.Connection) -> None:
+    """PostgreSQL would compress it, for a few hundred bytes; what is really long it does."""
+    await db.execute(
+        "insert into clerk_sync.events (id, type, status, payload, finished_at)"
+        " select n, 'user.created', 'applied', jsonb_build_object('text', repeat('Ada ', n)), now()"
+        " from unnest(array[750, 2500]) as n"
+    )
+    found = await db.fetch("select id, pg_column_compression(payload) is null as plain from clerk_sync.events")
+    assert {record["id"]: record["plain"] for record in found} == {"750": True, "2500": False}
+
+
 async def test_a_file_that_fails_leaves_nothing_behind(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     released = schema.needed_version()
     broken = [

@@ -345,6 +345,7 @@ async def test_a_bug_is_a_500_that_says_nothing(world: World, output: Output, mo
     answer = await world.deliver(CREATED)
     assert (answer.status_code, code(answer)) == (500, "internal_server_error")
     [line] = output.log("bug")
+    assert line["request_id"] == answer.headers["x-request-id"]
     assert line["exception"] == "RuntimeError"
     assert "webhooks.py" in line["at"][-2]
 
