@@ -124,6 +124,22 @@ async def test_the_same_message_twice_in_a_batch_is_one(applier: Applier) -> Non
     assert await outcomes(applier, filed, filed, filed) == ["applied", "duplicate", "duplicate"]
 
 
+async def test_each_event_of_a_batch_keeps_what_it_said(applier: Applier, db: asyncpg.Connection) -> None:
+    """Its own, and not that of its neighbour: of users out of order, of one told of twice, of what says nothing."""
+    said = {
+        webhook("user.created", "user_3", first_name="Ada"): "Ada",
+        webhook("user.updated", "user_1", T2, first_name="Grace"): "Grace",
+        read_event(message(), as_bytes(event("organization.created", "org_1"))): None,
+        webhook("user.created", "user_1", T1, first_name="Gracie"): "Gracie",
+        webhook("user.created", "user_2", first_name="Edsger"): "Edsger",
+    }
+    assert await outcomes(applier, *said) == ["applied", "applied", "ignored", "stale", "applied"]
+    kept = await db.fetch("select id, payload ->> 'first_name' from clerk_sync.events")
+    assert dict(map(tuple, kept)) == {filed.id: name for filed, name in said.items()}
+    rows = await db.fetch("select id, first_name from users")
+    assert dict(map(tuple, rows)) == {"user_1": "Grace", "user_2": "Edsger", "user_3": "Ada"}
+
+
 async def test_columns_of_the_app_are_never_written(applier: Applier, db: asyncpg.Connection) -> None:
     await db.execute("alter table users add tier text not null default 'FREE'")
     await outcomes(applier, webhook("user.created", "user_1"))
