@@ -13,6 +13,7 @@ import pytest
 
 from sync_service.clerk.events import EXAMPLE_INSTANCE
 from sync_service.web import webhooks
+from sync_service.web.health import Readiness
 from tests.conftest import Output, Serve
 from tests.world import (
     INSTANCE,
@@ -342,12 +343,14 @@ async def test_a_bug_is_a_500_that_says_nothing(world: World, output: Output, mo
         raise RuntimeError(PII_SENTINEL)
 
     monkeypatch.setattr(webhooks, "read_event", bug)
-    answer = await world.deliver(CREATED)
-    assert (answer.status_code, code(answer)) == (500, "internal_server_error")
-    [line] = output.log("bug")
-    assert line["request_id"] == answer.headers["x-request-id"]
-    assert line["exception"] == "RuntimeError"
-    assert "webhooks.py" in line["at"][-2]
+    monkeypatch.setattr(Readiness, "answer", bug)
+    answers = [await world.deliver(CREATED), await world.client.get("/readyz")]
+    for answer, line, where in zip(answers, output.log("bug"), ("webhooks.py", "app.py"), strict=True):
+        assert (answer.status_code, code(answer)) == (500, "internal_server_error")
+        assert line["request_id"] == answer.headers["x-request-id"]
+        assert line["exception"] == "RuntimeError"
+        assert where in line["at"][-2]
+    assert 'webhooks_total{outcome="internal_server_error"} 1' in (await world.client.get("/metrics")).text
 
 
 async def test_another_instance_is_refused(world: World, output: Output) -> None:

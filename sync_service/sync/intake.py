@@ -1,4 +1,4 @@
-"""Waiting webhooks share one transaction, without a timer: each batch is what came during the commit before it.
+"""Waiting webhooks share one transaction, and no timer holds one back: a batch is what came while one was under way.
 
 At one client a batch is one event and costs no waiting; under load batches grow by themselves. PostgreSQL's own log
 works the same way (group commit).
