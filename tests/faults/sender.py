@@ -90,7 +90,8 @@ class Sender:
                 got = await self.client.post(url, content=delivery.message.body, headers=headers)
             assert PII_SENTINEL not in got.text  # I5
             answer = Answer(got.status_code, got.text, time.monotonic() - began)
-        except (httpx2.TransportError, TimeoutError) as error:
+        # AttributeError: anyio's, of a connection that broke in the instant in which it was made.
+        except (httpx2.TransportError, TimeoutError, AttributeError) as error:
             answer = Answer(None, type(error).__name__, time.monotonic() - began)
         self.answers.append(answer)
         return answer
