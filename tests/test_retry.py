@@ -15,6 +15,7 @@ from sync_service.postgres.pool import open_pool
 from sync_service.postgres.statements import Statements
 from sync_service.sync import apply as applying
 from sync_service.sync.apply import Applier
+from sync_service.sync.intake import MOST
 from sync_service.sync.parking import Outcome
 from sync_service.sync.retry import Retry
 from tests.conftest import Serve
@@ -251,8 +252,9 @@ async def test_a_locked_row_keeps_nobody_else_waiting(serve: Serve, database: st
             *(world.deliver(event("user.updated", f"user_{n}", T2 + m)) for n in range(1, 5) for m in range(10))
         )
         assert {answer.status_code for answer in others} == {200}
-        # Together with others of the same user, so that batches have one of them; each holds them up for 0.3 s.
-        crowd = [event("user.updated", f"user_{n % 5}", (T2 if n % 5 else T1) + 100 + n) for n in range(100)]
+        # Together with others of the same user, so that both lanes' batches have one of them; each holds them up for
+        # 0.3 s, and for 0.3 s more until it is known who in it is behind the lock.
+        crowd = [event("user.updated", f"user_{n % 5}", (T2 if n % 5 else T1) + 100 + n) for n in range(2 * MOST)]
         tasks = [asyncio.create_task(world.deliver(body)) for body in crowd]
         answers = await asyncio.gather(*(task for n, task in enumerate(tasks) if n % 5))
         assert {answer.status_code for answer in answers} == {200}
