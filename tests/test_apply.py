@@ -16,9 +16,8 @@ from sync_service.postgres.inbox import apply_changes
 from sync_service.postgres.pool import open_pool
 from sync_service.postgres.statements import Statements, quoted
 from sync_service.sync.apply import Applier
-from sync_service.sync.decide import Decision, Identity, decide, join
 from sync_service.sync.parking import Outcome
-from tests.test_decide import HISTORIES
+from tests.reference_model import HISTORIES, Decision, Identity, decide, join
 from tests.world import T1, T2, T3, as_bytes, event, message, until, waiting_for_locks
 
 

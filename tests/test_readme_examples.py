@@ -15,7 +15,7 @@ import pytest
 
 from tests.clerk_stub import ClerkStub, bearer, session_token
 from tests.conftest import Serve
-from tests.test_login import settings_for
+from tests.sync_requests import build_settings
 from tests.world import World
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
@@ -36,7 +36,7 @@ PACKAGES = {
 @pytest.fixture
 async def service(serve: Serve, clerk: ClerkStub, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     clerk.knows("user_1")
-    async with serve(**settings_for(clerk)) as running:
+    async with serve(**build_settings(clerk)) as running:
         address = str(running.client.base_url).rstrip("/")
         monkeypatch.setenv("SYNC_URL", address)
         monkeypatch.setenv("NEXT_PUBLIC_SYNC_URL", address)

@@ -1,27 +1,23 @@
 """Session tokens: who is let in, and that nothing else is, whatever it is made of (SCENARIOS L1, L4, H2)."""
 
 import asyncio
-import base64
-import json
 import random
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
-import jwt
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from sync_service.clerk.keys import GivenKey, KeySet, keys_of
 from sync_service.clerk.tokens import SessionTokens
 from sync_service.errors import BadToken, ClerkUnavailable
 from sync_service.settings import Settings
-from tests.clerk_stub import ISSUER, PUBLISHABLE_KEY, SECRET_KEY, ClerkStub, claims, key, public_pem, session_token
+from tests.clerk_stub import ISSUER, PUBLISHABLE_KEY, SECRET_KEY, ClerkStub, public_pem, session_token
+from tests.forged_tokens import forge_tokens
 from tests.world import INSTANCE
 
 GIVEN = GivenKey(public_pem())
-OTHER_INSTANCE = "ins_2otherotherotherotherother"
 
 
 def tokens(**changes: Any) -> SessionTokens:
@@ -29,103 +25,16 @@ def tokens(**changes: Any) -> SessionTokens:
     return SessionTokens(rules.pop("keys"), **rules)
 
 
-def signed(payload: object, header: dict[str, Any] | None = None, signer: str = "clerk") -> str:
-    """Return a token with just that payload and header, genuinely signed."""
-    said = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return jwt.PyJWS().encode(said, key(signer), algorithm="RS256", headers={"kid": INSTANCE} | (header or {}))
-
-
-def unsigned(header: object, payload: object, signature: bytes = b"") -> str:
-    parts = [json.dumps(header).encode(), json.dumps(payload).encode(), signature]
-    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
-
-
-def by_hmac() -> str:
-    """Return a token signed by HS256 with the public key's PEM as the secret, the oldest trick."""
-    import hashlib  # noqa: PLC0415  PyJWT itself refuses to make one
-    import hmac  # noqa: PLC0415
-
-    said = unsigned({"alg": "HS256", "typ": "JWT", "kid": INSTANCE}, claims("user_1")).rpartition(".")[0]
-    signature = hmac.new(public_pem().encode(), said.encode(), hashlib.sha256).digest()
-    return f"{said}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
-
-
-def tampered(**changes: Any) -> str:
-    """Return a genuine token whose payload was exchanged."""
-    header, _, signature = session_token("user_1").split(".")
-    body = base64.urlsafe_b64encode(json.dumps(claims("user_1") | changes).encode()).decode().rstrip("=")
-    return f"{header}.{body}.{signature}"
-
-
-def forged() -> dict[str, str]:
-    """Return tokens that must be refused, by what is wrong with them; some only for the next half a minute."""
-    now = int(time.time())
-    private = key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    return {
-        "none": unsigned({"alg": "none", "typ": "JWT", "kid": INSTANCE}, claims("user_1")),
-        "None": unsigned({"alg": "None", "typ": "JWT", "kid": INSTANCE}, claims("user_1")),
-        "no alg": unsigned({"typ": "JWT", "kid": INSTANCE}, claims("user_1"), b"x"),
-        "hs256 with the public key": by_hmac(),
-        "rs512": jwt.encode(claims("user_1"), key(), algorithm="RS512", headers={"kid": INSTANCE}),
-        "ps256": jwt.encode(claims("user_1"), key(), algorithm="PS256", headers={"kid": INSTANCE}),
-        "another's key": session_token("user_1", signer="mallory"),
-        "another issuer": session_token("user_1", iss="https://clerk.mallory.example"),
-        "another instance": session_token("user_1", kid=OTHER_INSTANCE),
-        "expired": session_token("user_1", exp=now - 6, iat=now - 66, nbf=now - 76),
-        "early": session_token("user_1", nbf=now + 30),
-        "made in the future": session_token("user_1", iat=now + 60),
-        "no exp": session_token("user_1", exp=None),
-        "no nbf": session_token("user_1", nbf=None),
-        "no iss": session_token("user_1", iss=None),
-        "no sub": session_token("user_1", sub=None),
-        "empty sub": session_token(""),
-        "sub is a number": session_token("user_1", sub=7),
-        "sub with a blank": session_token("user_1 or 1=1"),
-        "sub with NUL": session_token("user_1\0"),
-        "sub too long": session_token("user_" + "1" * 300),
-        "a machine": session_token("mch_1"),
-        "exp is a text": session_token("user_1", exp="soon"),
-        "exp is a list": session_token("user_1", exp=[now + 60]),
-        "exp is endless": signed(json.dumps(claims("user_1")).replace(str(now + 60), "1e999").encode()),
-        "iss is a list": session_token("user_1", iss=[ISSUER]),
-        "an audience": session_token("user_1", aud="https://elsewhere.example.com"),
-        "pending": session_token("user_1", sts="pending"),
-        "tampered sub": tampered(sub="user_2"),
-        "tampered exp": tampered(exp=now + 3600),
-        "an access token of oauth": signed(claims("user_1"), {"typ": "at+jwt"}),
-        "critical extension": unsigned({"alg": "RS256", "kid": INSTANCE, "crit": ["b64"], "b64": False}, {}, b"x"),
-        "kid is a number": unsigned({"alg": "RS256", "kid": 7}, claims("user_1"), b"x"),
-        "a key of its own": signed(claims("user_1"), {"jwk": {"kty": "RSA"}, "jku": "https://m.example"}, "mallory"),
-        "payload is a list": signed([1, 2]),
-        "payload is a number": signed(b"7"),
-        "payload is no JSON": signed(b"\xff\xfe"),
-        "payload is deep": signed(b"[" * 4000 + b"]" * 4000),
-        "header is a list": unsigned([], {}, b"x"),
-        "oversized": session_token("user_1", more="x" * 9000),
-        "two parts": "a.b",
-        "four parts": session_token("user_1") + ".x",
-        "empty parts": "..",
-        "a blank in it": session_token("user_1").replace(".", ". ", 1),
-        "api key": "ak_" + "x" * 40,
-        "oauth token": "oat_" + "x" * 40,
-        "m2m token": "m2m_" + "x" * 40,
-        "machine token": "mt_" + "x" * 40,
-        "our secret key": SECRET_KEY,
-        "a private key": private.replace("\n", ""),
-        "empty": "",
-    }
-
-
 async def test_a_session_token_says_whose_it_is() -> None:
     found = await tokens().verify(session_token("user_1"))
     assert (found.clerk_id, found.instance_id) == ("user_1", INSTANCE)
 
 
-@pytest.mark.parametrize("what", forged())
+@pytest.mark.parametrize("what", forge_tokens())
 async def test_what_is_no_session_token_of_ours_is_refused(what: str) -> None:
     """L1, H2."""
     with pytest.raises(BadToken):
-        await tokens().verify(forged()[what])
+        await tokens().verify(forge_tokens()[what])
 
 
 async def test_five_seconds_of_clocks_apart_are_allowed() -> None:
@@ -310,7 +219,7 @@ async def test_what_is_foreign_or_over_costs_no_question(clerk: ClerkStub, key_s
     """H2, and the forged tokens, before any key is there: those that can be told without one are."""
     rules = tokens(keys=key_set)
     needs_key = {"another's key", "tampered sub", "tampered exp", "a key of its own"}
-    for what, token in forged().items():
+    for what, token in forge_tokens().items():
         if what not in needs_key:
             with pytest.raises(BadToken):
                 await rules.verify(token)

@@ -8,13 +8,13 @@ import time
 from typing import Any
 
 import asyncpg
-import httpx2
 import pytest
 
 from sync_service.clerk.events import EXAMPLE_INSTANCE
 from sync_service.web import webhooks
 from sync_service.web.health import Readiness
 from tests.conftest import Output, Serve
+from tests.problems import read_problem_code
 from tests.world import (
     INSTANCE,
     OLDER_SECRET,
@@ -33,17 +33,6 @@ from tests.world import (
 )
 
 CREATED = as_bytes(event("user.created", "user_1"))
-
-
-def code(answer: httpx2.Response) -> str:
-    """Return the code of a problem, having looked at the rest of it."""
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
-    assert set(problem) == {"type", "title", "status", "detail", "code"}
-    assert problem["status"] == answer.status_code
-    for told in ("clerk_sync", "select", "insert", "users", SECRET):
-        assert told not in answer.text
-    return str(problem["code"])
 
 
 async def test_the_bytes_are_taken_as_they_are(world: World) -> None:
@@ -67,7 +56,7 @@ async def test_what_is_not_genuine_is_refused_and_leaves_nothing(world: World) -
         (CREATED, signed(CREATED, "msg_a") | {"svix-id": "msg_b"}),
     ):
         answer = await world.post(body, headers)
-        assert (answer.status_code, code(answer)) == (400, "bad_signature")
+        assert (answer.status_code, read_problem_code(answer)) == (400, "bad_signature")
     assert await world.db.fetchval("select count(*) from clerk_sync.events") == 0
     assert await world.users() == []
 
@@ -77,7 +66,7 @@ async def test_headers_missing_and_headers_in_other_spellings(world: World) -> N
     good = signed(CREATED, "msg_1")
     for name in good:
         answer = await world.post(CREATED, {k: v for k, v in good.items() if k != name} | {"svix-x": "1"})
-        assert (answer.status_code, code(answer)) == (400, "missing_headers")
+        assert (answer.status_code, read_problem_code(answer)) == (400, "missing_headers")
     assert (await world.post(CREATED, {"svix-id": "msg_1"} | good)).status_code == 200
     upper = {name.upper(): value for name, value in signed(CREATED, "msg_2").items()}
     assert (await world.client.post("/webhooks/clerk", content=CREATED, headers=upper)).status_code == 200
@@ -89,7 +78,7 @@ async def test_headers_missing_and_headers_in_other_spellings(world: World) -> N
 async def test_a_signature_that_is_none_is_a_400(world: World, signature: str) -> None:
     """B4."""
     answer = await world.post(CREATED, signed(CREATED, "msg_1") | {"svix-signature": signature})
-    assert (answer.status_code, code(answer)) == (400, "bad_signature")
+    assert (answer.status_code, read_problem_code(answer)) == (400, "bad_signature")
 
 
 async def test_rotation_needs_no_pause(serve: Serve) -> None:
@@ -113,7 +102,7 @@ async def test_the_attempt_s_time_is_looked_at(world: World, timestamp: int | st
     else:
         answer = await world.post(CREATED, signed(CREATED, "msg_1") | {"svix-timestamp": timestamp})
     if expected:
-        assert (answer.status_code, code(answer)) == (400, expected)
+        assert (answer.status_code, read_problem_code(answer)) == (400, expected)
     else:
         assert answer.is_success
 
@@ -139,7 +128,7 @@ NOT_EVENTS = {
 async def test_what_is_no_event_is_a_400_though_it_is_signed(world: World, output: Output, name: str) -> None:
     """B7: nothing is stored, the reason is in the log without the content, and the next event is as welcome as ever."""
     answer = await world.deliver(NOT_EVENTS[name])
-    assert (answer.status_code, code(answer)) == (400, "bad_payload")
+    assert (answer.status_code, read_problem_code(answer)) == (400, "bad_payload")
     assert [line["code"] for line in output.log("webhook refused")] == ["bad_payload"]
     assert await world.db.fetchval("select count(*) from clerk_sync.events") == 0
     assert await world.outcome(CREATED) == "applied"
@@ -149,7 +138,7 @@ async def test_bytes_that_are_no_text_are_a_400(world: World) -> None:
     """B7."""
     for body in (b"\xff\xfe\x00", CREATED.replace(b"Ada", b"\xff\xff"), gzip.compress(CREATED)):
         answer = await world.post(body, signed(CREATED, "msg_1"))
-        assert (answer.status_code, code(answer)) == (400, "bad_payload")
+        assert (answer.status_code, read_problem_code(answer)) == (400, "bad_payload")
 
 
 @pytest.mark.parametrize(
@@ -189,14 +178,14 @@ async def test_a_body_over_a_megabyte_is_a_413_however_it_is_sent(world: World) 
     """B7."""
     large = b"x" * (10 * 1024 * 1024)
     answer = await world.post(large, signed(b"", "msg_1"))
-    assert (answer.status_code, code(answer)) == (413, "body_too_large")
+    assert (answer.status_code, read_problem_code(answer)) == (413, "body_too_large")
 
     async def chunks() -> Any:
         for _ in range(160):
             yield b"x" * 65536
 
     answer = await world.client.post("/webhooks/clerk", content=chunks(), headers=signed(b"", "msg_1"))
-    assert (answer.status_code, code(answer)) == (413, "body_too_large")
+    assert (answer.status_code, read_problem_code(answer)) == (413, "body_too_large")
     assert await world.outcome(CREATED) == "applied"
 
 
@@ -271,19 +260,19 @@ async def test_the_route_answers_at_once_and_needs_no_other_credentials(world: W
     for path in ("/webhooks/clerk", "/webhooks/clerk/"):
         for method in ("GET", "PUT", "DELETE", "PATCH"):
             answer = await world.client.request(method, path)
-            assert (answer.status_code, code(answer)) == (405, "method_not_allowed")
+            assert (answer.status_code, read_problem_code(answer)) == (405, "method_not_allowed")
             assert answer.headers["allow"] == "POST"
         assert (await world.client.head(path)).status_code == 405
     answer = await world.client.get("/nowhere")
-    assert (answer.status_code, code(answer)) == (404, "not_found")
+    assert (answer.status_code, read_problem_code(answer)) == (404, "not_found")
 
 
 async def test_a_proxy_that_rewrites_the_body_is_told_apart(world: World, output: Output) -> None:
     """B11: in the answer, in the log with a hint, and in the metric."""
     rewritten = json.dumps(json.loads(CREATED), indent=1).encode()
-    assert code(await world.post(rewritten, signed(CREATED, "msg_1"))) == "bad_signature"
-    assert code(await world.post(CREATED, {})) == "missing_headers"
-    assert code(await world.deliver(CREATED, at=0)) == "bad_timestamp"
+    assert read_problem_code(await world.post(rewritten, signed(CREATED, "msg_1"))) == "bad_signature"
+    assert read_problem_code(await world.post(CREATED, {})) == "missing_headers"
+    assert read_problem_code(await world.deliver(CREATED, at=0)) == "bad_timestamp"
     refused = {line["code"]: line for line in output.log("webhook refused")}
     assert set(refused) == {"bad_signature", "missing_headers", "bad_timestamp"}
     assert "proxy" in refused["bad_signature"]["hint"]
@@ -324,7 +313,7 @@ async def test_no_failing_path_tells_a_table_a_statement_or_a_secret(
     assert answer.json() == {"outcome": "parked", "reason": "check_violation"}
     await db.execute("alter table clerk_sync.events rename to elsewhere")
     answer = await world.deliver(CREATED)
-    assert (answer.status_code, code(answer)) == (503, "unavailable")
+    assert (answer.status_code, read_problem_code(answer)) == (503, "unavailable")
     assert int(answer.headers["retry-after"]) > 0
     await db.execute("alter table clerk_sync.elsewhere rename to events")
     lines = output.log("unavailable")
@@ -346,7 +335,7 @@ async def test_a_bug_is_a_500_that_says_nothing(world: World, output: Output, mo
     monkeypatch.setattr(Readiness, "answer", bug)
     answers = [await world.deliver(CREATED), await world.client.get("/readyz")]
     for answer, line, where in zip(answers, output.log("bug"), ("webhooks.py", "app.py"), strict=True):
-        assert (answer.status_code, code(answer)) == (500, "internal_server_error")
+        assert (answer.status_code, read_problem_code(answer)) == (500, "internal_server_error")
         assert line["request_id"] == answer.headers["x-request-id"]
         assert line["exception"] == "RuntimeError"
         assert where in line["at"][-2]
@@ -358,7 +347,7 @@ async def test_another_instance_is_refused(world: World, output: Output) -> None
     assert await world.outcome(event("user.created", "user_1")) == "applied"
     assert await world.db.fetchval("select id from clerk_sync.instance") == INSTANCE
     answer = await world.deliver(event("user.created", "user_2") | {"instance_id": "ins_other"})
-    assert (answer.status_code, code(answer)) == (403, "wrong_instance")
+    assert (answer.status_code, read_problem_code(answer)) == (403, "wrong_instance")
     assert await world.user("user_2") is None
     assert await world.db.fetchval("select count(*) from clerk_sync.events") == 1
     without = event("user.created", "user_3")
