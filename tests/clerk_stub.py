@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sync_service.clerk.samples import sample_user
-from tests.world import INSTANCE, T1, served_app, user_data
+from tests.world import INSTANCE, T1, make_user_data, run_app
 
 SECRET_KEY = "sk_test_SECRET_SENTINEL"
 ISSUER = "https://clerk.example.com"
@@ -32,17 +32,17 @@ API_TOKEN = "SECRET_SENTINEL_of_the_app_backend"
 
 
 @cache
-def key(name: str = "clerk") -> RSAPrivateKey:
+def get_key(name: str = "clerk") -> RSAPrivateKey:
     """Return a key of that name, the same one for the whole session: they take long to make."""
     return generate_private_key(65537, 2048)
 
 
-def public_pem(name: str = "clerk") -> str:
+def export_public_key(name: str = "clerk") -> str:
     """Return what Clerk's dashboard shows as the JWKS public key."""
-    return key(name).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    return get_key(name).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-def claims(clerk_id: str, **changes: Any) -> dict[str, Any]:
+def make_claims(clerk_id: str, **changes: Any) -> dict[str, Any]:
     """Return the claims of a session token made now; a change to None takes one away."""
     now = int(time.time())
     given = {
@@ -61,19 +61,19 @@ def claims(clerk_id: str, **changes: Any) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def session_token(clerk_id: str, *, kid: str = INSTANCE, signer: str = "clerk", **changes: Any) -> str:
+def make_session_token(clerk_id: str, *, kid: str = INSTANCE, signer: str = "clerk", **changes: Any) -> str:
     """Return JWT(clerk_id)."""
     # Not by `encode` for tokens, which refuses to make what it would refuse to read.
-    said = json.dumps(claims(clerk_id, **changes)).encode()
-    return jwt.PyJWS().encode(said, key(signer), algorithm="RS256", headers={"kid": kid})
+    said = json.dumps(make_claims(clerk_id, **changes)).encode()
+    return jwt.PyJWS().encode(said, get_key(signer), algorithm="RS256", headers={"kid": kid})
 
 
-def bearer(token: str) -> dict[str, str]:
+def make_bearer_header(token: str) -> dict[str, str]:
     """Return the header with it."""
     return {"Authorization": f"Bearer {token}"}
 
 
-def error(code: str, message: str) -> dict[str, Any]:
+def make_error(code: str, message: str) -> dict[str, Any]:
     """Return the body of Clerk's errors."""
     return {"errors": [{"message": message, "long_message": message, "code": code}], "clerk_trace_id": "trace"}
 
@@ -84,36 +84,36 @@ class ClerkStub:
 
     users: dict[str, dict[str, Any]] = field(default_factory=dict)
     kids: dict[str, str] = field(default_factory=lambda: {INSTANCE: "clerk"})
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    requests: list[tuple[str, str]] = field(default_factory=list)
     versions: set[str | None] = field(default_factory=set)
-    fails: int = 0
-    fails_with: Response | None = None
+    error_status: int = 0
+    error_response: Response | None = None
     delay: float = 0
-    keys_fail: bool = False
-    address: str = ""
+    jwks_fails: bool = False
+    url: str = ""
 
-    def knows(self, clerk_id: str, updated_at: int = T1, **data: Any) -> None:
+    def add_user(self, clerk_id: str, updated_at: int = T1, **data: Any) -> None:
         """Have it know a user as of then; all that Clerk says of one, with the sentinel in the names."""
         whole = sample_user(clerk_id, milliseconds=updated_at)
-        self.users[clerk_id] = whole | user_data(clerk_id, updated_at, **data)
+        self.users[clerk_id] = whole | make_user_data(clerk_id, updated_at, **data)
         [template] = whole["email_addresses"]
         for address in self.users[clerk_id]["email_addresses"]:
             address.update(template | address)
             address["verification"] = template["verification"] | address["verification"]
 
-    def forgets(self, clerk_id: str) -> None:
+    def remove_user(self, clerk_id: str) -> None:
         """Have it answer 404."""
         self.users.pop(clerk_id, None)
 
     @property
     def user_calls(self) -> int:
         """How often it was asked about a user."""
-        return sum(path.startswith("/v1/users/") for _, path in self.asked)
+        return sum(path.startswith("/v1/users/") for _, path in self.requests)
 
     @property
-    def key_calls(self) -> int:
+    def jwks_calls(self) -> int:
         """How often it was asked for its keys."""
-        return sum(path.endswith("jwks.json") for _, path in self.asked)
+        return sum(path.endswith("jwks.json") for _, path in self.requests)
 
     def app(self) -> Starlette:
         """Return the app that answers."""
@@ -131,7 +131,7 @@ class ClerkStub:
         if refusal := await self._began(request):
             return refusal
         user = self.users.get(request.path_params["clerk_id"])
-        return JSONResponse(user) if user else JSONResponse(error("resource_not_found", "not found"), 404)
+        return JSONResponse(user) if user else JSONResponse(make_error("resource_not_found", "not found"), 404)
 
     async def _users(self, request: Request) -> Response:
         if refusal := await self._began(request):
@@ -144,36 +144,36 @@ class ClerkStub:
         secret = request.url.path.startswith("/v1")
         if refusal := await self._began(request, secret=secret):
             return refusal
-        if self.keys_fail and not secret:
-            return JSONResponse(error("internal_clerk_error", "down"), 500)
+        if self.jwks_fails and not secret:
+            return JSONResponse(make_error("internal_clerk_error", "down"), 500)
         return JSONResponse({"keys": [self._jwk(kid, name) for kid, name in self.kids.items()]})
 
     def _jwk(self, kid: str, name: str) -> dict[str, Any]:
-        whole = RSAAlgorithm.to_jwk(key(name).public_key(), as_dict=True)
+        whole = RSAAlgorithm.to_jwk(get_key(name).public_key(), as_dict=True)
         return {"use": "sig", "kid": kid, "alg": "RS256"} | {part: whole[part] for part in ("kty", "n", "e")}
 
     async def _began(self, request: Request, *, secret: bool = True) -> Response | None:
-        self.asked.append((request.method, request.url.path))
+        self.requests.append((request.method, request.url.path))
         await asyncio.sleep(self.delay)
         if secret:
             self.versions.add(request.headers.get("clerk-api-version"))
             if request.headers.get("authorization") != f"Bearer {SECRET_KEY}":
-                return JSONResponse(error("authentication_invalid", "no"), 401)
-            if self.fails_with:
-                return self.fails_with
-            if self.fails:
-                return JSONResponse(error("internal_clerk_error", "no"), self.fails)
+                return JSONResponse(make_error("authentication_invalid", "no"), 401)
+            if self.error_response:
+                return self.error_response
+            if self.error_status:
+                return JSONResponse(make_error("internal_clerk_error", "no"), self.error_status)
         return None
 
     async def _nothing(self, request: Request) -> Response:
-        self.asked.append((request.method, request.url.path))
-        return JSONResponse(error("resource_not_found", "no such page"), 404)
+        self.requests.append((request.method, request.url.path))
+        return JSONResponse(make_error("resource_not_found", "no such page"), 404)
 
 
 @contextlib.asynccontextmanager
-async def clerk_stub() -> AsyncIterator[ClerkStub]:
+async def run_clerk_stub() -> AsyncIterator[ClerkStub]:
     """Run one; nobody may ever have asked it for anything but to read (F10)."""
     stub = ClerkStub()
-    async with served_app(stub.app()) as stub.address:
+    async with run_app(stub.app()) as stub.url:
         yield stub
-    assert {method for method, _ in stub.asked} <= {"GET"}
+    assert {method for method, _ in stub.requests} <= {"GET"}

@@ -16,14 +16,14 @@ from pathlib import Path
 COMMAND = Path(sys.executable).parent / "sync-service"
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """Return a port that nobody has."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def steady_port() -> int:
+def find_stable_port() -> int:
     """Return a port that nobody has, to come back to after a restart: the kernel gives it to no outgoing connection."""
     while True:
         port = random.randrange(20_000, 32_000)  # below what Linux (32,768) and macOS (49,152) give
@@ -32,10 +32,16 @@ def steady_port() -> int:
             return port
 
 
-def run(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     done = subprocess.run(
-        [COMMAND, *arguments], cwd=cwd, env=_environ(environ), capture_output=True, text=True, timeout=60, check=False
+        [COMMAND, *arguments],
+        cwd=cwd,
+        env=_build_environ(environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     if "QUIET" not in environ:
         print(done.stdout, done.stderr, sep="\n")  # for the look for sentinels
@@ -49,14 +55,14 @@ class Process:
     popen: subprocess.Popen[bytes]
     log: Path
     port: int
-    said: str = field(default="")
+    output: str = field(default="")
 
     def wait_for(self, pattern: str, seconds: float = 30) -> re.Match[str]:
         """Return the match once the process has said that."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            self.said = self.log.read_text()
-            if match := re.search(pattern, self.said):
+            self.output = self.log.read_text()
+            if match := re.search(pattern, self.output):
                 return match
             if self.popen.poll() is not None:
                 break
@@ -70,12 +76,14 @@ class Process:
 
 
 @contextlib.contextmanager
-def started(*arguments: str, cwd: Path, **environ: str) -> Iterator[Process]:
+def start_command(*arguments: str, cwd: Path, **environ: str) -> Iterator[Process]:
     """Start a command on a port of its own; whatever happens, it is gone afterwards, and what it said is printed."""
-    port = int(environ.setdefault("PORT", str(free_port())))
+    port = int(environ.setdefault("PORT", str(find_free_port())))
     log = cwd / f"{arguments[0]}-{port}.log"
     with log.open("wb") as output:
-        popen = subprocess.Popen([COMMAND, *arguments], cwd=cwd, env=_environ(environ), stdout=output, stderr=output)
+        popen = subprocess.Popen(
+            [COMMAND, *arguments], cwd=cwd, env=_build_environ(environ), stdout=output, stderr=output
+        )
     try:
         yield Process(popen, log, port)
     finally:
@@ -86,11 +94,11 @@ def started(*arguments: str, cwd: Path, **environ: str) -> Iterator[Process]:
             print(log.read_text())
 
 
-def _environ(given: dict[str, str]) -> dict[str, str]:
+def _build_environ(given: dict[str, str]) -> dict[str, str]:
     return {**os.environ, "LOG_FORMAT": "json", **given}
 
 
-def gone_within(pid: int, seconds: float) -> bool:
+def has_ended_within(pid: int, seconds: float) -> bool:
     """Return whether the process ends in that time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -38,7 +38,7 @@ T1, T2, T3 = T0 + 1000, T0 + 2000, T0 + 3000
 _ids = itertools.count(1)
 
 
-def email(local: str, *, verified: bool = True, address_id: str | None = None) -> dict[str, Any]:
+def make_email(local: str, *, verified: bool = True, address_id: str | None = None) -> dict[str, Any]:
     """Return an entry of `email_addresses`; the address holds the sentinel."""
     verification = {"status": "verified" if verified else "unverified", "strategy": "email_code"}
     return {
@@ -50,13 +50,13 @@ def email(local: str, *, verified: bool = True, address_id: str | None = None) -
     }
 
 
-def with_email(local: str, **options: Any) -> dict[str, Any]:
+def make_email_fields(local: str, **options: Any) -> dict[str, Any]:
     """Return the fields of a user whose primary address that is."""
-    address = email(local, **options)
+    address = make_email(local, **options)
     return {"email_addresses": [address], "primary_email_address_id": address["id"]}
 
 
-def user_data(user_id: str, updated_at: int, **data: Any) -> dict[str, Any]:
+def make_user_data(user_id: str, updated_at: int, **data: Any) -> dict[str, Any]:
     """Return Clerk's user, as little of it as may come, with names that hold the sentinel."""
     return {
         "id": user_id,
@@ -71,12 +71,12 @@ def user_data(user_id: str, updated_at: int, **data: Any) -> dict[str, Any]:
     }
 
 
-def event(event_type: str, user_id: str, updated_at: int = T1, **data: Any) -> dict[str, Any]:
+def make_event(event_type: str, user_id: str, updated_at: int = T1, **data: Any) -> dict[str, Any]:
     """Return the body of an event."""
     content = (
         {"id": user_id, "deleted": True, "object": "user"} | data
         if event_type == "user.deleted"
-        else user_data(user_id, updated_at, **data)
+        else make_user_data(user_id, updated_at, **data)
     )
     return {
         "type": event_type,
@@ -87,22 +87,22 @@ def event(event_type: str, user_id: str, updated_at: int = T1, **data: Any) -> d
     }
 
 
-def as_bytes(body: Any) -> bytes:
+def encode_body(body: Any) -> bytes:
     return body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
 
 
-def signed(body: bytes, message_id: str, *, secret: str = SECRET, at: float | None = None) -> dict[str, str]:
+def sign_event(body: bytes, message_id: str, *, secret: str = SECRET, at: float | None = None) -> dict[str, str]:
     """Return the headers that Svix would send."""
     seconds = int(time.time() if at is None else at)
     signature = Webhook(secret).sign(message_id, datetime.fromtimestamp(seconds, tz=UTC), body.decode())
     return {"svix-id": message_id, "svix-timestamp": str(seconds), "svix-signature": signature}
 
 
-def message() -> str:
+def make_message_id() -> str:
     return f"msg_{next(_ids):012}"
 
 
-async def until(true: Callable[[], Awaitable[Any] | Any], seconds: float = 10) -> None:
+async def wait_until(true: Callable[[], Awaitable[Any] | Any], seconds: float = 10) -> None:
     """Wait until that is so; what never comes fails instead of hanging."""
     deadline = time.monotonic() + seconds
     while True:
@@ -113,7 +113,7 @@ async def until(true: Callable[[], Awaitable[Any] | Any], seconds: float = 10) -
         await asyncio.sleep(0.01)
 
 
-async def waiting_for_locks(connection: asyncpg.Connection) -> int:
+async def count_lock_waiters(connection: asyncpg.Connection) -> int:
     """Return how many sessions of this database wait for a lock. Inside a transaction it would see the past."""
     sql = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
     return int(await connection.fetchval(sql))
@@ -138,17 +138,17 @@ class World:
 
     async def deliver(self, body: Any, message_id: str | None = None, **signing: Any) -> httpx2.Response:
         """Deliver an event as Svix does."""
-        content = as_bytes(body)
-        message_id = message_id or message()
-        return await self.post(content, signed(content, message_id, **signing))
+        content = encode_body(body)
+        message_id = message_id or make_message_id()
+        return await self.post(content, sign_event(content, message_id, **signing))
 
-    async def outcome(self, body: Any, message_id: str | None = None) -> str:
+    async def deliver_ok(self, body: Any, message_id: str | None = None) -> str:
         """Deliver an event that is accepted; return what became of it."""
         answer = await self.deliver(body, message_id)
         assert answer.is_success, answer.text
         return str(answer.json()["outcome"])
 
-    async def user(self, user_id: str) -> dict[str, Any] | None:
+    async def get_user(self, user_id: str) -> dict[str, Any] | None:
         """Return U(user_id)."""
         row = await self.db.fetchval(
             f"select to_jsonb(u) from {self.table} u where {quoted(self.mapping.clerk_id)} = $1", user_id
@@ -160,12 +160,12 @@ class World:
         """The app's table, for SQL."""
         return f"{quoted(self.mapping.schema)}.{quoted(self.mapping.table)}"
 
-    async def event(self, message_id: str) -> dict[str, Any] | None:
+    async def get_event(self, message_id: str) -> dict[str, Any] | None:
         """Return E(message_id)."""
         row = await self.db.fetchrow("select * from clerk_sync.events where id = $1", message_id)
         return dict(row) if row else None
 
-    async def users(self) -> list[Any]:
+    async def get_users(self) -> list[Any]:
         """Return the whole table."""
         rows = await self.db.fetch(f"select * from {self.table} order by {quoted(self.mapping.clerk_id)}")
         return [tuple(row) for row in rows]
@@ -173,7 +173,7 @@ class World:
     async def check_invariants(self) -> None:
         """Check I2, I3 and I6; a unique index sees to I1, `post` to I5, the fixture `output` to I4."""
         for message_id, _ in self.accepted:
-            filed = await self.event(message_id)
+            filed = await self.get_event(message_id)
             assert filed, f"{message_id} was accepted and forgotten"
             assert filed["status"] in {"applied", "stale", "ignored"} or filed["next_attempt_at"]
         if self.mapping.on_delete != "anonymize":
@@ -184,34 +184,34 @@ class World:
                 f" where i.deleted_at is not null and {active}"
             )
             assert await self.db.fetchval(ghosts) == 0
-        before = await self.users()
+        before = await self.get_users()
         again = self.accepted * 2
         random.Random(len(again)).shuffle(again)
         for message_id, body in again:
-            answer = await self.post(body, signed(body, message_id))
+            answer = await self.post(body, sign_event(body, message_id))
             assert answer.is_success
-        assert await self.users() == before
+        assert await self.get_users() == before
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings, db: asyncpg.Connection, **changes: Any) -> AsyncIterator[World]:
+async def run_world(settings: Settings, db: asyncpg.Connection, **changes: Any) -> AsyncIterator[World]:
     """Serve the app on a port of its own for the length of the block."""
     settings = replace(settings, **changes)
     async with (
-        served(settings) as address,
+        run_service(settings) as address,
         httpx2.AsyncClient(base_url=address, timeout=15) as client,
     ):
         yield World(client, db, settings.mapping)
 
 
 @contextlib.asynccontextmanager
-async def served(settings: Settings) -> AsyncIterator[str]:
+async def run_service(settings: Settings) -> AsyncIterator[str]:
     """Serve the app, and yield its address."""
-    async with served_app(create_app(settings)) as address:
+    async with run_app(create_app(settings)) as address:
         yield address
 
 
-class Prompt(uvicorn.Server):
+class FastShutdownServer(uvicorn.Server):
     """Ends as uvicorn does, without its two pauses of a tenth of a second: it is started a thousand times."""
 
     async def main_loop(self) -> None:
@@ -229,11 +229,11 @@ class Prompt(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def served_app(app: ASGIApp) -> AsyncIterator[str]:
+async def run_app(app: ASGIApp) -> AsyncIterator[str]:
     """Serve any app, and yield its address."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_config=None, access_log=False, http=WholeAnswers, ws="none", lifespan="on")
-    server = Prompt(config)
+    server = FastShutdownServer(config)
     serving_task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         assert not serving_task.done(), "the server did not start"

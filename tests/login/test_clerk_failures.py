@@ -12,7 +12,7 @@ from tests.world import World
 
 
 async def test_clerk_is_left_alone_once_it_has_failed_a_few_times(world: World, clerk: ClerkStub) -> None:
-    clerk.fails = 500
+    clerk.error_status = 500
     for number in range(20):
         assert (await post_sync(world, f"user_{number}")).status_code == 503
     assert clerk.user_calls == 5

@@ -13,7 +13,7 @@ PREFLIGHT = {
 
 
 async def test_no_browser_calls_from_elsewhere_unless_an_origin_is_authorized(world: World, clerk: ClerkStub) -> None:
-    clerk.knows("user_1")
+    clerk.add_user("user_1")
     origin = {"Origin": "https://app.example.com"}
     assert (await world.client.options("/sync", headers=origin | PREFLIGHT)).status_code == 405
     response = await post_sync(world, headers=origin)
@@ -21,7 +21,7 @@ async def test_no_browser_calls_from_elsewhere_unless_an_origin_is_authorized(wo
 
 
 async def test_an_authorized_party_that_is_an_origin_may_call_from_a_browser(serve: Serve, clerk: ClerkStub) -> None:
-    clerk.knows("user_1")
+    clerk.add_user("user_1")
     parties = ("https://app.example.com/", "com.example.native")
     async with serve(**build_settings(clerk, clerk_authorized_parties=parties)) as world:
         origin = {"Origin": "https://app.example.com"}

@@ -12,18 +12,18 @@ from tests.clerk_stub import ClerkStub
 from tests.conftest import Output, Serve
 from tests.problems import read_problem_code
 from tests.sync_requests import age_identities, build_settings, post_sync, post_sync_as_backend, read_outcome
-from tests.world import T1, World, event, with_email
+from tests.world import T1, World, make_email_fields, make_event
 
 NOW = int(time.time() * 1000)
 
 
 async def test_the_first_login_makes_the_row(world: World, clerk: ClerkStub) -> None:
     """A1: and the app can refer to it at once."""
-    clerk.knows("user_1", **with_email("a"))
+    clerk.add_user("user_1", **make_email_fields("a"))
     response = await post_sync(world)
     assert await read_outcome(response) == "created"
     row = response.json()["user"]
-    assert row == await world.user("user_1")
+    assert row == await world.get_user("user_1")
     assert (row["id"], row["email"]) == ("user_1", "a.PII_SENTINEL@example.com")
     await world.db.execute("create table child (user_id text references users)")
     await world.db.execute("insert into child values ($1)", row["id"])
@@ -34,12 +34,12 @@ async def test_the_first_login_makes_the_row(world: World, clerk: ClerkStub) -> 
 
 async def test_a_webhook_after_the_login_finds_all_done(world: World, clerk: ClerkStub, output: Output) -> None:
     """A4."""
-    clerk.knows("user_1", T1)
+    clerk.add_user("user_1", T1)
     assert await read_outcome(post_sync(world)) == "created"
-    body = event("user.created", "user_1", T1) | {"data": clerk.users["user_1"]}
-    assert await world.outcome(body) == "applied"
+    body = make_event("user.created", "user_1", T1) | {"data": clerk.users["user_1"]}
+    assert await world.deliver_ok(body) == "applied"
     assert await world.db.fetchval("select created_by from clerk_sync.identities") == "login"
-    assert len(await world.users()) == 1
+    assert len(await world.get_users()) == 1
     assert "duplicate" not in json.dumps(output.log())
 
 
@@ -52,15 +52,15 @@ async def test_without_clerk_a_row_that_is_missing_stays_missing(
     changes = {}
     match trouble:
         case "500":
-            clerk.fails = 500
+            clerk.error_status = 500
         case "timeout":
             clerk.delay = 1
         case "429":
-            clerk.fails_with = JSONResponse({"errors": []}, 429, {"Retry-After": "2"})
+            clerk.error_response = JSONResponse({"errors": []}, 429, {"Retry-After": "2"})
         case "garbage":
-            clerk.fails_with = Response(b"[" * 5000)
+            clerk.error_response = Response(b"[" * 5000)
         case "another user":
-            clerk.knows("user_2")
+            clerk.add_user("user_2")
             clerk.users["user_1"] = clerk.users["user_2"]
         case "refused":
             changes = {"clerk_secret_key": "sk_test_another"}
@@ -72,9 +72,9 @@ async def test_without_clerk_a_row_that_is_missing_stays_missing(
         assert (response.status_code, read_problem_code(response)) == (503, "clerk_unavailable")
         assert time.perf_counter() - began < 3
         assert int(response.headers["retry-after"]) >= (2 if trouble == "429" else 1)
-        assert await world.users() == []
+        assert await world.get_users() == []
         # And from the database, where there is a row.
-        await world.outcome(event("user.created", "user_1"))
+        await world.deliver_ok(make_event("user.created", "user_1"))
         assert await read_outcome(post_sync(world)) == "current"
         await age_identities(world.db)
         assert await read_outcome(post_sync(world)) == "unverified"
@@ -96,7 +96,7 @@ async def test_without_a_key_only_what_is_here_is_answered(serve: Serve, clerk: 
     async with serve(**build_settings(clerk, clerk_secret_key=None)) as world:
         response = await post_sync(world)
         assert (response.status_code, read_problem_code(response)) == (503, "clerk_unavailable")
-        await world.outcome(event("user.created", "user_1"))
+        await world.deliver_ok(make_event("user.created", "user_1"))
         assert await read_outcome(post_sync(world)) == "current"
         await age_identities(world.db)
         assert await read_outcome(post_sync(world)) == "unverified"
@@ -111,7 +111,7 @@ async def test_the_database_away_is_a_503(serve: Serve, clerk: ClerkStub) -> Non
 
 async def test_a_table_that_the_mapping_does_not_fit_is_a_503(serve: Serve, clerk: ClerkStub) -> None:
     """J5: with the name in the log, and none in the response."""
-    clerk.knows("user_1")
+    clerk.add_user("user_1")
     mapping = TableMapping(clerk_id="clerk_user_id")
     async with serve(**build_settings(clerk, mapping=mapping)) as world:
         response = await post_sync(world)
@@ -121,7 +121,7 @@ async def test_a_table_that_the_mapping_does_not_fit_is_a_503(serve: Serve, cler
 
 
 async def test_a_row_that_the_table_refuses_is_a_503_and_told(world: World, clerk: ClerkStub, output: Output) -> None:
-    clerk.knows("user_1")
+    clerk.add_user("user_1")
     await world.db.execute("alter table users add constraint refuses check (false) not valid")
     response = await post_sync(world)
     assert (response.status_code, read_problem_code(response)) == (503, "unavailable")
@@ -129,19 +129,19 @@ async def test_a_row_that_the_table_refuses_is_a_503_and_told(world: World, cler
 
 
 async def test_a_row_that_the_app_removed_is_made_again(world: World, clerk: ClerkStub) -> None:
-    clerk.knows("user_1")
+    clerk.add_user("user_1")
     assert await read_outcome(post_sync(world)) == "created"
     await world.db.execute("delete from users")
     assert await read_outcome(post_sync(world)) == "created"
-    assert await world.user("user_1")
+    assert await world.get_user("user_1")
 
 
 async def test_what_no_webhook_brought_is_told(world: World, clerk: ClerkStub, output: Output) -> None:
     """N3 in part: an endpoint that is dead is noticed at the first login. A sign-up of this moment is only a race."""
-    clerk.knows("user_now", NOW, created_at=int(time.time() * 1000))
+    clerk.add_user("user_now", NOW, created_at=int(time.time() * 1000))
     await post_sync(world, "user_now")
     assert not output.log("a login has brought what no webhook had")
-    clerk.knows("user_1")
+    clerk.add_user("user_1")
     await post_sync(world)
     await post_sync(world)
     assert len(output.log("a login has brought what no webhook had")) == 1

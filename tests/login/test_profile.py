@@ -4,36 +4,36 @@ from tests.clerk_stub import ClerkStub
 from tests.conftest import Serve
 from tests.problems import read_problem_code
 from tests.sync_requests import build_settings, post_sync_as_backend, read_outcome
-from tests.world import T1, T3, World, event, with_email
+from tests.world import T1, T3, World, make_email_fields, make_event
 
 
 async def test_a_profile_makes_a_missing_row_until_clerk_says_more(serve: Serve, clerk: ClerkStub) -> None:
     # However new it says that it is: whatever Clerk tells is newer.
-    profile = {"first_name": "Ada PII_SENTINEL", "updated_at": T3, **with_email("a")}
+    profile = {"first_name": "Ada PII_SENTINEL", "updated_at": T3, **make_email_fields("a")}
     async with serve(**build_settings(clerk, clerk_secret_key=None)) as world:
         response = await post_sync_as_backend(world, profile=profile)
         assert await read_outcome(response) == "unverified"
         assert response.json()["user"]["email"] == "a.PII_SENTINEL@example.com"
         assert await read_outcome(post_sync_as_backend(world, profile={"first_name": "Mallory"})) == "unverified"
-        row = await world.user("user_1")
+        row = await world.get_user("user_1")
         assert row
         assert row["first_name"] == "Ada PII_SENTINEL"  # it never overwrites
-        assert await world.outcome(event("user.created", "user_1", T1, first_name="Grace")) == "applied"
+        assert await world.deliver_ok(make_event("user.created", "user_1", T1, first_name="Grace")) == "applied"
         assert await read_outcome(post_sync_as_backend(world, profile=profile)) == "current"
-        await world.outcome(event("user.deleted", "user_1"))
+        await world.deliver_ok(make_event("user.deleted", "user_1"))
         assert (await post_sync_as_backend(world, profile=profile)).status_code == 410
-        assert await world.user("user_1") is None
+        assert await world.get_user("user_1") is None
 
 
 async def test_a_profile_that_cannot_be_stored_is_the_caller_s_fault(serve: Serve, clerk: ClerkStub) -> None:
     async with serve(**build_settings(clerk, clerk_secret_key=None)) as world:
         response = await post_sync_as_backend(world, profile={"first_name": "a\0b"})
         assert (response.status_code, read_problem_code(response)) == (400, "bad_request")
-        assert await world.users() == []
+        assert await world.get_users() == []
 
 
 async def test_a_profile_means_nothing_where_clerk_can_be_asked(world: World, clerk: ClerkStub) -> None:
     assert (await post_sync_as_backend(world, profile={"first_name": "x"})).status_code == 404
-    clerk.fails = 500
+    clerk.error_status = 500
     assert (await post_sync_as_backend(world, profile={"first_name": "x"})).status_code == 503
-    assert await world.users() == []
+    assert await world.get_users() == []

@@ -8,7 +8,7 @@ from tests.world import World
 
 async def test_clerk_s_quota_is_protected(world: World, clerk: ClerkStub) -> None:
     """Only what would reach Clerk is limited: ten questions about one user in ten seconds."""
-    clerk.knows("user_1")
+    clerk.add_user("user_1")
     for _ in range(10):
         await read_outcome(post_sync(world, query="?refresh=true"))
     response = await post_sync(world, query="?refresh=true")
@@ -18,7 +18,7 @@ async def test_clerk_s_quota_is_protected(world: World, clerk: ClerkStub) -> Non
     await age_identities(world.db)
     assert await read_outcome(post_sync(world)) == "unverified"
     assert clerk.user_calls == 10
-    clerk.knows("user_2")
+    clerk.add_user("user_2")
     assert await read_outcome(post_sync(world, "user_2")) == "created"
     for _ in range(10):
         await post_sync(world, "user_3")

@@ -1,6 +1,6 @@
 """POST /sync refuses a malformed request."""
 
-from tests.clerk_stub import API_TOKEN, ClerkStub, bearer
+from tests.clerk_stub import API_TOKEN, ClerkStub, make_bearer_header
 from tests.conftest import Output
 from tests.problems import read_problem_code
 from tests.sync_requests import post_sync, post_sync_as_backend
@@ -28,13 +28,13 @@ NOBODY = [
 
 async def test_a_body_that_names_nobody_is_a_400(world: World, output: Output) -> None:
     for body in NOBODY:
-        response = await world.client.post("/sync", headers=bearer(API_TOKEN), content=body)
+        response = await world.client.post("/sync", headers=make_bearer_header(API_TOKEN), content=body)
         assert (response.status_code, read_problem_code(response)) == (400, "bad_request"), body
     assert not output.log("bug")
 
 
 async def test_bodies_and_methods_are_limited(world: World) -> None:
-    response = await world.client.post("/sync", headers=bearer(API_TOKEN), content=b" " * (1024 * 1024 + 1))
+    response = await world.client.post("/sync", headers=make_bearer_header(API_TOKEN), content=b" " * (1024 * 1024 + 1))
     assert (response.status_code, read_problem_code(response)) == (413, "body_too_large")
     for method in ("GET", "PUT", "OPTIONS"):
         assert (await world.client.request(method, "/sync")).status_code == 405
@@ -45,4 +45,4 @@ async def test_bodies_and_methods_are_limited(world: World) -> None:
 async def test_ids_that_are_none_reach_no_address_of_clerk(world: World, clerk: ClerkStub) -> None:
     for odd in ("../jwks", "..", "user_1/../../jwks", "user_1?x=1", "%2e%2e", "user_1#x"):
         assert (await post_sync_as_backend(world, odd)).status_code == 404
-    assert clerk.asked == []
+    assert clerk.requests == []

@@ -29,7 +29,7 @@ class Findings(list[Finding]):
         return found
 
 
-async def examined(database: str, toml: str | None = None, **changes: Any) -> Findings:
+async def run_doctor(database: str, toml: str | None = None, **changes: Any) -> Findings:
     """Return what the doctor finds with that `sync.toml`."""
     mapping = read_mapping(toml) if toml else DEFAULT
     given = Settings(database=clean_dsn(database), clerk_webhook_signing_secrets=(SECRET,), mapping=mapping)
@@ -43,7 +43,7 @@ async def examined(database: str, toml: str | None = None, **changes: Any) -> Fi
     return found
 
 
-async def cured(connection: asyncpg.Connection, finding: Finding) -> None:
+async def apply_fix(connection: asyncpg.Connection, finding: Finding) -> None:
     """Run what a finding says, as `psql` would: a statement at a time."""
     assert finding.run
     for statement in finding.run:
