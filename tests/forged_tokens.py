@@ -17,7 +17,7 @@ OTHER_INSTANCE = "ins_2otherotherotherotherother"
 
 
 def sign_token(payload: object, header: dict[str, Any] | None = None, signer: str = "clerk") -> str:
-    """Return a token with just that payload and header, genuinely signed."""
+    """Return a token with exactly this payload and header, and a valid signature."""
     text = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     return jwt.PyJWS().encode(text, get_key(signer), algorithm="RS256", headers={"kid": INSTANCE} | (header or {}))
 
@@ -28,7 +28,7 @@ def encode_unsigned_token(header: object, payload: object, signature: bytes = b"
 
 
 def sign_token_by_hmac() -> str:
-    """Return a token signed by HS256 with the public key's PEM as the secret, the oldest trick."""
+    """Return an HS256 token with the public key's PEM as the secret: the algorithm-confusion attack."""
     text = encode_unsigned_token({"alg": "HS256", "typ": "JWT", "kid": INSTANCE}, make_claims("user_1")).rpartition(
         "."
     )[0]
@@ -37,14 +37,14 @@ def sign_token_by_hmac() -> str:
 
 
 def tamper_with_token(**changes: Any) -> str:
-    """Return a genuine token whose payload was exchanged."""
+    """Return a valid token with a replaced payload."""
     header, _, signature = make_session_token("user_1").split(".")
     body = base64.urlsafe_b64encode(json.dumps(make_claims("user_1") | changes).encode()).decode().rstrip("=")
     return f"{header}.{body}.{signature}"
 
 
 def forge_tokens() -> dict[str, str]:
-    """Return tokens that must be refused, by what is wrong with them; some only for the next half a minute."""
+    """Return tokens that must be refused, by their defect; some are invalid for the next 30 s only."""
     now = int(time.time())
     critical = {"alg": "RS256", "kid": INSTANCE, "crit": ["b64"], "b64": False}
     own_key = {"jwk": {"kty": "RSA"}, "jku": "https://m.example"}

@@ -11,7 +11,7 @@ from tests.world import INSTANCE, World, make_event
 
 
 async def test_forged_tokens_reach_neither_the_table_nor_clerk(serve: Serve, clerk: ClerkStub, output: Output) -> None:
-    """L1."""
+    """A missing or invalid token is a 401 without a write and without a request to Clerk (L1)."""
     clerk.add_user("user_1")
     headers: list[dict[str, str]] = [
         *({"Authorization": f"Bearer {token}".strip()} for token in forge_tokens().values()),
@@ -38,8 +38,8 @@ async def test_forged_tokens_reach_neither_the_table_nor_clerk(serve: Serve, cle
     assert not output.log("bug")
 
 
-async def test_a_session_token_touches_its_own_user_alone(world: World, clerk: ClerkStub) -> None:
-    """L2."""
+async def test_a_session_token_affects_its_own_user_only(world: World, clerk: ClerkStub) -> None:
+    """A session token with another user's ID in body, header or query is a 403 (L2)."""
     clerk.add_user("user_1")
     clerk.add_user("user_2")
     named: list[dict[str, Any]] = [
@@ -63,14 +63,14 @@ async def test_the_app_s_backend_names_the_user(world: World, clerk: ClerkStub) 
     assert await read_outcome(world.client.post("/sync/", headers=by_header)) == "current"
 
 
-async def test_without_a_service_token_no_backend_is_believed(serve: Serve, clerk: ClerkStub) -> None:
+async def test_without_a_configured_service_token_no_backend_is_accepted(serve: Serve, clerk: ClerkStub) -> None:
     async with serve(**build_settings(clerk, sync_api_token=None)) as world:
         for token in (API_TOKEN, "None", "x"):
             response = await world.client.post("/sync", headers=make_bearer_header(token), json={"user_id": "user_1"})
             assert response.status_code == 401
 
 
-async def test_without_keys_no_session_is_believed(serve: Serve, clerk: ClerkStub, output: Output) -> None:
+async def test_without_a_key_no_session_token_is_accepted(serve: Serve, clerk: ClerkStub, output: Output) -> None:
     async with serve(sync_api_token=API_TOKEN) as world:
         assert (await post_sync(world)).status_code == 401
     [line] = output.log("no session token can be verified")
@@ -78,7 +78,7 @@ async def test_without_keys_no_session_is_believed(serve: Serve, clerk: ClerkStu
 
 
 async def test_a_session_of_another_instance_than_the_webhooks_is_refused(world: World, clerk: ClerkStub) -> None:
-    """H1 for tokens: the first event has pinned the instance."""
+    """The first event pins the instance; a session token of another instance is a 401 (H1)."""
     clerk.add_user("user_1")
     await world.deliver_ok(make_event("user.created", "user_1"))
     token = make_session_token("user_1", kid="ins_2otherotherotherotherother")

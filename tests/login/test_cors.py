@@ -12,7 +12,7 @@ PREFLIGHT = {
 }
 
 
-async def test_no_browser_calls_from_elsewhere_unless_an_origin_is_authorized(world: World, clerk: ClerkStub) -> None:
+async def test_without_an_authorized_origin_cors_is_off(world: World, clerk: ClerkStub) -> None:
     clerk.add_user("user_1")
     origin = {"Origin": "https://app.example.com"}
     assert (await world.client.options("/sync", headers=origin | PREFLIGHT)).status_code == 405
@@ -20,7 +20,7 @@ async def test_no_browser_calls_from_elsewhere_unless_an_origin_is_authorized(wo
     assert not any(name.startswith("access-control") for name in response.headers)
 
 
-async def test_an_authorized_party_that_is_an_origin_may_call_from_a_browser(serve: Serve, clerk: ClerkStub) -> None:
+async def test_an_authorized_origin_may_call_from_a_browser(serve: Serve, clerk: ClerkStub) -> None:
     clerk.add_user("user_1")
     parties = ("https://app.example.com/", "com.example.native")
     async with serve(**build_settings(clerk, clerk_authorized_parties=parties)) as world:
@@ -31,7 +31,7 @@ async def test_an_authorized_party_that_is_an_origin_may_call_from_a_browser(ser
         assert "access-control-allow-credentials" not in response.headers
         response = await post_sync(world, headers=origin)
         assert response.headers["access-control-allow-origin"] == "https://app.example.com"
-        # What is refused must be readable there too.
+        # A browser must be able to read an error response, too.
         response = await world.client.post("/sync", headers=origin)
         assert (response.status_code, read_problem_code(response)) == (401, "bad_token")
         assert response.headers["access-control-allow-origin"] == "https://app.example.com"

@@ -13,8 +13,8 @@ from tests.sync_requests import age_identities, build_settings, post_sync, post_
 from tests.world import INSTANCE, T1, T3, World, make_event, wait_until
 
 
-async def test_whom_clerk_does_not_know_is_unknown_and_nothing_is_written(world: World, clerk: ClerkStub) -> None:
-    """A8, first half: Clerk may be a moment behind, and a tombstone is for ever."""
+async def test_a_user_unknown_to_clerk_is_a_404_without_a_write(world: World, clerk: ClerkStub) -> None:
+    """Clerk's API may lag behind, and a tombstone is permanent: a 404 for an unknown user writes no row (A8)."""
     response = await post_sync(world)
     assert (response.status_code, read_problem_code(response)) == (404, "unknown_user")
     for table in ("users", "clerk_sync.identities", "clerk_sync.events", "clerk_sync.fetches"):
@@ -23,23 +23,23 @@ async def test_whom_clerk_does_not_know_is_unknown_and_nothing_is_written(world:
     assert await read_outcome(post_sync(world)) == "created"
 
 
-async def test_whom_clerk_does_not_know_any_more_is_deleted(world: World, clerk: ClerkStub) -> None:
-    """A8, second half: as by `user.deleted`. So soon after the webhook, Clerk is asked twice."""
+async def test_a_user_that_clerk_has_deleted_is_deleted(world: World, clerk: ClerkStub) -> None:
+    """A 404 for a known user deletes it as `user.deleted` does (A8). Soon after the webhook, Clerk is asked twice."""
     await world.deliver_ok(make_event("user.created", "user_1"))
     response = await post_sync(world, query="?refresh=true")
     assert (response.status_code, read_problem_code(response)) == (410, "deleted_user")
     assert clerk.user_calls == 2
     assert await world.get_user("user_1") is None
     assert await world.deliver_ok(make_event("user.updated", "user_1", T3)) == "stale"
-    filed = await world.get_event("login_user_1")
-    assert filed
-    assert (filed["status"], filed["type"], filed["payload"]) == ("applied", "user.deleted", None)
+    stored = await world.get_event("login_user_1")
+    assert stored
+    assert (stored["status"], stored["type"], stored["payload"]) == ("applied", "user.deleted", None)
     assert (await post_sync(world)).status_code == 410
     assert clerk.user_calls == 2
 
 
-async def test_an_old_row_whose_user_is_gone_goes_at_once(serve: Serve, clerk: ClerkStub) -> None:
-    """A8 by age alone: what nobody has confirmed for long is not asked about twice."""
+async def test_a_stale_row_of_a_deleted_user_is_deleted_after_one_request(serve: Serve, clerk: ClerkStub) -> None:
+    """One 404 is enough for a row that was last confirmed long ago (A8)."""
     async with serve(**build_settings(clerk, sync_max_age=timedelta(0))) as world:
         await world.deliver_ok(make_event("user.created", "user_1"))
         assert (await post_sync(world)).status_code in {200, 410}  # 200 where this machine is slow
@@ -48,7 +48,7 @@ async def test_an_old_row_whose_user_is_gone_goes_at_once(serve: Serve, clerk: C
         assert clerk.user_calls == 1
 
 
-async def test_a_row_that_nobody_told_of_is_deleted_too(world: World, clerk: ClerkStub) -> None:
+async def test_a_row_older_than_the_service_is_deleted_too(world: World, clerk: ClerkStub) -> None:
     await world.db.execute(
         "insert into users (id, email_verified, banned, locked, public_metadata)"
         " values ('user_1', false, false, false, '{}')"
@@ -58,10 +58,10 @@ async def test_a_row_that_nobody_told_of_is_deleted_too(world: World, clerk: Cle
 
 
 @pytest.mark.parametrize("kids", [("ins_another",), (INSTANCE,), ("key_1",)])
-async def test_a_key_of_another_instance_deletes_nobody(
+async def test_a_key_of_another_instance_deletes_no_user(
     world: World, clerk: ClerkStub, output: Output, kids: tuple[str, ...]
 ) -> None:
-    """The pinned instance is held against what the key's own key set says, before a 404 is believed."""
+    """Before a 404 deletes a user, the pinned instance is compared with the instance of the secret key."""
     await world.deliver_ok(make_event("user.created", "user_1"))
     await age_identities(world.db)
     clerk.kids = dict.fromkeys(kids, "clerk")
@@ -74,8 +74,8 @@ async def test_a_key_of_another_instance_deletes_nobody(
         assert response.status_code == 410
 
 
-async def test_a_404_that_is_not_clerk_s_deletes_nobody(world: World, clerk: ClerkStub) -> None:
-    """Of a proxy, or of whatever else CLERK_API_URL leads to."""
+async def test_a_404_that_is_not_clerk_s_deletes_no_user(world: World, clerk: ClerkStub) -> None:
+    """A 404 of a proxy, or of any other server behind CLERK_API_URL, deletes no user."""
     await world.deliver_ok(make_event("user.created", "user_1"))
     await age_identities(world.db)
     for body in (b"", b"404 page not found", b'{"message": "no Route matched"}', b"null"):
@@ -85,14 +85,14 @@ async def test_a_404_that_is_not_clerk_s_deletes_nobody(world: World, clerk: Cle
     assert (await post_sync(world, "user_2")).status_code == 404
 
 
-@pytest.mark.parametrize("order", ["F3", "F4"])
+@pytest.mark.parametrize("deleted_first", [False, True])
 @pytest.mark.parametrize("stale", [False, True])
-async def test_a_login_does_not_bring_a_deleted_user_back(
-    world: World, clerk: ClerkStub, order: str, stale: bool
+async def test_a_login_does_not_restore_a_deleted_user(
+    world: World, clerk: ClerkStub, deleted_first: bool, stale: bool
 ) -> None:
-    """F5: whatever Clerk says."""
+    """A login of a deleted user is a 410, even while Clerk's API still returns the user (F5)."""
     life = [make_event("user.created", "user_1", T1), make_event("user.deleted", "user_1", T3)]
-    for body in life if order == "F3" else reversed(life):
+    for body in reversed(life) if deleted_first else life:
         await world.deliver(body)
     if stale:
         clerk.add_user("user_1", T3 + 60_000)
@@ -102,19 +102,22 @@ async def test_a_login_does_not_bring_a_deleted_user_back(
     assert await world.get_user("user_1") is None
 
 
-async def test_a_deletion_in_the_middle_of_a_question_wins(world: World, clerk: ClerkStub) -> None:
-    """F5: a stale 200 of Clerk arrives after the webhook."""
+async def test_a_deletion_during_the_request_to_clerk_wins(world: World, clerk: ClerkStub) -> None:
+    """A stale 200 of Clerk that arrives after the deletion does not restore the user (F5)."""
     clerk.add_user("user_1", T3)
-    clerk.delay = 0.3
-    asking = asyncio.create_task(post_sync(world))
-    await wait_until(lambda: clerk.user_calls)
-    await world.deliver_ok(make_event("user.deleted", "user_1"))
-    assert (await asking).status_code == 410
+    with clerk.hold():
+        waiting = asyncio.create_task(post_sync(world))
+        await wait_until(lambda: clerk.open_calls)
+        await world.deliver_ok(make_event("user.deleted", "user_1"))
+    assert (await waiting).status_code == 410
     assert await world.get_user("user_1") is None
 
 
-async def test_a_deletion_that_a_foreign_key_refuses_is_filed_and_finished(world: World, clerk: ClerkStub) -> None:
-    """410 also while it is parked; no message of Svix will come again for it, so the retries must know."""
+async def test_a_deletion_that_a_foreign_key_refuses_is_stored_and_retried(world: World, clerk: ClerkStub) -> None:
+    """The response is 410 also while the deletion is parked.
+
+    Svix sends no further message for such a deletion, so the inbox must contain an event to retry.
+    """
     clerk.add_user("user_1")
     await post_sync(world)
     await age_identities(world.db)
@@ -123,12 +126,12 @@ async def test_a_deletion_that_a_foreign_key_refuses_is_filed_and_finished(world
     clerk.remove_user("user_1")
     assert (await post_sync(world, query="?refresh=true")).status_code == 410
     assert (await post_sync(world)).status_code == 410
-    filed = await world.get_event("login_user_1")
-    assert filed
-    assert (filed["status"], filed["reason"]) == ("failed", "foreign_key_violation")
+    stored = await world.get_event("login_user_1")
+    assert stored
+    assert (stored["status"], stored["reason"]) == ("failed", "foreign_key_violation")
     await world.db.execute("drop table child")
 
-    async def gone() -> bool:
+    async def is_deleted() -> bool:
         return await world.get_user("user_1") is None
 
-    await wait_until(gone, 20)
+    await wait_until(is_deleted, 20)

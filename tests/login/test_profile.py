@@ -7,8 +7,8 @@ from tests.sync_requests import build_settings, post_sync_as_backend, read_outco
 from tests.world import T1, T3, World, make_email_fields, make_event
 
 
-async def test_a_profile_makes_a_missing_row_until_clerk_says_more(serve: Serve, clerk: ClerkStub) -> None:
-    # However new it says that it is: whatever Clerk tells is newer.
+async def test_a_profile_creates_a_missing_row_that_clerk_s_data_replace(serve: Serve, clerk: ClerkStub) -> None:
+    # Any version from Clerk is newer than a profile, whatever `updated_at` the profile has.
     profile = {"first_name": "Ada PII_SENTINEL", "updated_at": T3, **make_email_fields("a")}
     async with serve(**build_settings(clerk, clerk_secret_key=None)) as world:
         response = await post_sync_as_backend(world, profile=profile)
@@ -17,7 +17,7 @@ async def test_a_profile_makes_a_missing_row_until_clerk_says_more(serve: Serve,
         assert await read_outcome(post_sync_as_backend(world, profile={"first_name": "Mallory"})) == "unverified"
         row = await world.get_user("user_1")
         assert row
-        assert row["first_name"] == "Ada PII_SENTINEL"  # it never overwrites
+        assert row["first_name"] == "Ada PII_SENTINEL"  # a profile never overwrites a row
         assert await world.deliver_ok(make_event("user.created", "user_1", T1, first_name="Grace")) == "applied"
         assert await read_outcome(post_sync_as_backend(world, profile=profile)) == "current"
         await world.deliver_ok(make_event("user.deleted", "user_1"))
@@ -25,14 +25,14 @@ async def test_a_profile_makes_a_missing_row_until_clerk_says_more(serve: Serve,
         assert await world.get_user("user_1") is None
 
 
-async def test_a_profile_that_cannot_be_stored_is_the_caller_s_fault(serve: Serve, clerk: ClerkStub) -> None:
+async def test_a_profile_that_cannot_be_stored_is_a_400(serve: Serve, clerk: ClerkStub) -> None:
     async with serve(**build_settings(clerk, clerk_secret_key=None)) as world:
         response = await post_sync_as_backend(world, profile={"first_name": "a\0b"})
         assert (response.status_code, read_problem_code(response)) == (400, "bad_request")
         assert await world.get_users() == []
 
 
-async def test_a_profile_means_nothing_where_clerk_can_be_asked(world: World, clerk: ClerkStub) -> None:
+async def test_a_profile_is_ignored_where_a_key_is_configured(world: World, clerk: ClerkStub) -> None:
     assert (await post_sync_as_backend(world, profile={"first_name": "x"})).status_code == 404
     clerk.error_status = 500
     assert (await post_sync_as_backend(world, profile={"first_name": "x"})).status_code == 503

@@ -6,8 +6,8 @@ from tests.sync_requests import age_identities, post_sync, read_outcome
 from tests.world import World
 
 
-async def test_clerk_s_quota_is_protected(world: World, clerk: ClerkStub) -> None:
-    """Only what would reach Clerk is limited: ten questions about one user in ten seconds."""
+async def test_ten_requests_about_one_user_are_the_limit(world: World, clerk: ClerkStub) -> None:
+    """Ten requests to Clerk per user in ten seconds are the limit; logins that need no request are not limited."""
     clerk.add_user("user_1")
     for _ in range(10):
         await read_outcome(post_sync(world, query="?refresh=true"))

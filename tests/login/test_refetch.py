@@ -18,29 +18,29 @@ from tests.sync_requests import age_identities, post_sync, read_outcome
 from tests.world import T1, T2, T3, World, make_email_fields, make_event, wait_until
 
 
-async def test_of_two_contents_of_one_instant_clerk_says_which_is_right(world: World, clerk: ClerkStub) -> None:
-    """F7 and further: the row ends as Clerk has the user, by itself, whichever of the two that is."""
-    for number, right in enumerate(("Ada", "Grace")):
+async def test_of_two_versions_with_one_timestamp_clerk_s_current_one_wins(world: World, clerk: ClerkStub) -> None:
+    """Two versions with the same timestamp mark the user for a fetch; the row ends as Clerk has the user (F7)."""
+    for number, current_name in enumerate(("Ada", "Grace")):
         user = f"user_{number}"
-        clerk.add_user(user, T1, first_name=right)
+        clerk.add_user(user, T1, first_name=current_name)
         for name in ("Ada", "Grace"):
             await world.deliver(make_event("user.updated", user, T1, first_name=name))
 
-        async def shows(user: str = user, right: str = right) -> bool:
+        async def is_current(user: str = user, current_name: str = current_name) -> bool:
             row = await world.get_user(user)
-            wanted = await world.db.fetchval(
+            is_pending = await world.db.fetchval(
                 "select refetch_wanted from clerk_sync.identities where clerk_id = $1", user
             )
-            return bool(row and row["first_name"] == right and not wanted)
+            return bool(row and row["first_name"] == current_name and not is_pending)
 
-        await wait_until(shows)
+        await wait_until(is_current)
         for name in ("Ada", "Grace"):
             await world.deliver(make_event("user.updated", user, T1, first_name=name))
-        assert await shows()
+        assert await is_current()
 
 
-async def test_an_address_that_no_payload_has_is_asked_for(world: World, clerk: ClerkStub) -> None:
-    """A user whom a login has brought, with an address that another row still had."""
+async def test_an_email_without_a_stored_payload_is_fetched_from_clerk(world: World, clerk: ClerkStub) -> None:
+    """A user from a login had the email of another row; once that row gives it up, the next login fetches it."""
     await world.deliver_ok(make_event("user.created", "user_1", T2, **make_email_fields("a")))
     clerk.add_user("user_2", T1, **make_email_fields("a"))
     response = await post_sync(world, "user_2")
@@ -54,10 +54,10 @@ async def test_an_address_that_no_payload_has_is_asked_for(world: World, clerk: 
     assert row["email"] == "a.PII_SENTINEL@example.com"
 
 
-async def test_the_background_asks_about_addresses_and_removes_old_leases(
+async def test_maintenance_fetches_pending_emails_and_removes_expired_leases(
     serve: Serve, clerk: ClerkStub, database: str
 ) -> None:
-    """One round of it, without a login; a second one leaves Clerk alone for a while."""
+    """One round of maintenance fetches the pending email without a login; the next round makes no request."""
     async with serve() as world:
         await world.deliver_ok(make_event("user.created", "user_1", T2, **make_email_fields("a")))
         await world.deliver_ok(make_event("user.created", "user_2", T1, **make_email_fields("a")))
@@ -70,16 +70,16 @@ async def test_the_background_asks_about_addresses_and_removes_old_leases(
     async with httpx2.AsyncClient() as client:
         api = ClerkApi(client, clerk.url, SECRET_KEY)
         applier = Applier(pool, Statements(DEFAULT))
-        questions = Questions(applier, api, Quota(most=100), max_age=timedelta(hours=1))
-        assert await questions.ask_about_doubts() == 1
+        refresher = Questions(applier, api, Quota(most=100), max_age=timedelta(hours=1))
+        assert await refresher.ask_about_doubts() == 1
         assert await db.fetchval("select email from users where id = 'user_2'") == "a.PII_SENTINEL@example.com"
         assert await db.fetchval("select count(*) from clerk_sync.fetches") == 0
-        assert await questions.ask_about_doubts() == 0
+        assert await refresher.ask_about_doubts() == 0
         assert clerk.user_calls == 1
-        # Nothing more than the quota gives, and nothing while Clerk fails.
+        # No request while Clerk fails.
         await db.execute("update clerk_sync.identities set refetch_wanted = true")
         clerk.error_status = 500
-        assert await questions.ask_about_doubts() == 0
+        assert await refresher.ask_about_doubts() == 0
         assert clerk.user_calls == 2
-        await questions.close()
+        await refresher.close()
     await pool.close()

@@ -6,7 +6,7 @@ from tests.problems import read_problem_code
 from tests.sync_requests import post_sync, post_sync_as_backend
 from tests.world import World
 
-NOBODY = [
+INVALID_BODIES = [
     b"x",
     b"[]",
     b"7",
@@ -26,8 +26,8 @@ NOBODY = [
 ]
 
 
-async def test_a_body_that_names_nobody_is_a_400(world: World, output: Output) -> None:
-    for body in NOBODY:
+async def test_a_body_without_a_valid_user_is_a_400(world: World, output: Output) -> None:
+    for body in INVALID_BODIES:
         response = await world.client.post("/sync", headers=make_bearer_header(API_TOKEN), content=body)
         assert (response.status_code, read_problem_code(response)) == (400, "bad_request"), body
     assert not output.log("bug")
@@ -42,7 +42,7 @@ async def test_bodies_and_methods_are_limited(world: World) -> None:
     assert (response.status_code, read_problem_code(response)) == (400, "bad_request")
 
 
-async def test_ids_that_are_none_reach_no_address_of_clerk(world: World, clerk: ClerkStub) -> None:
-    for odd in ("../jwks", "..", "user_1/../../jwks", "user_1?x=1", "%2e%2e", "user_1#x"):
-        assert (await post_sync_as_backend(world, odd)).status_code == 404
+async def test_an_invalid_id_is_a_404_without_a_request_to_clerk(world: World, clerk: ClerkStub) -> None:
+    for invalid_id in ("../jwks", "..", "user_1/../../jwks", "user_1?x=1", "%2e%2e", "user_1#x"):
+        assert (await post_sync_as_backend(world, invalid_id)).status_code == 404
     assert clerk.requests == []
