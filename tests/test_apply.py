@@ -16,10 +16,9 @@ from sync_service.postgres.inbox import apply_changes
 from sync_service.postgres.pool import open_pool
 from sync_service.postgres.statements import Statements, quoted
 from sync_service.sync.apply import Applier
-from sync_service.sync.decide import Decision, Identity, decide, join
 from sync_service.sync.parking import Outcome
-from tests.test_decide import HISTORIES
-from tests.world import T1, T2, T3, as_bytes, event, message, until, waiting_for_locks
+from tests.reference_model import HISTORIES, Decision, Identity, decide, join
+from tests.world import T1, T2, T3, count_lock_waiters, encode_body, make_event, make_message_id, wait_until
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ async def applier(database: str) -> AsyncIterator[Applier]:
 
 
 def webhook(event_type: str, user_id: str, updated_at: int = T1, message_id: str | None = None, **data: Any) -> Event:
-    return read_event(message_id or message(), as_bytes(event(event_type, user_id, updated_at, **data)))
+    return read_event(message_id or make_message_id(), encode_body(make_event(event_type, user_id, updated_at, **data)))
 
 
 async def outcomes(applier: Applier, *events: Event) -> list[str]:
@@ -54,10 +53,12 @@ async def test_the_sql_ends_every_history_as_the_rule_does(
                     case Snapshot(version=version):
                         name = f"{version.updated_at}{version.tie.decode()}"
                         user = User(id=user_id, updated_at=version.updated_at, first_name=name)
-                        filed = Event(message(), "user.updated", None, user_id, Snapshot(user, version), payload="{}")
+                        filed = Event(
+                            make_message_id(), "user.updated", None, user_id, Snapshot(user, version), payload="{}"
+                        )
                     case Deletion():
                         name = ""
-                        filed = Event(message(), "user.deleted", None, user_id, Deletion(user_id))
+                        filed = Event(make_message_id(), "user.deleted", None, user_id, Deletion(user_id))
                 decision = decide(change, known.get(user_id))
                 known[user_id] = join(change, known.get(user_id))
                 if decision is Decision.SAVE:
@@ -87,9 +88,11 @@ async def test_a_batch_of_one_user_s_whole_life_ends_as_one_by_one_does(
                 user = User(
                     id=user_id, updated_at=1, first_name=f"{change.version.updated_at}{change.version.tie.decode()}"
                 )
-                batch.append((number, Event(message(), "user.updated", None, user_id, Snapshot(user, change.version))))
+                batch.append(
+                    (number, Event(make_message_id(), "user.updated", None, user_id, Snapshot(user, change.version)))
+                )
             else:
-                batch.append((number, Event(message(), "user.deleted", None, user_id, Deletion(user_id))))
+                batch.append((number, Event(make_message_id(), "user.deleted", None, user_id, Deletion(user_id))))
     random.Random(1).shuffle(batch)
     found = await outcomes(applier, *(filed for _, filed in batch))
     shown = {r["id"]: r["first_name"] for r in await db.fetch("select id, first_name from users")}
@@ -129,7 +132,7 @@ async def test_each_event_of_a_batch_keeps_what_it_said(applier: Applier, db: as
     said = {
         webhook("user.created", "user_3", first_name="Ada"): "Ada",
         webhook("user.updated", "user_1", T2, first_name="Grace"): "Grace",
-        read_event(message(), as_bytes(event("organization.created", "org_1"))): None,
+        read_event(make_message_id(), encode_body(make_event("organization.created", "org_1"))): None,
         webhook("user.created", "user_1", T1, first_name="Gracie"): "Gracie",
         webhook("user.created", "user_2", first_name="Edsger"): "Edsger",
     }
@@ -201,7 +204,7 @@ async def test_a_deletion_that_waited_for_the_creation_s_lock_removes_its_row(ap
     await apply_changes(other, statements, [created], source="webhook", patience_ms=1000)
     deletion = asyncio.create_task(applier.apply([webhook("user.deleted", "user_1")]))
     looking = await asyncpg.connect(database)
-    await until(lambda: waiting_for_locks(looking))
+    await wait_until(lambda: count_lock_waiters(looking))
     await transaction.commit()
     assert await deletion == [Outcome("applied")]
     assert await looking.fetchval("select count(*) from users") == 0

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from tests.clerk_stub import SECRET_KEY, ClerkStub, bearer
-from tests.world import with_email
+from tests.clerk_stub import SECRET_KEY, ClerkStub, make_bearer_header
+from tests.world import make_email_fields
 
 SPECIFICATION = "backend-api-2026-05-12.yml"
 
@@ -31,8 +31,8 @@ def specification(shared: Path) -> dict[str, Any]:
 
 
 async def answer(clerk: ClerkStub, path: str, *, with_key: bool = True) -> httpx2.Response:
-    async with httpx2.AsyncClient(base_url=clerk.address) as client:
-        return await client.get(path, headers=bearer(SECRET_KEY) if with_key else {})
+    async with httpx2.AsyncClient(base_url=clerk.url) as client:
+        return await client.get(path, headers=make_bearer_header(SECRET_KEY) if with_key else {})
 
 
 def hold(specification: dict[str, Any], found: httpx2.Response, path: str) -> None:
@@ -47,8 +47,8 @@ def hold(specification: dict[str, Any], found: httpx2.Response, path: str) -> No
 
 
 async def test_a_user_is_answered_as_specified(clerk: ClerkStub, specification: dict[str, Any]) -> None:
-    clerk.knows("user_1", **with_email("a"))
-    clerk.knows("user_2")
+    clerk.add_user("user_1", **make_email_fields("a"))
+    clerk.add_user("user_2")
     for user in ("user_1", "user_2"):
         found = await answer(clerk, f"/v1/users/{user}")
         assert found.status_code == 200
@@ -57,7 +57,7 @@ async def test_a_user_is_answered_as_specified(clerk: ClerkStub, specification: 
 
 async def test_a_list_of_users_is_answered_as_specified(clerk: ClerkStub, specification: dict[str, Any]) -> None:
     for user in ("user_1", "user_2", "user_3"):
-        clerk.knows(user, **with_email(user))
+        clerk.add_user(user, **make_email_fields(user))
     found = await answer(clerk, "/v1/users?user_id=user_3&user_id=user_1&user_id=user_9&limit=100")
     assert [user["id"] for user in found.json()] == ["user_1", "user_3"]
     hold(specification, found, "/users")

@@ -13,7 +13,7 @@ import yaml
 
 from sync_service.cli import COMMANDS
 from sync_service.settings import names
-from tests.processes import run
+from tests.processes import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -94,7 +94,7 @@ def test_every_process_of_the_procfile_is_a_command(tmp_path: Path, line: str) -
     assert process in {"release", "web"}
     program, *arguments = shlex.split(command)
     assert program == "sync-service"
-    assert run(*arguments, "--help", cwd=tmp_path).returncode == 0
+    assert run_command(*arguments, "--help", cwd=tmp_path).returncode == 0
 
 
 def test_every_command_of_the_contract_so_far_is_there() -> None:

@@ -8,7 +8,7 @@ import pytest
 from sync_service.doctor.graph import references
 from sync_service.postgres.counts import Counter
 from sync_service.postgres.survey import ForeignKey
-from tests.examined import cured, examined
+from tests.findings import apply_fix, run_doctor
 
 MAPPED = '[users]\nclerk_id = "clerk_id"\n[users.columns]\nemail = "primary_email"\n'
 
@@ -73,7 +73,7 @@ async def test_the_graph_is_told_to_any_depth_with_its_cost(database: str, db: A
         # All of one user's: 2 chats of 300.
         "insert into messages (chat_id) select 1 + 10 * (n % 2) from generate_series(1, 600) as n",
     )
-    found = await examined(database, MAPPED)
+    found = await run_doctor(database, MAPPED)
     graph = {line["name"]: line for line in found.one("foreign_keys").data["foreign_keys"]}
     assert {
         name: (line["depth"], line["on_delete"], line["indexed"], line["rows"]) for name, line in graph.items()
@@ -97,18 +97,18 @@ async def test_a_large_table_without_an_index_is_a_warning_and_cured(database: s
         "create table notes (user_id integer references users on delete cascade)",
         "insert into notes select 1 + n % 10 from generate_series(1, 2000) as n",
     )
-    bare = (await examined(database, MAPPED)).one("foreign_key_without_index")
+    bare = (await run_doctor(database, MAPPED)).one("foreign_key_without_index")
     assert (bare.kind, bare.data["rows"]) == ("warning", 2000)
-    await cured(db, bare)
-    assert "foreign_key_without_index" not in (await examined(database, MAPPED)).codes()
+    await apply_fix(db, bare)
+    assert "foreign_key_without_index" not in (await run_doctor(database, MAPPED)).codes()
 
 
 async def test_small_tables_without_an_index_are_one_note(database: str, db: Any) -> None:
     await made(db, *(f"create table t{n} (user_id integer references users on delete cascade)" for n in range(3)))
-    bare = (await examined(database, MAPPED)).one("foreign_key_without_index")
+    bare = (await run_doctor(database, MAPPED)).one("foreign_key_without_index")
     assert (bare.kind, bare.lines) == ("note", tuple(f"public.t{n}.user_id" for n in range(3)))
-    await cured(db, bare)
-    assert "foreign_key_without_index" not in (await examined(database, MAPPED)).codes()
+    await apply_fix(db, bare)
+    assert "foreign_key_without_index" not in (await run_doctor(database, MAPPED)).codes()
 
 
 @pytest.mark.parametrize("action", ["", "on delete restrict"])
@@ -121,10 +121,10 @@ async def test_a_key_that_forbids_deletions_is_named_and_made_to_cascade(databas
         "create index on orders (user_id)",
         "insert into orders (user_id) values (1), (1)",
     )
-    found = (await examined(database, MAPPED)).one("deletion_forbidden")
+    found = (await run_doctor(database, MAPPED)).one("deletion_forbidden")
     assert found.data == {"constraint": "orders_of_users", "table": "public.orders", "depth": 1}
-    await cured(db, found)
-    assert not (await examined(database, MAPPED)).codes("warning")
+    await apply_fix(db, found)
+    assert not (await run_doctor(database, MAPPED)).codes("warning")
     await db.execute("delete from users where id = 1")
     assert await db.fetchval("select count(*) from orders") == 0
 
@@ -139,7 +139,7 @@ async def test_a_key_that_forbids_what_goes_otherwise_is_only_a_note(database: s
         "insert into courses (user_id) values (1), (2)",
         "insert into modules values (1, 1), (2, 3)",
     )
-    assert (await examined(database, MAPPED)).one("deletion_forbidden").kind == "note"
+    assert (await run_doctor(database, MAPPED)).one("deletion_forbidden").kind == "note"
     await db.execute("delete from users where id = 1")
     with pytest.raises(asyncpg.ForeignKeyViolationError):
         await db.execute("delete from users where id = 2")
@@ -154,7 +154,7 @@ async def test_a_soft_deletion_fires_no_cascade_and_leaves_rows_behind(database:
         "update users set deleted_at = now() where id = 1",
     )
     soft = MAPPED.replace("[users.columns]", 'on_delete = "soft"\ndeleted_at = "deleted_at"\n[users.columns]')
-    found = await examined(database, soft)
+    found = await run_doctor(database, soft)
     assert found.one("cascade_never_fires").data == {"rows_of_deleted_users": {"public.notes.user_id": 2}}
     assert not {"deletion_cost", "foreign_key_without_index"} & found.codes()
 
@@ -167,12 +167,12 @@ async def test_a_key_that_was_never_validated_is_said_with_its_orphans(database:
         "insert into notes values (1), (77)",
         "alter table notes add foreign key (user_id) references users on delete cascade not valid",
     )
-    found = (await examined(database, MAPPED)).one("foreign_key_not_validated")
+    found = (await run_doctor(database, MAPPED)).one("foreign_key_not_validated")
     listing, validation = found.run
     assert [tuple(row) for row in await db.fetch(listing)] == [(77,)]
     await db.execute("delete from notes where user_id = 77")
     await db.execute(validation)
-    assert not (await examined(database, MAPPED)).codes("warning")
+    assert not (await run_doctor(database, MAPPED)).codes("warning")
 
 
 async def test_columns_that_look_like_keys_are_counted_and_bound(database: str, db: Any) -> None:
@@ -182,7 +182,7 @@ async def test_columns_that_look_like_keys_are_counted_and_bound(database: str, 
         'create table notes ("userId" integer, clerk_user_id varchar(255), title text)',
         "insert into notes values (1, 'user_1'), (2, 'user_99'), (88, null), (null, null)",
     )
-    found = await examined(database, MAPPED)
+    found = await run_doctor(database, MAPPED)
     orphans = {finding.data["column"]: finding for finding in found.all("orphans")}
     assert {column: (o.data["rows"], o.data["orphans"]) for column, o in orphans.items()} == {
         "userId": (3, 1),
@@ -191,9 +191,9 @@ async def test_columns_that_look_like_keys_are_counted_and_bound(database: str, 
     for finding in orphans.values():
         assert len(await db.fetch(finding.run[0])) == 1
     await db.execute("delete from notes where \"userId\" = 88 or clerk_user_id = 'user_99'")
-    for finding in (await examined(database, MAPPED)).all("no_foreign_key"):
-        await cured(db, finding)
-    assert not (await examined(database, MAPPED)).codes("warning")
+    for finding in (await run_doctor(database, MAPPED)).all("no_foreign_key"):
+        await apply_fix(db, finding)
+    assert not (await run_doctor(database, MAPPED)).codes("warning")
     await db.execute("delete from users where id = 1")
     assert await db.fetchval("select count(*) from notes") == 1
 
@@ -205,7 +205,7 @@ async def test_a_clerk_id_beside_a_key_that_cascades_is_only_a_note(database: st
         "create table profiles (user_id integer primary key references users on delete cascade, clerk_id text)",
         "insert into profiles values (1, 'user_1')",
     )
-    found = await examined(database, MAPPED)
+    found = await run_doctor(database, MAPPED)
     assert (found.one("no_foreign_key").kind, found.one("no_foreign_key").run) == ("note", ())
     assert not found.codes("warning")
 
@@ -217,7 +217,7 @@ async def test_a_key_beside_a_way_that_cascades_is_only_a_note(database: str, db
         "create table chats (id serial primary key, user_id integer unique references users on delete cascade)",
         "create table messages (chat_id integer primary key references chats on delete cascade, sender_id integer)",
     )
-    assert (await examined(database, MAPPED)).one("no_foreign_key").kind == "note"
+    assert (await run_doctor(database, MAPPED)).one("no_foreign_key").kind == "note"
 
 
 async def test_columns_whose_type_cannot_hold_a_key_are_said(database: str, db: Any) -> None:
@@ -229,13 +229,13 @@ async def test_columns_whose_type_cannot_hold_a_key_are_said(database: str, db: 
         "create table c (author_id uuid)",
         "create table d (stripe_customer_id text, device_id uuid, user_agent text, amount integer)",
     )
-    found = await examined(database, MAPPED)
+    found = await run_doctor(database, MAPPED)
     kinds = {(finding.data["table"], finding.kind) for finding in found.all("type_mismatch")}
     assert kinds == {("public.a", "wrong"), ("public.b", "wrong"), ("public.c", "warning")}
     for finding in found.all("type_mismatch"):
         for statement in finding.run:
             await db.execute(statement)
-    left = await examined(database, MAPPED)
+    left = await run_doctor(database, MAPPED)
     assert {finding.data["table"] for finding in left.all("type_mismatch")} == {"public.a", "public.c"}
     assert not any("public.d" in str(finding) for finding in found)
 
@@ -243,7 +243,7 @@ async def test_columns_whose_type_cannot_hold_a_key_are_said(database: str, db: 
 async def test_text_keys_are_clerk_ids_and_an_integer_cannot_refer_to_them(database: str, db: Any) -> None:
     """SHAPES 3 and 5."""
     await db.execute("create table limits (user_id integer); create table notes (user_id text)")
-    found = await examined(database)
+    found = await run_doctor(database)
     assert found.one("type_mismatch").data["table"] == "public.limits"
     assert found.one("no_foreign_key").data["references"] == "public.users.id"
 
@@ -256,7 +256,7 @@ async def test_a_partitioned_table_is_looked_at_and_given_no_statement_it_refuse
         "insert into logs values (1, '2026-06-01')",
         "create table visits (user_id integer, at date not null) partition by range (at)",
     )
-    found = await examined(database, MAPPED)
+    found = await run_doctor(database, MAPPED)
     assert [line["table"] for line in found.one("foreign_keys").data["foreign_keys"]] == ["public.logs"]
     assert found.one("foreign_keys").data["foreign_keys"][0]["rows"] == 1
     for code in ("deletion_forbidden", "foreign_key_without_index", "no_foreign_key"):
@@ -271,7 +271,7 @@ async def test_a_count_that_takes_too_long_is_said_to_be_missing(database: str, 
         "insert into notes select 1 from generate_series(1, 10)",
     )
     monkeypatch.setattr(Counter.__init__, "__kwdefaults__", {"one": 5.0, "together": 0.0})
-    found = await examined(database, MAPPED)
+    found = await run_doctor(database, MAPPED)
     assert (
         found.one("users").what
         == "public.users: users: not counted, with a Clerk ID: not counted, without: not counted"
@@ -281,4 +281,4 @@ async def test_a_count_that_takes_too_long_is_said_to_be_missing(database: str, 
     monkeypatch.setattr(Counter.__init__, "__kwdefaults__", {"one": 5.0, "together": 40.0})
     async with db.transaction():
         await db.execute("lock table notes")
-        assert (await examined(database, MAPPED)).one("foreign_keys").data["foreign_keys"][0]["rows"] is None
+        assert (await run_doctor(database, MAPPED)).one("foreign_keys").data["foreign_keys"][0]["rows"] is None

@@ -9,7 +9,7 @@ import trustme
 from sync_service.dsn import clean_dsn
 from sync_service.postgres.binaries import installed_binaries
 from sync_service.postgres.embedded import embedded_postgres
-from tests.processes import free_port, run
+from tests.processes import find_free_port, run_command
 
 # The package's PostgreSQL is built without TLS; Debian's is with it.
 WITH_TLS = [place for place in installed_binaries() if place.is_relative_to("/usr/lib/postgresql")]
@@ -114,12 +114,12 @@ def test_an_address_as_it_is_printed_connects_over_tls(tmp_path: Path, printed: 
             moved = file.replace(data / file.name)
             if os.geteuid() == 0:
                 os.chown(moved, data.stat().st_uid, data.stat().st_gid)
-    port = free_port()
+    port = find_free_port()
     tls = {"ssl": "on", "ssl_cert_file": certificate.name, "ssl_key_file": key.name}
     listen = {"listen_addresses": "127.0.0.1", "port": str(port)}
     hba = data / "pg_hba.conf"
     hba.write_text("local all all trust\nhostssl all all 127.0.0.1/32 trust\n")
     with embedded_postgres(data, binaries=WITH_TLS[0], settings=tls | listen):
-        done = run("migrate", cwd=tmp_path, DATABASE_URL=printed.format(port=port))
+        done = run_command("migrate", cwd=tmp_path, DATABASE_URL=printed.format(port=port))
         assert done.returncode == 0
         assert "up to date" in done.stdout

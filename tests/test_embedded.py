@@ -16,7 +16,7 @@ from sync_service.errors import NoPostgres
 from sync_service.postgres import binaries as places
 from sync_service.postgres.binaries import find_binaries, installed_binaries, major_version, reachable
 from sync_service.postgres.embedded import Embedded, embedded_postgres, running
-from tests.processes import gone_within
+from tests.processes import has_ended_within
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -71,7 +71,7 @@ def test_it_is_gone_within_a_second_of_its_starter_s_end_and_starts_again(tmp_pa
     process, server = start(data)
     process.send_signal(how)
     began = time.monotonic()
-    assert gone_within(server, 1 - (time.monotonic() - began))
+    assert has_ended_within(server, 1 - (time.monotonic() - began))
     process.wait()
     again, other = start(data)  # at once, whatever the last one left
     assert other != server

@@ -10,15 +10,15 @@ from sync_service.clerk.events import UNREADABLE, Event, read_event
 from sync_service.clerk.samples import sample_event
 from sync_service.clerk.values import Deletion, Snapshot, Version
 from sync_service.errors import BadPayload
-from tests.world import T1, as_bytes, email, event, user_data
+from tests.world import T1, encode_body, make_email, make_event, make_user_data
 
 
 def read(body: Any) -> Event:
-    return read_event("msg_1", as_bytes(body))
+    return read_event("msg_1", encode_body(body))
 
 
 def snapshot(**data: Any) -> Snapshot:
-    change = read(event("user.updated", "user_1", **data)).change
+    change = read(make_event("user.updated", "user_1", **data)).change
     assert isinstance(change, Snapshot)
     return change
 
@@ -35,7 +35,7 @@ def test_a_saved_user_is_a_snapshot(event_type: str) -> None:
 @pytest.mark.parametrize("timestamp", [T1, T1 // 1000, 0, None])
 def test_a_deletion_knows_no_time(timestamp: int | None) -> None:
     """F11: the envelope's timestamp is seconds here, milliseconds there, and absent in old events."""
-    body = event("user.deleted", "user_1") | ({"timestamp": timestamp} if timestamp is not None else {})
+    body = make_event("user.deleted", "user_1") | ({"timestamp": timestamp} if timestamp is not None else {})
     assert read(body).change == Deletion("user_1")
 
 
@@ -52,7 +52,7 @@ def test_what_is_not_handled_is_kept_by_type_alone(event_type: str) -> None:
 
 def test_private_and_unsafe_metadata_never_reach_the_payload() -> None:
     """E7."""
-    body = event("user.updated", "user_1", private_metadata={"k": "SENTINEL"}, unsafe_metadata={"k": "SENTINEL"})
+    body = make_event("user.updated", "user_1", private_metadata={"k": "SENTINEL"}, unsafe_metadata={"k": "SENTINEL"})
     found = read(body)
     assert found.payload is not None
     assert "SENTINEL" not in found.payload.replace("PII_SENTINEL", "")
@@ -61,7 +61,7 @@ def test_private_and_unsafe_metadata_never_reach_the_payload() -> None:
 
 
 def test_the_primary_address_is_the_one_that_is_named_and_never_the_first() -> None:
-    addresses = [email("newest"), email("primary"), email("old")]
+    addresses = [make_email("newest"), make_email("primary"), make_email("old")]
     user = snapshot(email_addresses=addresses, primary_email_address_id="idn_primary").user
     assert user.primary_email_address
     assert user.primary_email_address.id == "idn_primary"
@@ -70,7 +70,7 @@ def test_the_primary_address_is_the_one_that_is_named_and_never_the_first() -> N
 @pytest.mark.parametrize("named", [None, "", "idn_nobody"])
 def test_a_primary_address_that_is_absent_or_dangling_is_none(named: str | None) -> None:
     without_id = {"email_address": "a@example.com"}
-    user = snapshot(email_addresses=[email("first"), without_id], primary_email_address_id=named).user
+    user = snapshot(email_addresses=[make_email("first"), without_id], primary_email_address_id=named).user
     assert user.primary_email_address is None
 
 
@@ -88,7 +88,7 @@ def test_a_primary_address_that_is_absent_or_dangling_is_none(named: str | None)
     ],
 )
 def test_null_and_absent_are_none(name: str, nothing: str | None) -> None:
-    body = event("user.updated", "user_1")
+    body = make_event("user.updated", "user_1")
     body["data"].pop(name, None)
     if nothing is None:
         body["data"][name] = None
@@ -103,7 +103,7 @@ def test_unknown_fields_are_passed_over() -> None:
 
 @pytest.mark.parametrize("number", [T1, float(T1), f"{T1 / 1000}e3"])
 def test_a_time_may_be_written_as_any_number(number: object) -> None:
-    body = json.dumps(event("user.updated", "user_1", updated_at=0)).replace(
+    body = json.dumps(make_event("user.updated", "user_1", updated_at=0)).replace(
         '"updated_at": 0', f'"updated_at": {number}'
     )
     change = read(body.encode()).change
@@ -115,12 +115,12 @@ WRONG: list[object] = [5, -1, 1.5, True, "text", [], {}, [5], ["text"], [[]], {"
 
 
 @pytest.mark.parametrize(
-    "name", [*user_data("user_1", T1), "phone_numbers", "banned", "locked", "public_metadata", "username"]
+    "name", [*make_user_data("user_1", T1), "phone_numbers", "banned", "locked", "public_metadata", "username"]
 )
 @pytest.mark.parametrize("wrong", WRONG, ids=repr)
 def test_a_wrong_type_in_any_field_is_an_unreadable_user_or_no_matter(name: str, wrong: object) -> None:
     """It never raises, and the event is never lost: it is there, with its fault, to be stored."""
-    body = event("user.updated", "user_1")
+    body = make_event("user.updated", "user_1")
     body["data"][name] = wrong
     found = read(body)
     assert (found.change is None) == (found.fault == UNREADABLE)
@@ -128,8 +128,8 @@ def test_a_wrong_type_in_any_field_is_an_unreadable_user_or_no_matter(name: str,
 
 
 def test_an_unreadable_user_keeps_its_id_when_that_can_be_read() -> None:
-    assert read(event("user.updated", "user_1", email_addresses="none")).clerk_id == "user_1"
-    assert read(event("user.updated", "user_1", id=5)).clerk_id is None
+    assert read(make_event("user.updated", "user_1", email_addresses="none")).clerk_id == "user_1"
+    assert read(make_event("user.updated", "user_1", id=5)).clerk_id is None
     assert read({"type": "user.deleted", "data": {"deleted": True, "object": "user"}}).fault == UNREADABLE
 
 
@@ -169,7 +169,7 @@ def test_what_is_no_event_is_refused_without_a_word_of_it(body: bytes) -> None:
 
 def test_a_version_depends_on_what_is_said_and_not_on_how() -> None:
     """F7: the tie of two snapshots of one instant."""
-    plain = event("user.updated", "user_1", public_metadata={"b": 1, "a": [1, {"y": 2, "x": 3}]})
+    plain = make_event("user.updated", "user_1", public_metadata={"b": 1, "a": [1, {"y": 2, "x": 3}]})
     turned = json.dumps(dict(reversed(plain["data"].items())), indent=3)
     turned = turned.replace('"b": 1,', "").replace('"a": [', '"b": 1, "a": [')
     same = read(json.dumps(plain | {"data": json.loads(turned)}, indent=2).encode()).change

@@ -12,7 +12,7 @@ from sync_service.mapping.presets import DEFAULT
 from sync_service.postgres.embedded import Embedded, embedded_postgres
 from sync_service.postgres.schema import create_users, migrate
 from sync_service.settings import Settings
-from tests.world import SECRET, as_bytes, event, message, serving
+from tests.world import SECRET, encode_body, make_event, make_message_id, run_world
 
 
 @pytest.fixture
@@ -29,8 +29,10 @@ async def test_two_hundred_at_once_with_three_connections_left(narrow: Embedded)
         await migrate(db)
         await create_users(db, DEFAULT)
         settings = Settings(database=clean_dsn(narrow.dsn()), clerk_webhook_signing_secrets=(SECRET,))
-        async with serving(settings, db) as world:
-            left = {message(): as_bytes(event("user.created", f"user_{number}")) for number in range(200)}
+        async with run_world(settings, db) as world:
+            left = {
+                make_message_id(): encode_body(make_event("user.created", f"user_{number}")) for number in range(200)
+            }
             for _ in range(20):
                 sent = list(left.items())
                 answers = await asyncio.gather(*(world.deliver(body, message_id) for message_id, body in sent))
@@ -42,7 +44,7 @@ async def test_two_hundred_at_once_with_three_connections_left(narrow: Embedded)
                     break
                 await asyncio.sleep(0.2)
             assert not left
-            assert len(await world.users()) == 200
+            assert len(await world.get_users()) == 200
             ours = "select count(*) from pg_stat_activity where backend_type = 'client backend'"
             assert await db.fetchval(ours) <= 10
             await world.check_invariants()

@@ -8,7 +8,7 @@ import pytest
 from sync_service.dsn import clean_dsn
 from sync_service.settings import Settings
 from tests.conftest import Output
-from tests.world import SECRET, World, event, serving, until
+from tests.world import SECRET, World, make_event, run_world, wait_until
 
 
 async def test_a_service_that_is_well_says_so(world: World) -> None:
@@ -19,7 +19,7 @@ async def test_a_service_that_is_well_says_so(world: World) -> None:
 async def test_strangers_learn_neither_secrets_nor_numbers_of_users(world: World) -> None:
     """L8."""
     for number in range(37):
-        await world.outcome(event("user.created", f"user_{number}"))
+        await world.deliver_ok(make_event("user.created", f"user_{number}"))
     for path in ("/healthz", "/readyz", "/metrics"):
         text = (await world.client.get(path)).text
         for told in ("whsec", "CLERK", "SECRET", "secret", "user_"):
@@ -38,11 +38,11 @@ async def test_a_schema_behind_or_ahead_is_said_and_not_ready(
     settings: Settings, db: asyncpg.Connection, output: Output, change: str, word: str
 ) -> None:
     await db.execute(change)
-    async with serving(settings, db) as world:
+    async with run_world(settings, db) as world:
         answer = await world.client.get("/readyz")
         assert (answer.status_code, answer.json()) == (503, {"status": "not ready", "reason": "schema"})
         assert (await world.client.get("/healthz")).status_code == 200
-        await until(lambda: output.log("not ready"))
+        await wait_until(lambda: output.log("not ready"))
         assert word in output.log("not ready")[0]["why"]
 
 
@@ -50,9 +50,9 @@ async def test_a_database_never_migrated_keeps_events_with_the_sender(
     empty_database: str, db: asyncpg.Connection
 ) -> None:
     settings = Settings(database=clean_dsn(empty_database), clerk_webhook_signing_secrets=(SECRET,))
-    async with serving(settings, db) as world:
+    async with run_world(settings, db) as world:
         assert (await world.client.get("/readyz")).json()["reason"] == "schema"
-        answer = await world.deliver(event("user.created", "user_1"))
+        answer = await world.deliver(make_event("user.created", "user_1"))
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
 
@@ -61,11 +61,11 @@ async def test_it_starts_with_the_database_away(tmp_path: Path, db: asyncpg.Conn
     away = Settings(
         database=clean_dsn(f"postgresql://postgres@/x?host={tmp_path}"), clerk_webhook_signing_secrets=(SECRET,)
     )
-    async with serving(away, db) as world:
+    async with run_world(away, db) as world:
         answer = await world.client.get("/readyz")
         assert (answer.status_code, answer.json()["reason"]) == (503, "database")
         assert (await world.client.get("/healthz")).status_code == 200
-        assert (await world.deliver(event("user.created", "user_1"))).status_code == 503
+        assert (await world.deliver(make_event("user.created", "user_1"))).status_code == 503
         assert output.log("not ready")[0]["reason"]
 
 
@@ -74,7 +74,7 @@ async def test_keys_left_out_of_the_address_are_named(
 ) -> None:
     assert settings.database
     dsn = clean_dsn(settings.database.url + "&channel_binding=require&connect_timeout=10")
-    async with serving(settings, db, database=dsn) as world:
+    async with run_world(settings, db, database=dsn) as world:
         assert (await world.client.get("/readyz")).status_code == 200
     [line] = [line for line in output.log() if "left out" in line["event"]]
     assert line["keys"] == ["channel_binding", "connect_timeout"]

@@ -10,7 +10,7 @@ from sync_service.clerk.events import Event
 from sync_service.clerk.values import Deletion
 from sync_service.sync.intake import LATE_SECONDS, MOST, Intake
 from sync_service.sync.parking import Outcome
-from tests.world import T1, World, event
+from tests.world import T1, World, make_event
 
 
 async def never(_: Event) -> Outcome:
@@ -193,8 +193,10 @@ async def test_a_deletion_does_not_wait_behind_saves_nor_they_behind_it() -> Non
 async def test_a_crowd_with_a_guilty_one_is_answered_each_for_itself(world: World, db: asyncpg.Connection) -> None:
     """A failing batch is taken apart until only the guilty event is parked; the others are applied at once."""
     await db.execute("alter table users add constraint no_grace check (first_name <> 'Grace')")
-    bodies = [event("user.created", f"user_{n}", T1, first_name="Grace" if n % 20 == 7 else "Ada") for n in range(100)]
+    bodies = [
+        make_event("user.created", f"user_{n}", T1, first_name="Grace" if n % 20 == 7 else "Ada") for n in range(100)
+    ]
     answers = await asyncio.gather(*(world.deliver(body) for body in bodies))
     for number, answer in enumerate(answers):
         assert answer.status_code == (202 if number % 20 == 7 else 200), answer.text
-    assert len(await world.users()) == 95
+    assert len(await world.get_users()) == 95

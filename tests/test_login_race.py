@@ -8,9 +8,9 @@ from pathlib import Path
 import asyncpg
 import httpx2
 
-from tests.clerk_stub import ISSUER, SECRET_KEY, ClerkStub, bearer, public_pem, session_token
-from tests.processes import Process, started
-from tests.world import SECRET, T1, as_bytes, event, message, signed
+from tests.clerk_stub import ISSUER, SECRET_KEY, ClerkStub, export_public_key, make_bearer_header, make_session_token
+from tests.processes import Process, start_command
+from tests.world import SECRET, T1, encode_body, make_event, make_message_id, sign_event
 
 ROUNDS = int(os.environ.get("RACES", "50"))
 PROCESSES = 3
@@ -25,12 +25,12 @@ async def test_twenty_logins_and_the_webhook_at_once_make_one_row(
         "DATABASE_URL": database,
         "CLERK_WEBHOOK_SIGNING_SECRET": SECRET,
         "CLERK_SECRET_KEY": SECRET_KEY,
-        "CLERK_API_URL": clerk.address,
-        "CLERK_JWT_KEY": public_pem(),
+        "CLERK_API_URL": clerk.url,
+        "CLERK_JWT_KEY": export_public_key(),
         "CLERK_ISSUER": ISSUER,
     }
     with ExitStack() as processes:
-        running = [processes.enter_context(started("serve", cwd=tmp_path, **environ)) for _ in range(PROCESSES)]
+        running = [processes.enter_context(start_command("serve", cwd=tmp_path, **environ)) for _ in range(PROCESSES)]
         async with AsyncExitStack() as clients:
             callers = [await clients.enter_async_context(await _caller(process)) for process in running]
             for number in range(ROUNDS):
@@ -47,10 +47,10 @@ async def _caller(process: Process) -> httpx2.AsyncClient:
 
 
 async def _race(callers: list[httpx2.AsyncClient], clerk: ClerkStub, user_id: str) -> None:
-    clerk.knows(user_id, T1)
-    token = bearer(session_token(user_id))
-    body = as_bytes(event("user.created", user_id, T1))
-    webhook = callers[0].post("/webhooks/clerk", content=body, headers=signed(body, message()))
+    clerk.add_user(user_id, T1)
+    token = make_bearer_header(make_session_token(user_id))
+    body = encode_body(make_event("user.created", user_id, T1))
+    webhook = callers[0].post("/webhooks/clerk", content=body, headers=sign_event(body, make_message_id()))
     logins = [callers[n % len(callers)].post("/sync", headers=token) for n in range(20)]
     delivered, *answers = await asyncio.gather(webhook, *logins)
     assert delivered.status_code == 200, delivered.text

@@ -16,7 +16,7 @@ from sync_service.postgres import logins
 from sync_service.postgres.pool import open_pool
 from sync_service.postgres.statements import Statements
 from sync_service.sync.apply import Applier
-from tests.world import T1, T2, as_bytes, event, message
+from tests.world import T1, T2, encode_body, make_event, make_message_id
 
 
 @pytest.fixture
@@ -36,7 +36,9 @@ def fetched(user_id: str, updated_at: int, name: str) -> Event:
 
 
 def webhook(event_type: str, updated_at: int = T1, first_name: str = "Ada") -> Event:
-    return read_event(message(), as_bytes(event(event_type, "user_1", updated_at, first_name=first_name)))
+    return read_event(
+        make_message_id(), encode_body(make_event(event_type, "user_1", updated_at, first_name=first_name))
+    )
 
 
 async def test_one_look_tells_all_that_is_known(applier: Applier, db: asyncpg.Connection) -> None:
@@ -171,7 +173,7 @@ async def test_of_many_who_want_to_ask_one_does(applier: Applier) -> None:
 
 async def test_many_ids_become_the_app_s_keys(applier: Applier) -> None:
     await applier.apply([webhook("user.created")])
-    gone = Event(message(), "user.deleted", None, "user_2", Deletion("user_2"))
+    gone = Event(make_message_id(), "user.deleted", None, "user_2", Deletion("user_2"))
     await applier.apply([gone])
     records = await logins.resolve(applier.pool, applier.statements, ["user_1", "user_2", "user_3"])
     assert [tuple(record) for record in records] == [

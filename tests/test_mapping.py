@@ -10,11 +10,11 @@ from sync_service.errors import SettingsError
 from sync_service.mapping.file import read_mapping
 from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table import Row
-from tests.world import T1, as_bytes, email, event, with_email
+from tests.world import T1, encode_body, make_email, make_email_fields, make_event
 
 
 def row(**data: Any) -> Row:
-    change = read_event("msg_1", as_bytes(event("user.updated", "user_1", T1, **data))).change
+    change = read_event("msg_1", encode_body(make_event("user.updated", "user_1", T1, **data))).change
     assert isinstance(change, Snapshot)
     return DEFAULT.row(change)
 
@@ -45,7 +45,7 @@ def test_an_empty_text_is_none(column: str) -> None:
 
 
 def test_an_empty_address_is_none() -> None:
-    address = email("x") | {"email_address": ""}
+    address = make_email("x") | {"email_address": ""}
     assert row(email_addresses=[address], primary_email_address_id=address["id"])["email"] is None
 
 
@@ -61,7 +61,7 @@ def test_an_empty_address_is_none() -> None:
 )
 def test_an_address_is_verified_only_when_clerk_says_so(verification: object, verified: bool) -> None:
     """E7."""
-    address = email("x") | {"verification": verification}
+    address = make_email("x") | {"verification": verification}
     assert row(email_addresses=[address], primary_email_address_id=address["id"])["email_verified"] is verified
 
 
@@ -79,7 +79,7 @@ def test_the_primary_phone_is_the_one_that_is_named() -> None:
 def test_bans_and_locks_are_taken_and_lifted() -> None:
     """K8 for the default table."""
     assert row(banned=True, locked=True)["banned"] is True
-    assert row(banned=False, locked=None, **with_email("x"))["locked"] is False
+    assert row(banned=False, locked=None, **make_email_fields("x"))["locked"] is False
 
 
 @pytest.mark.parametrize("column", ["role", "user_role", "isAdmin", "tier", "plan", "permissions"])

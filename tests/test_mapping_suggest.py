@@ -10,7 +10,7 @@ from sync_service.mapping.suggest import id_column, likeliest, suggested
 from sync_service.mapping.table import TableMapping
 from sync_service.postgres.catalogue import read_table
 from sync_service.postgres.obstacles import for_all, for_some
-from tests.processes import run
+from tests.processes import run_command
 from tests.world import SECRET
 
 
@@ -155,7 +155,7 @@ async def test_the_command_prints_and_writes_nothing(database: str, db: Any, tmp
     (tmp_path / "sync.toml").write_text("wrong")
 
     def suggest(*arguments: str) -> tuple[int, str]:
-        done = run("mapping", "suggest", *arguments, cwd=tmp_path, DATABASE_URL=database)
+        done = run_command("mapping", "suggest", *arguments, cwd=tmp_path, DATABASE_URL=database)
         return done.returncode, done.stdout
 
     status, text = suggest()
@@ -173,8 +173,8 @@ async def test_neon_s_table_has_a_preset(empty_database: str, tmp_path: Path) ->
     """SHAPES 1."""
     environ = {"DATABASE_URL": empty_database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET}
     (tmp_path / "neon.toml").write_text('[users]\npreset = "neon_auth"\n')
-    assert run("migrate", cwd=tmp_path, **environ, SYNC_CONFIG="neon.toml").returncode == 0
-    done = run("mapping", "suggest", cwd=tmp_path, **environ)
+    assert run_command("migrate", cwd=tmp_path, **environ, SYNC_CONFIG="neon.toml").returncode == 0
+    done = run_command("mapping", "suggest", cwd=tmp_path, **environ)
     (tmp_path / "sync.toml").write_text(done.stdout)
     assert read_mapping(done.stdout) == read_mapping('[users]\npreset = "neon_auth"\n')
-    assert run("doctor", cwd=tmp_path, **environ).returncode == 0
+    assert run_command("doctor", cwd=tmp_path, **environ).returncode == 0

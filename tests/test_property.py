@@ -32,7 +32,7 @@ from sync_service.settings import Settings
 from sync_service.sync.apply import Applier
 from sync_service.sync.attempt import attempt
 from sync_service.sync.retry import Retry
-from tests.world import SECRET, T0, World, as_bytes, event, message, serving, with_email
+from tests.world import SECRET, T0, World, encode_body, make_email_fields, make_event, make_message_id, run_world
 
 HISTORIES = int(os.environ.get("HISTORIES", "200"))
 
@@ -56,7 +56,7 @@ class Rig:
     async def start(self) -> None:
         self.db = await asyncpg.connect(self.database)
         configured = Settings(database=clean_dsn(self.database), clerk_webhook_signing_secrets=(SECRET,))
-        self.world: World = await self.stack.enter_async_context(serving(configured, self.db))
+        self.world: World = await self.stack.enter_async_context(run_world(configured, self.db))
         self.pool = await open_pool(clean_dsn(self.database))
         self.applier = Applier(self.pool, Statements(DEFAULT), source="replay", max_attempts=1000)
         self.retry = Retry(self.applier, configured.sync_event_retention, asyncio.Event())
@@ -89,8 +89,8 @@ class Histories(RuleBasedStateMachine):
 
     def says(self, event_type: str, user_id: str, **data: Any) -> None:
         """Clerk says something, which goes out when Svix pleases."""
-        body = as_bytes(event(event_type, user_id, self.clock, **data))
-        self.outstanding.append((message(), body))
+        body = encode_body(make_event(event_type, user_id, self.clock, **data))
+        self.outstanding.append((make_message_id(), body))
         change = read_event("", body).change
         if not isinstance(change, Snapshot):
             self.truth[user_id] = None
@@ -101,7 +101,7 @@ class Histories(RuleBasedStateMachine):
 
     def says_all_of(self, user_id: str, event_type: str = "user.updated") -> None:
         user = self.users[user_id]
-        address = with_email(f"{self.prefix}{user['address']}") if user["address"] is not None else {}
+        address = make_email_fields(f"{self.prefix}{user['address']}") if user["address"] is not None else {}
         self.says(event_type, user_id, first_name=user["name"], **address)
 
     def free_address(self, wanted: int) -> int | None:

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.clerk_stub import ClerkStub, bearer, session_token
+from tests.clerk_stub import ClerkStub, make_bearer_header, make_session_token
 from tests.conftest import Serve
-from tests.test_login import settings_for
+from tests.sync_requests import build_settings
 from tests.world import World
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
@@ -35,8 +35,8 @@ PACKAGES = {
 
 @pytest.fixture
 async def service(serve: Serve, clerk: ClerkStub, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    clerk.knows("user_1")
-    async with serve(**settings_for(clerk)) as running:
+    clerk.add_user("user_1")
+    async with serve(**build_settings(clerk)) as running:
         address = str(running.client.base_url).rstrip("/")
         monkeypatch.setenv("SYNC_URL", address)
         monkeypatch.setenv("NEXT_PUBLIC_SYNC_URL", address)
@@ -77,17 +77,17 @@ def test_the_readme_has_the_examples() -> None:
 
 async def test_next_js(service: World, tmp_path: Path) -> None:
     then = "console.log((await example.syncedUser()).id);"
-    assert (await node(tmp_path, "lib/sync.js", then, session_token("user_1"))).strip() == "user_1"
-    assert await service.user("user_1")
+    assert (await node(tmp_path, "lib/sync.js", then, make_session_token("user_1"))).strip() == "user_1"
+    assert await service.get_user("user_1")
     then = "console.log(await example.syncedUser().catch((error) => error.message));"
     assert (await node(tmp_path, "lib/sync.js", then, "x")).strip() == "bad_token"
 
 
 async def test_a_front_end_hook(service: World, tmp_path: Path) -> None:
     await node(tmp_path, "useUserSync.js", "example.useUserSync();", "")
-    assert await service.user("user_1") is None
-    await node(tmp_path, "useUserSync.js", "example.useUserSync();", session_token("user_1"))
-    assert await service.user("user_1")
+    assert await service.get_user("user_1") is None
+    await node(tmp_path, "useUserSync.js", "example.useUserSync();", make_session_token("user_1"))
+    assert await service.get_user("user_1")
 
 
 async def test_fastapi(service: World) -> None:
@@ -96,9 +96,9 @@ async def test_fastapi(service: World) -> None:
     room: dict[str, Any] = {"httpx": httpx, "os": os, **{name: getattr(fastapi, name) for name in names}}
     exec(EXAMPLES["main.py"], room)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(room["app"]), base_url="http://app") as client:
-        answer = await client.get("/me", headers=bearer(session_token("user_1")))
+        answer = await client.get("/me", headers=make_bearer_header(make_session_token("user_1")))
         assert (answer.status_code, answer.json()) == (200, {"id": "user_1"})
-        answer = await client.get("/me", headers=bearer("x"))
+        answer = await client.get("/me", headers=make_bearer_header("x"))
         assert (answer.status_code, answer.json()) == (401, {"detail": "bad_token"})
     await room["sync"].aclose()
 
@@ -112,7 +112,7 @@ async def test_django(service: World) -> None:
     room: dict[str, Any] = {"httpx": httpx, "os": os, "functools": functools, "JsonResponse": http.JsonResponse}
     exec(EXAMPLES["sync.py"], room)
     view = room["synced"](lambda request: http.JsonResponse({"id": request.synced_user["id"]}))
-    request = factory.get("/me", headers=bearer(session_token("user_1")))
+    request = factory.get("/me", headers=make_bearer_header(make_session_token("user_1")))
     answer = await asyncio.to_thread(view, request)
     assert (answer.status_code, json.loads(answer.content)) == (200, {"id": "user_1"})
     answer = await asyncio.to_thread(view, factory.get("/me"))

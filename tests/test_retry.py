@@ -19,7 +19,18 @@ from sync_service.sync.intake import MOST
 from sync_service.sync.parking import Outcome
 from sync_service.sync.retry import Retry
 from tests.conftest import Serve
-from tests.world import PII_SENTINEL, T1, T2, World, as_bytes, event, message, until, waiting_for_locks, with_email
+from tests.world import (
+    PII_SENTINEL,
+    T1,
+    T2,
+    World,
+    count_lock_waiters,
+    encode_body,
+    make_email_fields,
+    make_event,
+    make_message_id,
+    wait_until,
+)
 
 RETENTION = timedelta(days=30)
 
@@ -37,7 +48,7 @@ async def refuse(db: asyncpg.Connection, message_text: str = "no") -> None:
 
 
 async def parked(retry: Retry, user_id: str = "user_1") -> Event:
-    filed = read_event(message(), as_bytes(event("user.created", user_id)))
+    filed = read_event(make_message_id(), encode_body(make_event("user.created", user_id)))
     assert [outcome.outcome for outcome in await retry._applier.apply([filed])] == ["parked"]
     return filed
 
@@ -52,17 +63,17 @@ async def test_a_parked_event_is_applied_by_itself_once_the_table_is_repaired(
     """C4, with nobody's help and in real time."""
     async with serve() as world:
         await refuse(db)
-        message_id = message()
-        answer = await world.deliver(event("user.created", "user_1"), message_id)
+        message_id = make_message_id()
+        answer = await world.deliver(make_event("user.created", "user_1"), message_id)
         assert (answer.status_code, answer.json()["reason"]) == (202, "check_violation")
         await db.execute("alter table users drop constraint refuses")
 
         async def applied() -> bool:
-            filed = await world.event(message_id)
+            filed = await world.get_event(message_id)
             return bool(filed and filed["status"] == "applied")
 
-        await until(applied, 20)
-        assert await world.user("user_1")
+        await wait_until(applied, 20)
+        assert await world.get_user("user_1")
         await world.check_invariants()
 
 
@@ -137,7 +148,7 @@ async def test_one_that_fails_does_not_stop_the_others(retry: Retry, db: asyncpg
 async def test_a_user_that_an_older_release_could_not_read_is_read_by_a_newer(
     retry: Retry, db: asyncpg.Connection
 ) -> None:
-    unreadable = read_event(message(), as_bytes(event("user.created", "user_1", banned="yes")))
+    unreadable = read_event(make_message_id(), encode_body(make_event("user.created", "user_1", banned="yes")))
     assert (await retry._applier.apply([unreadable]))[0] == Outcome("parked", "unreadable_user")
     await make_due(db)
     assert (await retry.run_once())["parked"] == 1
@@ -159,19 +170,19 @@ async def test_a_deletion_that_cascades_for_long_is_answered_in_time_and_finishe
         "create trigger slowly before delete on users for each row when (old.id = 'user_1') execute function slowly()"
     )
     async with serve() as world:
-        await world.outcome(event("user.created", "user_1"))
-        message_id = message()
-        deletion = asyncio.create_task(world.deliver(event("user.deleted", "user_1"), message_id))
-        assert await world.outcome(event("user.created", "user_2")) == "applied"
+        await world.deliver_ok(make_event("user.created", "user_1"))
+        message_id = make_message_id()
+        deletion = asyncio.create_task(world.deliver(make_event("user.deleted", "user_1"), message_id))
+        assert await world.deliver_ok(make_event("user.created", "user_2")) == "applied"
         answer = await deletion
         assert (answer.status_code, answer.json()["reason"]) == (202, "long_deletion")
-        assert await world.outcome(event("user.updated", "user_1", T2)) == "stale"
+        assert await world.deliver_ok(make_event("user.updated", "user_1", T2)) == "stale"
 
         async def gone() -> bool:
-            return await world.user("user_1") is None
+            return await world.get_user("user_1") is None
 
-        await until(gone, 20)
-        filed = await world.event(message_id)
+        await wait_until(gone, 20)
+        filed = await world.get_event(message_id)
         assert filed
         assert filed["status"] == "applied"
         await world.check_invariants()
@@ -182,27 +193,27 @@ async def test_a_deletion_in_the_way_of_a_foreign_key_succeeds_by_itself_once_no
 ) -> None:
     """K2 for the default table."""
     await db.execute("create table orders (user_id text references users)")
-    await world.outcome(event("user.created", "user_1"))
+    await world.deliver_ok(make_event("user.created", "user_1"))
     await db.execute("insert into orders values ('user_1')")
-    answer = await world.deliver(event("user.deleted", "user_1"))
+    answer = await world.deliver(make_event("user.deleted", "user_1"))
     assert answer.status_code == 202
-    assert await world.outcome(event("user.updated", "user_1", T2)) == "stale"
-    assert await world.outcome(event("user.created", "user_2")) == "applied"
+    assert await world.deliver_ok(make_event("user.updated", "user_1", T2)) == "stale"
+    assert await world.deliver_ok(make_event("user.created", "user_2")) == "applied"
     await db.execute("delete from orders")
 
     async def gone() -> bool:
-        return await world.user("user_1") is None
+        return await world.get_user("user_1") is None
 
-    await until(gone, 20)
+    await wait_until(gone, 20)
 
 
 async def test_after_a_deletion_nothing_of_the_person_is_left(world: World, db: asyncpg.Connection) -> None:
     """K4: not in events that were applied, stale, or still waiting for another attempt."""
-    await world.outcome(event("user.updated", "user_1", T2, **with_email("e")))
-    await world.outcome(event("user.created", "user_1", T1, **with_email("e")))
-    answer = await world.deliver(event("user.updated", "user_1", banned="yes"))
+    await world.deliver_ok(make_event("user.updated", "user_1", T2, **make_email_fields("e")))
+    await world.deliver_ok(make_event("user.created", "user_1", T1, **make_email_fields("e")))
+    answer = await world.deliver(make_event("user.updated", "user_1", banned="yes"))
     assert answer.status_code == 202
-    await world.outcome(event("user.deleted", "user_1"))
+    await world.deliver_ok(make_event("user.deleted", "user_1"))
     for table in ("events", "identities", "instance", "migrations"):
         assert PII_SENTINEL not in str(await db.fetchval(f"select jsonb_agg(to_jsonb(t)) from clerk_sync.{table} t"))
     assert {r[0] for r in await db.fetch("select status from clerk_sync.events")} == {"applied", "stale"}
@@ -211,8 +222,10 @@ async def test_after_a_deletion_nothing_of_the_person_is_left(world: World, db: 
 
 async def test_what_is_old_is_forgotten_in_two_steps(retry: Retry, db: asyncpg.Connection) -> None:
     """K7: payloads first, the rows when Svix can replay them no more; tombstones, failed and dead events stay."""
-    events = [read_event(message(), as_bytes(event("user.created", f"user_{n}"))) for n in range(4)]
-    await retry._applier.apply([*events, read_event(message(), as_bytes(event("user.deleted", "user_0")))])
+    events = [read_event(make_message_id(), encode_body(make_event("user.created", f"user_{n}"))) for n in range(4)]
+    await retry._applier.apply(
+        [*events, read_event(make_message_id(), encode_body(make_event("user.deleted", "user_0")))]
+    )
     await refuse(db)
     await parked(retry, "user_9")
     ages = {events[1].id: 29, events[2].id: 31, events[3].id: 121}
@@ -236,25 +249,25 @@ async def test_a_locked_row_keeps_nobody_else_waiting(serve: Serve, database: st
     """DB6: its own webhook is answered 503 in under 10 s, the others at once, and the next attempt is applied."""
     async with serve() as world:
         for number in range(5):
-            await world.outcome(event("user.created", f"user_{number}"))
+            await world.deliver_ok(make_event("user.created", f"user_{number}"))
         holder = await asyncpg.connect(database)
         transaction = holder.transaction()
         await transaction.start()
         await holder.execute("select * from users where id = 'user_0' for update")
-        message_id = message()
-        body = event("user.updated", "user_0", T2)
+        message_id = make_message_id()
+        body = make_event("user.updated", "user_0", T2)
         loop = asyncio.get_running_loop()
         began = loop.time()
         locked = asyncio.create_task(world.deliver(body, message_id))
         looking = await asyncpg.connect(database)
-        await until(lambda: waiting_for_locks(looking))
+        await wait_until(lambda: count_lock_waiters(looking))
         others = await asyncio.gather(
-            *(world.deliver(event("user.updated", f"user_{n}", T2 + m)) for n in range(1, 5) for m in range(10))
+            *(world.deliver(make_event("user.updated", f"user_{n}", T2 + m)) for n in range(1, 5) for m in range(10))
         )
         assert {answer.status_code for answer in others} == {200}
         # Together with others of the same user, so that both lanes' batches have one of them; each holds them up for
         # 0.3 s, and for 0.3 s more until it is known who in it is behind the lock.
-        crowd = [event("user.updated", f"user_{n % 5}", (T2 if n % 5 else T1) + 100 + n) for n in range(2 * MOST)]
+        crowd = [make_event("user.updated", f"user_{n % 5}", (T2 if n % 5 else T1) + 100 + n) for n in range(2 * MOST)]
         tasks = [asyncio.create_task(world.deliver(body)) for body in crowd]
         answers = await asyncio.gather(*(task for n, task in enumerate(tasks) if n % 5))
         assert {answer.status_code for answer in answers} == {200}
@@ -265,7 +278,7 @@ async def test_a_locked_row_keeps_nobody_else_waiting(serve: Serve, database: st
         assert {(await task).status_code for task in tasks[::5]} <= {503, 200}
         assert loop.time() - began < 10
         await transaction.rollback()
-        assert await world.outcome(body, message_id) == "applied"
+        assert await world.deliver_ok(body, message_id) == "applied"
         await holder.close()
         await looking.close()
         await world.check_invariants()
@@ -273,5 +286,7 @@ async def test_a_locked_row_keeps_nobody_else_waiting(serve: Serve, database: st
 
 async def test_two_contents_of_one_instant_are_noted_for_a_look_at_clerk(retry: Retry, db: asyncpg.Connection) -> None:
     for name in ("Ada", "Grace"):
-        await retry._applier.apply([read_event(message(), as_bytes(event("user.updated", "user_1", first_name=name)))])
+        await retry._applier.apply(
+            [read_event(make_message_id(), encode_body(make_event("user.updated", "user_1", first_name=name)))]
+        )
     assert await db.fetchval("select refetch_wanted from clerk_sync.identities")

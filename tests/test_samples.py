@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Serve
-from tests.world import World, message, signed
+from tests.world import World, make_message_id, sign_event
 
 OURS = sorted((Path(__file__).parent / "samples").glob("*.json"))
 
@@ -17,9 +17,9 @@ OURS = sorted((Path(__file__).parent / "samples").glob("*.json"))
 async def test_our_samples_end_in_the_row_beside_them(world: World, file: Path) -> None:
     """A file holds an event, and the row that the table must show after it, or the outcome where there is none."""
     sample = json.loads(file.read_text())  # noqa: ASYNC240  a few kilobytes
-    outcome = await world.outcome(sample["event"])
+    outcome = await world.deliver_ok(sample["event"])
     assert outcome == sample.get("outcome", "applied")
-    row = await world.user(_user(sample["event"])["id"])
+    row = await world.get_user(_user(sample["event"])["id"])
     assert _alike(row) == _alike(sample.get("row"))
 
 
@@ -81,22 +81,22 @@ async def test_clerk_s_own_samples_end_in_the_row_that_they_tell_of(serve: Serve
 
 async def _ends_as_it_tells(world: World, file: Path) -> bool:
     """Deliver the sample and look at what became of it; return whether it is a user who must be there."""
-    body, message_id = file.read_bytes(), message()  # noqa: ASYNC240  a few kilobytes
-    answer = await world.client.post("/webhooks/clerk", content=body, headers=signed(body, message_id))
+    body, message_id = file.read_bytes(), make_message_id()  # noqa: ASYNC240  a few kilobytes
+    answer = await world.client.post("/webhooks/clerk", content=body, headers=sign_event(body, message_id))
     told = json.loads(body)
     if file.name.startswith(("bapi-", "fapi-", "jwt-")):
         assert (answer.status_code, answer.json()["code"]) == (400, "bad_payload"), file.name
-        assert await world.event(message_id) is None
+        assert await world.get_event(message_id) is None
         return False
-    filed = await world.event(message_id)
+    filed = await world.get_event(message_id)
     assert filed
     if file.stem not in ROWS and not told["type"].startswith("user."):
         assert answer.json() == {"outcome": "ignored"}, file.name
         assert (filed["type"], filed["payload"]) == (told["type"], None)
-        assert await world.users() == []
+        assert await world.get_users() == []
         return False
     assert answer.json() == {"outcome": "applied"}, file.name
-    row = await world.user(_user(told)["id"])
+    row = await world.get_user(_user(told)["id"])
     if told["type"] == "user.deleted":
         assert row is None
         return False

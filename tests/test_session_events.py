@@ -8,7 +8,18 @@ import pytest
 
 from sync_service.clerk.events import event_of_inbox, read_event
 from sync_service.clerk.values import Snapshot
-from tests.world import INSTANCE, T1, T2, T3, World, as_bytes, event, message, user_data, with_email
+from tests.world import (
+    INSTANCE,
+    T1,
+    T2,
+    T3,
+    World,
+    encode_body,
+    make_email_fields,
+    make_event,
+    make_message_id,
+    make_user_data,
+)
 
 
 def signed_in(user: object, **session: Any) -> dict[str, Any]:
@@ -18,22 +29,22 @@ def signed_in(user: object, **session: Any) -> dict[str, Any]:
 
 
 async def test_a_sign_in_heals_the_row(world: World) -> None:
-    message_id = message()
-    user = user_data("user_1", T2, private_metadata={"k": "SECRET_SENTINEL"}, **with_email("a"))
-    assert await world.outcome(signed_in(user), message_id) == "applied"
-    row = await world.user("user_1")
+    message_id = make_message_id()
+    user = make_user_data("user_1", T2, private_metadata={"k": "SECRET_SENTINEL"}, **make_email_fields("a"))
+    assert await world.deliver_ok(signed_in(user), message_id) == "applied"
+    row = await world.get_user("user_1")
     assert row
     assert row["email"] == "a.PII_SENTINEL@example.com"
-    filed = await world.event(message_id)
+    filed = await world.get_event(message_id)
     assert filed
     assert filed["clerk_id"] == "user_1"
     assert set(json.loads(filed["payload"])) == set(user) - {"private_metadata"}
-    assert await world.outcome(signed_in(user), message_id) == "duplicate"
-    assert await world.outcome(event("user.updated", "user_1", T3, first_name="Grace")) == "applied"
-    assert await world.outcome(signed_in(user)) == "stale"
-    await world.outcome(event("user.deleted", "user_1"))
-    assert await world.outcome(signed_in(user_data("user_1", T3 + 1))) == "stale"
-    assert await world.user("user_1") is None
+    assert await world.deliver_ok(signed_in(user), message_id) == "duplicate"
+    assert await world.deliver_ok(make_event("user.updated", "user_1", T3, first_name="Grace")) == "applied"
+    assert await world.deliver_ok(signed_in(user)) == "stale"
+    await world.deliver_ok(make_event("user.deleted", "user_1"))
+    assert await world.deliver_ok(signed_in(make_user_data("user_1", T3 + 1))) == "stale"
+    assert await world.get_user("user_1") is None
 
 
 @pytest.mark.parametrize("nothing", [None, "absent", [], 7, "user_1"])
@@ -42,12 +53,12 @@ async def test_a_session_without_its_user_is_ignored(world: World, nothing: obje
     body = signed_in(nothing)
     if nothing == "absent":
         del body["data"]["user"]
-    message_id = message()
-    assert await world.outcome(body, message_id) == "ignored"
-    filed = await world.event(message_id)
+    message_id = make_message_id()
+    assert await world.deliver_ok(body, message_id) == "ignored"
+    filed = await world.get_event(message_id)
     assert filed
     assert (filed["payload"], filed["clerk_id"]) == (None, None)
-    assert await world.users() == []
+    assert await world.get_users() == []
 
 
 @pytest.mark.parametrize("data", [None, [], 7, "absent"])
@@ -55,19 +66,19 @@ async def test_a_session_that_is_none_is_ignored(world: World, data: object) -> 
     body = signed_in(None) | {"data": data}
     if data == "absent":
         del body["data"]
-    assert await world.outcome(body) == "ignored"
+    assert await world.deliver_ok(body) == "ignored"
 
 
 async def test_other_events_of_sessions_are_ignored(world: World) -> None:
     for kind in ("ended", "removed", "revoked", "pending"):
-        body = signed_in(user_data("user_1", T1)) | {"type": f"session.{kind}"}
-        assert await world.outcome(body) == "ignored"
-    assert await world.users() == []
+        body = signed_in(make_user_data("user_1", T1)) | {"type": f"session.{kind}"}
+        assert await world.deliver_ok(body) == "ignored"
+    assert await world.get_users() == []
 
 
 def test_what_the_inbox_kept_of_a_session_is_its_user() -> None:
     """Those that an older release has kept without a payload are nothing, not unreadable."""
-    read = read_event("msg_1", as_bytes(signed_in(user_data("user_1", T1))))
+    read = read_event("msg_1", encode_body(signed_in(make_user_data("user_1", T1))))
     row = {"id": "msg_1", "type": "session.created", "instance_id": INSTANCE, "clerk_id": "user_1"}
     again = event_of_inbox(row | {"payload": read.payload})
     assert isinstance(again.change, Snapshot)

@@ -8,7 +8,7 @@ import pytest
 from sync_service.errors import SettingsError
 from sync_service.mapping.presets import DEFAULT
 from sync_service.settings import Settings, names, read_settings
-from tests.clerk_stub import public_pem
+from tests.clerk_stub import export_public_key
 
 GOOD = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
 
@@ -40,7 +40,7 @@ def test_everything_set_is_taken() -> None:
             "CLERK_SECRET_KEY": "sk_test_abc",
             "CLERK_API_URL": "http://127.0.0.1:9/",
             "CLERK_PUBLISHABLE_KEY": "pk_test_Y2xlcmsuZXhhbXBsZS5jb20k",
-            "CLERK_JWT_KEY": public_pem(),
+            "CLERK_JWT_KEY": export_public_key(),
             "CLERK_JWKS_URL": "https://clerk.example.com/.well-known/jwks.json",
             "CLERK_ISSUER": "https://clerk.example.com",
             "CLERK_AUTHORIZED_PARTIES": "https://a.example.com,https://b.example.com",
@@ -58,7 +58,7 @@ def test_everything_set_is_taken() -> None:
         }
     )
     assert settings.clerk_webhook_signing_secrets == (GOOD, GOOD)
-    assert settings.clerk_jwt_key == public_pem().strip()
+    assert settings.clerk_jwt_key == export_public_key().strip()
     assert settings.clerk_api_url == "http://127.0.0.1:9"
     assert settings.clerk_authorized_parties == ("https://a.example.com", "https://b.example.com")
     assert settings.sync_max_age == timedelta(seconds=90)
@@ -68,8 +68,8 @@ def test_everything_set_is_taken() -> None:
 
 @pytest.mark.parametrize("between", ["\n", "\\n", " ", "", "\r\n"])
 def test_a_public_key_may_have_lost_the_ends_of_its_lines(between: str) -> None:
-    environ = {"CLERK_JWT_KEY": public_pem().strip().replace("\n", between)}
-    assert read_settings(environ).clerk_jwt_key == public_pem().strip()
+    environ = {"CLERK_JWT_KEY": export_public_key().strip().replace("\n", between)}
+    assert read_settings(environ).clerk_jwt_key == export_public_key().strip()
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import pytest
 from sync_service.clerk.signature import Verifier
 from sync_service.errors import BadPayload, BadSignature, BadTimestamp, MissingHeaders, Refusal, SettingsError
 from sync_service.settings import read_settings
-from tests.world import OLDER_SECRET, SECRET, signed
+from tests.world import OLDER_SECRET, SECRET, sign_event
 
 NOW = 1_700_000_000
 BODY = '{"type":"user.created", "data":{"name":"Zoë\\u0026 🙂"}} '.encode()
-GOOD = signed(BODY, "msg_1", at=NOW)
+GOOD = sign_event(BODY, "msg_1", at=NOW)
 SIGNATURE = GOOD["svix-signature"]
 
 
@@ -54,7 +54,7 @@ def test_families_of_headers_are_not_mixed() -> None:
 
 def test_any_of_several_secrets_will_do() -> None:
     """B5: rotation."""
-    older = signed(BODY, "msg_1", secret=OLDER_SECRET, at=NOW)
+    older = sign_event(BODY, "msg_1", secret=OLDER_SECRET, at=NOW)
     assert verify(older, secrets=(SECRET, OLDER_SECRET)) == "msg_1"
     with pytest.raises(BadSignature):
         verify(older, secrets=(SECRET,))
@@ -131,7 +131,7 @@ def test_a_change_of_one_byte_is_seen() -> None:
 def test_an_id_that_svix_never_makes_is_refused_even_signed() -> None:
     for message_id in ("m" * 256, "msg 1", "msg_\u00e9"):
         with pytest.raises(BadSignature):
-            verify(signed(BODY, message_id, at=NOW))
+            verify(sign_event(BODY, message_id, at=NOW))
 
 
 def test_bytes_that_are_no_text_are_refused() -> None:

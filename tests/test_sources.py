@@ -9,11 +9,11 @@ from sync_service.clerk.values import Snapshot
 from sync_service.mapping.presets import PRESETS
 from sync_service.mapping.sources import Column
 from sync_service.mapping.table import TableMapping
-from tests.world import T1, as_bytes, event, with_email
+from tests.world import T1, encode_body, make_email_fields, make_event
 
 
 def snapshot(**data: Any) -> Snapshot:
-    change = read_event("msg_1", as_bytes(event("user.updated", "user_1", T1, **data))).change
+    change = read_event("msg_1", encode_body(make_event("user.updated", "user_1", T1, **data))).change
     assert isinstance(change, Snapshot)
     return change
 
@@ -49,7 +49,7 @@ def test_a_path_leads_to_its_value_or_to_null(path: str, found: object) -> None:
 def test_what_stands_in_for_null_names_the_user() -> None:
     column = Column("primary_email", when_null="{clerk_id}@users.invalid")
     assert value(column) == "user_1@users.invalid"
-    assert value(column, **with_email("x")) == with_email("x")["email_addresses"][0]["email_address"]
+    assert value(column, **make_email_fields("x")) == make_email_fields("x")["email_addresses"][0]["email_address"]
     assert value(Column("public_metadata.level", when_null=0)) == 0
 
 
@@ -65,14 +65,16 @@ def test_the_whole_user_is_without_what_must_be_asked_for_by_name() -> None:
 def test_the_payload_keeps_only_the_withheld_fields_that_a_column_names() -> None:
     mapping = TableMapping(clerk_id="id", columns={"x": Column("private_metadata.secret"), "y": Column("$")})
     assert mapping.withheld == ("unsafe_metadata",)
-    body = as_bytes(event("user.updated", "user_1", T1, private_metadata={"secret": 1}, unsafe_metadata={"a": 1}))
+    body = encode_body(
+        make_event("user.updated", "user_1", T1, private_metadata={"secret": 1}, unsafe_metadata={"a": 1})
+    )
     kept = read_event("msg_1", body, mapping.withheld).payload or ""
     assert "private_metadata" in kept
     assert "unsafe_metadata" not in kept
 
 
 def test_neon_s_document_has_the_keys_that_its_columns_are_made_of() -> None:
-    row = PRESETS["neon_auth"].row(snapshot(first_name="Ada", last_name="L", **with_email("x")))
+    row = PRESETS["neon_auth"].row(snapshot(first_name="Ada", last_name="L", **make_email_fields("x")))
     assert row["raw_json"]["display_name"] == "Ada L"
     assert row["raw_json"]["primary_email"] == row["email"]
     assert row["raw_json"]["signed_up_at_millis"] == row["created_at"]

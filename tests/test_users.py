@@ -12,38 +12,38 @@ from sync_service.mapping.table import TableMapping
 from sync_service.postgres.logins import look, resolve
 from sync_service.postgres.pool import open_pool
 from sync_service.postgres.statements import Statements
-from tests.clerk_stub import API_TOKEN, ClerkStub, bearer, session_token
+from tests.clerk_stub import API_TOKEN, ClerkStub, make_bearer_header, make_session_token
 from tests.conftest import Output, Serve
-from tests.test_login import age, settings_for
-from tests.test_webhooks import code
-from tests.world import World, event, with_email
+from tests.problems import read_problem_code
+from tests.sync_requests import age_identities, build_settings
+from tests.world import World, make_email_fields, make_event
 
 
 @pytest.fixture
 async def looking(serve: Serve, clerk: ClerkStub) -> AsyncIterator[World]:
     """The service, with one user there and one deleted."""
-    async with serve(**settings_for(clerk)) as running:
-        await running.outcome(event("user.created", "user_1", **with_email("a")))
-        await running.outcome(event("user.deleted", "user_2"))
+    async with serve(**build_settings(clerk)) as running:
+        await running.deliver_ok(make_event("user.created", "user_1", **make_email_fields("a")))
+        await running.deliver_ok(make_event("user.deleted", "user_2"))
         yield running
-        assert clerk.asked == []  # a look-up asks nobody
+        assert clerk.requests == []  # a look-up asks nobody
         await running.check_invariants()
 
 
 async def get(world: World, clerk_id: str, token: str = API_TOKEN) -> httpx2.Response:
-    return await world.client.get(f"/users/{clerk_id}", headers=bearer(token))
+    return await world.client.get(f"/users/{clerk_id}", headers=make_bearer_header(token))
 
 
 async def ask(world: World, body: Any, token: str = API_TOKEN) -> httpx2.Response:
     sent: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
-    return await world.client.post("/users/resolve", headers=bearer(token), **sent)
+    return await world.client.post("/users/resolve", headers=make_bearer_header(token), **sent)
 
 
 async def test_one_user_s_row(looking: World) -> None:
     answer = await get(looking, "user_1")
     assert answer.status_code == 200
-    assert answer.json() == {"user": await looking.user("user_1")}
-    await age(looking.db)
+    assert answer.json() == {"user": await looking.get_user("user_1")}
+    await age_identities(looking.db)
     assert (await get(looking, "user_1")).status_code == 200
 
 
@@ -62,14 +62,14 @@ NOBODY = [
 async def test_nobody_by_that_id(looking: World) -> None:
     for clerk_id, expected in NOBODY:
         answer = await get(looking, clerk_id)
-        assert (answer.status_code, code(answer)) == expected
+        assert (answer.status_code, read_problem_code(answer)) == expected
 
 
 async def test_look_ups_are_for_the_app_s_backend(looking: World) -> None:
-    for token in (session_token("user_1"), API_TOKEN[1:], "x"):
+    for token in (make_session_token("user_1"), API_TOKEN[1:], "x"):
         assert (await get(looking, "user_1", token)).status_code == 401
         answer = await ask(looking, {"clerk_ids": ["user_1"]}, token)
-        assert (answer.status_code, code(answer)) == (401, "bad_token")
+        assert (answer.status_code, read_problem_code(answer)) == (401, "bad_token")
     assert (await looking.client.get("/users/user_1")).status_code == 401
 
 
@@ -103,13 +103,13 @@ NO_QUESTIONS: list[Any] = [
 async def test_a_question_that_is_none_is_a_400(looking: World, output: Output) -> None:
     for body in NO_QUESTIONS:
         answer = await ask(looking, body)
-        assert (answer.status_code, code(answer)) == (400, "bad_request"), body
+        assert (answer.status_code, read_problem_code(answer)) == (400, "bad_request"), body
     assert not output.log("bug")
 
 
 async def test_questions_are_limited(looking: World) -> None:
     answer = await ask(looking, b" " * (1024 * 1024 + 1))
-    assert (answer.status_code, code(answer)) == (413, "body_too_large")
+    assert (answer.status_code, read_problem_code(answer)) == (413, "body_too_large")
     assert (await looking.client.put("/users/resolve")).status_code == 405
 
 

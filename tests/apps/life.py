@@ -40,14 +40,14 @@ class Life:
             column, value = self.shape.taken
             sql = f"update {self.world.table} set {quoted(column)} = $2 where {self._id} = $1"
             await self.world.db.execute(sql, self.user_id, value)
-        row = await self.world.user(self.user_id)
+        row = await self.world.get_user(self.user_id)
         assert row
         self._own = {column: row[column] for column in self.shape.own}
         self.lived_in = True
 
     async def check(self) -> None:
         """Hold the tables against what must be."""
-        row = await self.world.user(self.user_id)
+        row = await self.world.get_user(self.user_id)
         if self.deleted or self.newest is None:
             await self._check_deleted(row)
             return

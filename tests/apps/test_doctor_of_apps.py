@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.apps.shapes import SHAPES, Shape
-from tests.examined import examined
+from tests.findings import run_doctor
 
 # Of any application on which nothing has happened yet.
 ALWAYS = {"database", "foreign_keys", "inbox", "no_secret_key", "no_webhook_yet", "users"}
@@ -35,7 +35,7 @@ def shape(request: pytest.FixtureRequest) -> Shape:
 
 async def test_doctor_says_what_its_owner_should_know(shape: Shape, database: str) -> None:
     folder = Path(__file__).parent / shape.name.partition("-")[0]
-    found = await examined(database, (folder / "sync.toml").read_text())
+    found = await run_doctor(database, (folder / "sync.toml").read_text())
     said, foreign_keys, warned = SAID[shape.name]
     assert not found.codes("wrong")
     assert found.codes("warning") == warned

@@ -11,7 +11,7 @@ import pytest
 from sync_service.postgres.statements import quoted
 from tests.apps.life import Life
 from tests.apps.shapes import SHAPES, Shape
-from tests.world import PII_SENTINEL, T1, T2, T3, World, event, message, until, with_email
+from tests.world import PII_SENTINEL, T1, T2, T3, World, make_email_fields, make_event, make_message_id, wait_until
 
 
 @pytest.fixture(params=SHAPES, ids=lambda shape: shape.name)
@@ -23,14 +23,18 @@ def shape(request: pytest.FixtureRequest) -> Shape:
 def life_of(user: str) -> dict[str, dict[str, Any]]:
     image = f"https://img.example.com/{user}"
     return {
-        "created": event("user.created", user, T1, first_name="Created", image_url=image, **with_email(f"{user}.a")),
-        "updated": event("user.updated", user, T2, first_name="Updated", image_url=image, **with_email(f"{user}.b")),
-        "deleted": event("user.deleted", user, T3),
+        "created": make_event(
+            "user.created", user, T1, first_name="Created", image_url=image, **make_email_fields(f"{user}.a")
+        ),
+        "updated": make_event(
+            "user.updated", user, T2, first_name="Updated", image_url=image, **make_email_fields(f"{user}.b")
+        ),
+        "deleted": make_event("user.deleted", user, T3),
     }
 
 
 async def address_of(world: World, shape: Shape, user: str) -> str | None:
-    row = await world.user(user)
+    row = await world.get_user(user)
     assert row
     found: str | None = row[shape.address]
     return found
@@ -46,7 +50,7 @@ async def test_a_whole_life_in_every_order_and_twice(world: World, shape: Shape)
         user = f"user_{number}"
         events, life = life_of(user), Life(world, shape, user)
         for step in order:
-            message_id = message()
+            message_id = make_message_id()
             for _ in range(2):
                 assert (await world.deliver(events[step], message_id)).status_code == 200
                 life.hear(events[step])
@@ -67,9 +71,9 @@ async def test_who_stays_keeps_key_children_and_the_app_s_columns(world: World, 
             await life.check()
             if not life.lived_in:
                 await life.live_in()
-        before = await world.users()
-        assert await world.outcome(events["updated"]) == "applied"
-        assert await world.users() == before
+        before = await world.get_users()
+        assert await world.deliver_ok(events["updated"]) == "applied"
+        assert await world.get_users() == before
 
 
 @pytest.mark.parametrize("seed", [7])
@@ -81,10 +85,10 @@ async def test_any_history_ends_as_its_fold(world: World, shape: Shape, seed: in
     for life in lives:
         for at in range(dice.randint(3, 8)):
             kind = "user.deleted" if dice.random() < 0.1 else "user.updated"
-            fields = with_email(f"{life.user_id}.{at}") if dice.random() < 0.8 else {}
-            body = event(kind, life.user_id, T1 + 1000 * at, **({} if kind == "user.deleted" else fields))
+            fields = make_email_fields(f"{life.user_id}.{at}") if dice.random() < 0.8 else {}
+            body = make_event(kind, life.user_id, T1 + 1000 * at, **({} if kind == "user.deleted" else fields))
             life.hear(body)
-            told += [(body, message())] * dice.randint(1, 3)
+            told += [(body, make_message_id())] * dice.randint(1, 3)
     dice.shuffle(told)
     answers = await asyncio.gather(*(world.deliver(body, message_id) for body, message_id in told))
     assert {answer.status_code for answer in answers} == {200}
@@ -96,31 +100,31 @@ async def test_two_users_with_a_phone_only_are_two_users(world: World, shape: Sh
     """E1, E2: with no address, or with one that reaches nobody where the table insists on one."""
     for user in ("user_1", "user_2"):
         phone = {"id": "idn_p", "phone_number": "+15555550100"}
-        body = event("user.created", user, phone_numbers=[phone], primary_phone_number_id="idn_p")
-        assert await world.outcome(body) == "applied"
+        body = make_event("user.created", user, phone_numbers=[phone], primary_phone_number_id="idn_p")
+        assert await world.deliver_ok(body) == "applied"
         expected = shape.no_address and shape.no_address.format(user)
         assert await address_of(world, shape, user) == expected
 
 
 async def test_an_address_comes_and_goes(world: World, shape: Shape) -> None:
     """E4: clearing propagates."""
-    await world.outcome(event("user.created", "user_1", T1))
-    await world.outcome(event("user.updated", "user_1", T2, **with_email("a")))
+    await world.deliver_ok(make_event("user.created", "user_1", T1))
+    await world.deliver_ok(make_event("user.updated", "user_1", T2, **make_email_fields("a")))
     assert await address_of(world, shape, "user_1") == address("a")
-    await world.outcome(event("user.updated", "user_1", T3))
+    await world.deliver_ok(make_event("user.updated", "user_1", T3))
     assert await address_of(world, shape, "user_1") == (shape.no_address and shape.no_address.format("user_1"))
 
 
 async def test_an_older_update_is_stale(world: World, shape: Shape) -> None:
     """F2."""
-    newer, older = event("user.updated", "user_1", T3), event("user.updated", "user_1", T2, first_name="Old")
-    assert await world.outcome(newer) == "applied"
-    message_id = message()
-    assert await world.outcome(older, message_id) == "stale"
-    filed = await world.event(message_id)
+    newer, older = make_event("user.updated", "user_1", T3), make_event("user.updated", "user_1", T2, first_name="Old")
+    assert await world.deliver_ok(newer) == "applied"
+    message_id = make_message_id()
+    assert await world.deliver_ok(older, message_id) == "stale"
+    filed = await world.get_event(message_id)
     assert filed
     assert filed["status"] == "stale"
-    row = await world.user("user_1")
+    row = await world.get_user("user_1")
     assert row
     assert shape.shows(newer["data"]).items() <= row.items()
 
@@ -132,8 +136,8 @@ async def test_two_contents_of_one_instant_end_the_same_in_both_orders(
     ends = []
     for order in (("Ada", "Grace"), ("Grace", "Ada")):
         for name in order:
-            await world.outcome(event("user.updated", "user_1", T1, first_name=name))
-        row = await world.user("user_1")
+            await world.deliver_ok(make_event("user.updated", "user_1", T1, first_name=name))
+        row = await world.get_user("user_1")
         assert row
         ends.append({column: row[column] for column in shape.columns})
         await db.execute(f"delete from {world.table} where {quoted(world.mapping.clerk_id)} = 'user_1'")
@@ -147,24 +151,24 @@ async def test_a_deletion_is_final_whatever_its_timestamp(world: World, shape: S
     for timestamp in (T2 // 1000, T2, 0, None, T1 - 3_600_000):
         user = f"user_{timestamp}"
         life = Life(world, shape, user)
-        body = event("user.deleted", user) | {"timestamp": timestamp}
+        body = make_event("user.deleted", user) | {"timestamp": timestamp}
         if timestamp is None:
             del body["timestamp"]
         for step, outcome in (
-            (event("user.updated", user, T1), "applied"),
+            (make_event("user.updated", user, T1), "applied"),
             (body, "applied"),
-            (event("user.updated", user, T3), "stale"),
+            (make_event("user.updated", user, T3), "stale"),
         ):
-            assert await world.outcome(step) == outcome
+            assert await world.deliver_ok(step) == outcome
             life.hear(step)
         await life.check()
 
 
 async def test_a_deletion_of_somebody_unknown_is_fine(world: World) -> None:
     """C8."""
-    before = await world.users()
-    assert await world.outcome(event("user.deleted", "user_1")) == "applied"
-    assert await world.users() == before
+    before = await world.get_users()
+    assert await world.deliver_ok(make_event("user.deleted", "user_1")) == "applied"
+    assert await world.get_users() == before
 
 
 @pytest.mark.parametrize("deleted_first", [True, False])
@@ -172,42 +176,45 @@ async def test_an_address_goes_to_whoever_signs_up_with_it_next(
     world: World, shape: Shape, deleted_first: bool
 ) -> None:
     """D1, D2 and D8: at once, or as soon as the deletion has arrived."""
-    await world.outcome(event("user.created", "user_1", T1, **with_email("e")))
-    steps = [event("user.deleted", "user_1", T2), event("user.created", "user_2", T3, **with_email("e"))]
+    await world.deliver_ok(make_event("user.created", "user_1", T1, **make_email_fields("e")))
+    steps = [
+        make_event("user.deleted", "user_1", T2),
+        make_event("user.created", "user_2", T3, **make_email_fields("e")),
+    ]
     for step in steps if deleted_first else reversed(steps):
-        assert await world.outcome(step) == "applied"
+        assert await world.deliver_ok(step) == "applied"
 
     async def shown() -> bool:
         return await address_of(world, shape, "user_2") == address("e")
 
-    await until(shown, 15)
+    await wait_until(shown, 15)
     gone = Life(world, shape, "user_1", deleted=True)
     await gone.check()
 
 
 async def test_three_deletions_in_a_row_are_no_violation(world: World) -> None:
     """D3."""
-    before = len(await world.users())
+    before = len(await world.get_users())
     for number in range(3):
-        await world.outcome(event("user.created", f"user_{number}", **with_email(f"e{number}")))
-    assert len(await world.users()) == before + 3
+        await world.deliver_ok(make_event("user.created", f"user_{number}", **make_email_fields(f"e{number}")))
+    assert len(await world.get_users()) == before + 3
     for number in range(3):
-        assert await world.outcome(event("user.deleted", f"user_{number}")) == "applied"
+        assert await world.deliver_ok(make_event("user.deleted", f"user_{number}")) == "applied"
 
 
 async def test_two_users_swap_addresses_in_every_order(world: World, shape: Shape) -> None:
     """D4."""
     for number, order in enumerate(permutations(range(3))):
         one, two, a, b = f"user_{number}_1", f"user_{number}_2", f"a{number}", f"b{number}"
-        await world.outcome(event("user.created", one, T1 - 500, **with_email(a)))
-        await world.outcome(event("user.created", two, T1 - 500, **with_email(b)))
+        await world.deliver_ok(make_event("user.created", one, T1 - 500, **make_email_fields(a)))
+        await world.deliver_ok(make_event("user.created", two, T1 - 500, **make_email_fields(b)))
         steps = [
-            event("user.updated", one, T1, **with_email(f"tmp{number}")),
-            event("user.updated", two, T2, **with_email(a)),
-            event("user.updated", one, T3, **with_email(b)),
+            make_event("user.updated", one, T1, **make_email_fields(f"tmp{number}")),
+            make_event("user.updated", two, T2, **make_email_fields(a)),
+            make_event("user.updated", one, T3, **make_email_fields(b)),
         ]
         for step in order:
-            assert await world.outcome(steps[step]) in {"applied", "stale"}
+            assert await world.deliver_ok(steps[step]) in {"applied", "stale"}
         assert await address_of(world, shape, one) == address(b)
         assert await address_of(world, shape, two) == address(a)
 
@@ -215,9 +222,9 @@ async def test_two_users_swap_addresses_in_every_order(world: World, shape: Shap
 async def test_nothing_of_the_app_is_written_from_what_users_write_themselves(world: World, shape: Shape) -> None:
     """L9: metadata with the names of the app's columns gets into none of them, nor into the whole user."""
     claims = dict.fromkeys(["tier", "role", "is_coach", "headline", "persona"], "MAXX")
-    body = event("user.created", "user_1", unsafe_metadata=claims, public_metadata=claims, private_metadata=claims)
-    assert await world.outcome(body) == "applied"
-    row = await world.user("user_1")
+    body = make_event("user.created", "user_1", unsafe_metadata=claims, public_metadata=claims, private_metadata=claims)
+    assert await world.deliver_ok(body) == "applied"
+    row = await world.get_user("user_1")
     assert row
     document = row.pop("raw_json", {})
     assert document.keys().isdisjoint({"unsafe_metadata", "private_metadata"})
@@ -230,7 +237,7 @@ async def test_nothing_of_the_app_is_written_from_what_users_write_themselves(wo
 async def test_a_long_name_is_cut_where_the_column_is_short(world: World, shape: Shape) -> None:
     """Of characters, not of bytes; and the event is not lost."""
     life = Life(world, shape, "user_1")
-    body = event("user.created", "user_1", first_name="ä" * 300, last_name="😀" * 300)
-    assert await world.outcome(body) == "applied"
+    body = make_event("user.created", "user_1", first_name="ä" * 300, last_name="😀" * 300)
+    assert await world.deliver_ok(body) == "applied"
     life.hear(body)
     await life.check()

@@ -10,7 +10,7 @@ from sync_service.dsn import clean_dsn
 from sync_service.mapping.file import read_mapping
 from sync_service.settings import Settings
 from tests.conftest import Output, Serve
-from tests.world import T1, World, event, message, serving
+from tests.world import T1, World, make_event, make_message_id, run_world
 
 GOOD = "create table members (id serial primary key, clerk_id text unique, email text)"
 ALL = "grant all on members to {role}; grant all on sequence members_id_seq to {role}"
@@ -28,7 +28,7 @@ async def check_refused(world: World, output: Output, name: str, *words: str) ->
     ready = await world.client.get("/readyz")
     assert (ready.status_code, ready.json()["reason"]) == (503, "mapping")
     for event_type in ("user.created", "user.updated", "user.deleted"):
-        answer = await world.deliver(event(event_type, "user_1"))
+        answer = await world.deliver(make_event(event_type, "user_1"))
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
         assert name not in answer.text
@@ -136,7 +136,7 @@ async def test_a_role_that_may_not_do_what_it_must_is_refused(
     await db.execute(grants.format(role=role))
     assert settings.database
     database = clean_dsn(settings.database.url.replace("//postgres@", f"//{role}@"))
-    async with serving(settings, db, mapping=read_mapping(TOML), database=database) as world:
+    async with run_world(settings, db, mapping=read_mapping(TOML), database=database) as world:
         await check_refused(world, output, name, words)
 
 
@@ -151,10 +151,10 @@ async def test_a_role_that_may_do_just_what_it_must_is_enough(
     mapping = replace(read_mapping(TOML), on_delete="soft", deleted_at="deleted_at")
     assert settings.database
     database = clean_dsn(settings.database.url.replace("//postgres@", f"//{role}@"))
-    async with serving(settings, db, mapping=mapping, database=database) as world:
+    async with run_world(settings, db, mapping=mapping, database=database) as world:
         assert (await world.client.get("/readyz")).status_code == 200
-        assert await world.outcome(event("user.created", "user_1", T1)) == "applied"
-        assert await world.outcome(event("user.deleted", "user_1")) == "applied"
+        assert await world.deliver_ok(make_event("user.created", "user_1", T1)) == "applied"
+        assert await world.deliver_ok(make_event("user.deleted", "user_1")) == "applied"
         await world.check_invariants()
 
 
@@ -164,10 +164,10 @@ async def test_once_the_table_is_right_the_same_process_is_ready(
     """Nothing was lost meanwhile: the sender tells all of it again."""
     await db.execute(GOOD.replace(" unique", ""))
     async with serve(mapping=read_mapping(TOML)) as world:
-        message_id = message()
-        assert (await world.deliver(event("user.created", "user_1"), message_id)).status_code == 503
+        message_id = make_message_id()
+        assert (await world.deliver(make_event("user.created", "user_1"), message_id)).status_code == 503
         await db.execute("create unique index members_clerk_id_key on members (clerk_id)")
-        assert await world.outcome(event("user.created", "user_1"), message_id) == "applied"
+        assert await world.deliver_ok(make_event("user.created", "user_1"), message_id) == "applied"
         assert (await world.client.get("/readyz")).status_code == 200
         await world.check_invariants()
 
@@ -182,15 +182,15 @@ async def test_what_will_refuse_some_users_is_told_before_the_first_event(
         told = [line["why"] for line in output.log("some users will not fit the table")]
         assert any(why.startswith("public.members.plan: is NOT NULL, has no default") for why in told)
         assert any(why.startswith("public.members.email: is NOT NULL") for why in told)
-        message_id = message()
-        answer = await world.deliver(event("user.created", "user_1"), message_id)
+        message_id = make_message_id()
+        answer = await world.deliver(make_event("user.created", "user_1"), message_id)
         assert (answer.status_code, answer.json()["reason"]) == (202, "not_null_violation")
-        filed = await world.event(message_id)
+        filed = await world.get_event(message_id)
         assert filed
         assert filed["status"] == "failed"
         assert '"column": "email"' in filed["failures"]
         await db.execute("alter table members alter email drop not null, alter plan set default 'x'")
-        assert await world.outcome(event("user.created", "user_1"), message_id) == "applied"
+        assert await world.deliver_ok(make_event("user.created", "user_1"), message_id) == "applied"
         await world.check_invariants()
 
 

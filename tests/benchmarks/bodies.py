@@ -3,7 +3,7 @@
 import json
 
 from sync_service.clerk.samples import sample_event
-from tests.world import SECRET, signed
+from tests.world import SECRET, sign_event
 
 
 def body_of(event_type: str, user_id: str, milliseconds: int) -> bytes:
@@ -39,5 +39,5 @@ def body_of(event_type: str, user_id: str, milliseconds: int) -> bytes:
 def request(path: str, message_id: str, body: bytes) -> bytes:
     """Return the bytes of one POST, signed now."""
     head = [f"POST {path} HTTP/1.1", "host: bench", "content-type: application/json", f"content-length: {len(body)}"]
-    head += [f"{name}: {value}" for name, value in signed(body, message_id, secret=SECRET).items()]
+    head += [f"{name}: {value}" for name, value in sign_event(body, message_id, secret=SECRET).items()]
     return "\r\n".join([*head, "", ""]).encode() + body

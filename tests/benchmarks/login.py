@@ -13,7 +13,7 @@ import msgspec
 
 from tests.benchmarks.generator import Order, Report, drive
 from tests.benchmarks.targets import login_targets
-from tests.clerk_stub import API_TOKEN, session_token
+from tests.clerk_stub import API_TOKEN, make_session_token
 
 USERS = 10_000
 TOKENS = 4_000
@@ -35,7 +35,7 @@ def measure() -> None:
         users = [f"user_{number:027}" for number in range(1, TOKENS + 1)]
         later = int(time.time()) + 3600  # a benchmark takes longer than a token lives
         selects = bare, [_request("GET", f"/row/{user}") for user in users]
-        logins = service, [_request("POST", "/sync", session_token(user, exp=later)) for user in users]
+        logins = service, [_request("POST", "/sync", make_session_token(user, exp=later)) for user in users]
         look_ups = service, [_request("GET", f"/users/{user}", API_TOKEN) for user in users]
         body = msgspec.json.encode({"clerk_ids": users[:1000]})
         resolves = service, [_request("POST", "/users/resolve", API_TOKEN, body)]

@@ -5,7 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.processes import started
+from tests.processes import start_command
 
 ROUNDS = 5
 
@@ -16,7 +16,7 @@ def measure() -> None:
         seconds = []
         for _ in range(ROUNDS + 1):
             began = time.perf_counter()
-            with started("dev", cwd=Path(folder), QUIET="1") as dev:
+            with start_command("dev", cwd=Path(folder), QUIET="1") as dev:
                 dev.wait_for('"event":"ready"')
                 seconds.append(time.perf_counter() - began)
                 dev.stop()

@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx2
 
 from sync_service.postgres.embedded import Embedded, embedded_postgres
-from tests.clerk_stub import API_TOKEN, ISSUER, public_pem
-from tests.processes import free_port, run, started
+from tests.clerk_stub import API_TOKEN, ISSUER, export_public_key
+from tests.processes import find_free_port, run_command, start_command
 from tests.world import SECRET
 
 
@@ -51,11 +51,11 @@ def targets() -> Iterator[Targets]:
         folder = Path(name)
         environ = {"DATABASE_URL": postgres.dsn(), "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "1"}
         environ["QUIET"] = "1"
-        run("migrate", cwd=folder, **environ)
+        run_command("migrate", cwd=folder, **environ)
         with (
             _reference(environ, folder) as bare,
             _reference(environ, folder) as usual,
-            started("serve", cwd=folder, **environ) as service,
+            start_command("serve", cwd=folder, **environ) as service,
         ):
             service.wait_for('"event":"ready"')
             yield Targets(
@@ -72,9 +72,14 @@ def login_targets() -> Iterator[tuple[Embedded, int, int]]:
     with tempfile.TemporaryDirectory() as name, embedded_postgres(Path(name) / "postgres") as postgres:
         folder = Path(name)
         environ = {"DATABASE_URL": postgres.dsn(), "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "1"}
-        environ |= {"CLERK_JWT_KEY": public_pem(), "CLERK_ISSUER": ISSUER, "SYNC_API_TOKEN": API_TOKEN, "QUIET": "1"}
-        run("migrate", cwd=folder, **environ)
-        with _reference(environ, folder) as (_, bare), started("serve", cwd=folder, **environ) as service:
+        environ |= {
+            "CLERK_JWT_KEY": export_public_key(),
+            "CLERK_ISSUER": ISSUER,
+            "SYNC_API_TOKEN": API_TOKEN,
+            "QUIET": "1",
+        }
+        run_command("migrate", cwd=folder, **environ)
+        with _reference(environ, folder) as (_, bare), start_command("serve", cwd=folder, **environ) as service:
             service.wait_for('"event":"ready"')
             yield postgres, bare, service.port
 
@@ -82,7 +87,7 @@ def login_targets() -> Iterator[tuple[Embedded, int, int]]:
 @contextlib.contextmanager
 def _reference(environ: dict[str, str], folder: Path) -> Iterator[tuple[int, int]]:
     """Yield the process ID and the port."""
-    port = free_port()
+    port = find_free_port()
     words = ["-m", "uvicorn", "--factory", "tests.benchmarks.references:app", "--port", str(port), "--no-access-log"]
     words += ["--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]
     with (folder / f"references-{port}.log").open("wb") as log:

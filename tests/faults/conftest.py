@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.engine import Engine, engine_on
 from tests.faults.siege import Figures, Siege, besieged
-from tests.processes import run
+from tests.processes import run_command
 
 FIGURES = pytest.StashKey[list[Figures]]()
 
@@ -24,7 +24,7 @@ def prepare(engine: Engine, folder: Path) -> None:
             await admin.execute("create database template_migrated")
 
     asyncio.run(create())
-    assert run("migrate", cwd=folder, DATABASE_URL=engine.dsn("template_migrated")).returncode == 0
+    assert run_command("migrate", cwd=folder, DATABASE_URL=engine.dsn("template_migrated")).returncode == 0
 
 
 @pytest.fixture(scope="session")

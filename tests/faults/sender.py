@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import httpx2
 
 from tests.faults.truth import Message
-from tests.world import PII_SENTINEL, signed
+from tests.world import PII_SENTINEL, sign_event
 
 # Svix: at once, then after 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h. Here the longest is 3 s.
 SCHEDULE = (0, 0.05, 0.2, 0.5, 1, 2, 3, 3)
@@ -83,7 +83,7 @@ class Sender:
     async def _attempt(self, delivery: Delivery) -> Answer:
         url = self.urls[len(self.answers) % len(self.urls)]
         delivery.attempts += 1
-        headers = signed(delivery.message.body, delivery.message.id) | {"content-type": "application/json"}
+        headers = sign_event(delivery.message.body, delivery.message.id) | {"content-type": "application/json"}
         began = time.monotonic()
         try:
             async with asyncio.timeout(PATIENCE):  # httpx2's own counts from byte to byte

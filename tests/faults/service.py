@@ -7,8 +7,8 @@ from pathlib import Path
 
 import httpx2
 
-from tests.processes import Process, started, steady_port
-from tests.world import PII_SENTINEL, SECRET, SECRETS, until
+from tests.processes import Process, find_stable_port, start_command
+from tests.world import PII_SENTINEL, SECRET, SECRETS, wait_until
 
 
 class Service:
@@ -20,7 +20,7 @@ class Service:
             "DATABASE_URL": database_url,
             "CLERK_WEBHOOK_SIGNING_SECRET": SECRET,
             "HOST": "127.0.0.1",
-            "PORT": str(steady_port()),
+            "PORT": str(find_stable_port()),
             "QUIET": "1",  # the log is read below, line by line it would bury what the test says
         }
         self.url = f"http://127.0.0.1:{self.environ['PORT']}"
@@ -29,7 +29,7 @@ class Service:
 
     def start(self) -> None:
         assert self.process is None
-        self.process = self._lives.enter_context(started("serve", cwd=self.folder, **self.environ))
+        self.process = self._lives.enter_context(start_command("serve", cwd=self.folder, **self.environ))
 
     async def answers(self, path: str) -> int | None:
         """Return the status of the answer, or None where nobody listens."""
@@ -47,7 +47,7 @@ class Service:
             assert self.process.popen.poll() is None, f"the service ended by itself:\n{self._log()[-2000:]}"
             return await self.answers("/readyz") == 200
 
-        await until(is_ready, seconds)
+        await wait_until(is_ready, seconds)
 
     async def end(self, how: signal.Signals) -> int:
         """Send that signal, wait for the end, look through what was said, and return the exit status."""

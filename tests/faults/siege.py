@@ -17,7 +17,7 @@ from tests.faults.engine import Engine
 from tests.faults.sender import Sender
 from tests.faults.service import Service
 from tests.faults.truth import Message, differences, fold, histories, lost, unfinished
-from tests.world import until
+from tests.world import wait_until
 
 # How often something is killed: a few times in every run of the tests, a hundred times in `make faults`.
 KILLS = int(os.environ.get("FAULTS_KILLS", "3"))
@@ -121,7 +121,7 @@ class Siege:
             self.figures.lost = len(gone)
             assert not gone, f"answered 2xx and forgotten: {gone}"
             assert self.figures.acknowledged == self.figures.sent > 0
-            await until(lambda: _finished(db), RECOVERY_SECONDS)
+            await wait_until(lambda: _finished(db), RECOVERY_SECONDS)
             wrong = await differences(db, fold(self.issued))
             assert not wrong, f"{len(wrong)} rows are not the truth: {wrong[:10]}"
 

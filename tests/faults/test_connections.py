@@ -7,7 +7,7 @@ from tests.faults.engine import Engine
 from tests.faults.proxy import Proxy, proxied
 from tests.faults.service import Service
 from tests.faults.siege import KILLS, ROUNDS, Siege
-from tests.world import until
+from tests.world import wait_until
 
 # Longer than an answer may take, so that one that waited for the end of it would be late.
 LONG = 11
@@ -89,7 +89,7 @@ async def test_the_service_starts_while_the_database_is_away_and_recovers_by_its
         await asyncio.to_thread(siege.engine.kill)
         siege.injected()
         service.start()
-        await until(lambda: _says_not_ready(service), 20)
+        await wait_until(lambda: _says_not_ready(service), 20)
         siege.attack()
         await siege.pause(1, 2)
         assert not siege.sender.acknowledged

@@ -11,7 +11,7 @@ from tests.faults.conftest import Besiege, prepare
 from tests.faults.disk import Disk, small_disk
 from tests.faults.engine import Engine, engine_on
 from tests.faults.siege import ROUNDS, Siege
-from tests.world import until
+from tests.world import wait_until
 
 TABLES = 64
 
@@ -80,5 +80,5 @@ async def test_nothing_is_lost_when_there_is_no_room_for_the_wal(besiege: Besieg
 async def _refused(siege: Siege) -> None:
     """Wait until the full disk has been met, not only looked at."""
     before = len(siege.sender.answers)
-    await until(lambda: sum(answer.status == 503 for answer in siege.sender.answers[before:]) > 20, 30)
+    await wait_until(lambda: sum(answer.status == 503 for answer in siege.sender.answers[before:]) > 20, 30)
     assert await siege.services[0].answers("/healthz") == 200

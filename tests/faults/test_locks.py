@@ -8,13 +8,13 @@ from tests.faults.conftest import Besiege
 from tests.faults.sender import PROMISE
 from tests.faults.siege import Siege
 from tests.faults.truth import Message
-from tests.world import T1, T2, event, until, waiting_for_locks, with_email
+from tests.world import T1, T2, count_lock_waiters, make_email_fields, make_event, wait_until
 
 LOCKED = "user_locked"
 
 
 def about_locked(event_type: str, moment: int) -> Message:
-    body = event(event_type, LOCKED, moment, first_name=f"at {moment}", **with_email(f"locked.{moment}"))
+    body = make_event(event_type, LOCKED, moment, first_name=f"at {moment}", **make_email_fields(f"locked.{moment}"))
     return Message(f"msg_locked_{moment}", json.dumps(body).encode())
 
 
@@ -30,8 +30,8 @@ async def test_a_locked_user_is_answered_in_time_and_holds_up_nobody_else(besieg
             siege.injected()
             began, before = time.monotonic(), len(siege.sender.answers)
             locked = asyncio.create_task(siege.sender.deliver(updated))
-            await until(lambda: waiting_for_locks(watcher))  # it is that row which it waits for
-            await until(lambda: _refused(siege, before), PROMISE - (time.monotonic() - began))
+            await wait_until(lambda: count_lock_waiters(watcher))  # it is that row which it waits for
+            await wait_until(lambda: _refused(siege, before), PROMISE - (time.monotonic() - began))
             assert not locked.done()
             others = sorted(answer.seconds for answer in siege.sender.answers[before:] if answer.status == 200)
             assert len(others) > 50, "other users did not go on"

@@ -9,7 +9,7 @@ from tests.faults.conftest import Besiege
 from tests.faults.engine import Engine
 from tests.faults.pooler import missing, pooled
 from tests.faults.siege import KILLS
-from tests.processes import run
+from tests.processes import run_command
 from tests.world import SECRET
 
 
@@ -44,7 +44,7 @@ async def test_the_doctor_works_behind_pgbouncer_and_says_that_it_is_there(durab
     with pooled(durable.port, tmp_path) as port:
         for _ in range(3):
             environ = {"DATABASE_URL": durable.dsn("template_migrated", port), "CLERK_WEBHOOK_SIGNING_SECRET": SECRET}
-            done = run("doctor", cwd=tmp_path, **environ)
+            done = run_command("doctor", cwd=tmp_path, **environ)
             assert done.returncode == 0
             assert ", behind a transaction pooler" in done.stdout
         async with durable.connected("template_migrated") as direct:

@@ -9,11 +9,11 @@ import pytest
 from tests.faults.conftest import Besiege
 from tests.faults.siege import Siege
 from tests.faults.truth import Message, differences, fold, histories, lost
-from tests.world import T1, event
+from tests.world import T1, make_event
 
 
 def told(event_type: str, moment: int, **data: str) -> Message:
-    body = event(event_type, "user_1", moment, **data)
+    body = make_event(event_type, "user_1", moment, **data)
     if event_type != "user.deleted":
         body["data"]["email_addresses"] = [{"email_address": f"{moment}@example.com"}]
     return Message(f"msg_{event_type}_{moment}", json.dumps(body).encode())

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from tests.world import T0, event, with_email
+from tests.world import T0, make_email_fields, make_event
 
 # A row as it is compared: address, first name, time of the version.
 Row = tuple[str, str, int]
@@ -52,13 +52,15 @@ def _life(rng: random.Random, user: str) -> list[dict[str, Any]]:
         moment += rng.choice([0, 1, 1000])
         events.append(_snapshot("user.updated", user, moment))
     if rng.random() < 0.3:
-        events.append(event("user.deleted", user, moment + 1))
+        events.append(make_event("user.deleted", user, moment + 1))
     return events
 
 
 def _snapshot(event_type: str, user: str, moment: int) -> dict[str, Any]:
     # An address of this version alone: who gets one that two users claim is the business of D1 to D7.
-    return event(event_type, user, moment, first_name=f"{user} at {moment}", **with_email(f"{user}.{moment}"))
+    return make_event(
+        event_type, user, moment, first_name=f"{user} at {moment}", **make_email_fields(f"{user}.{moment}")
+    )
 
 
 def fold(messages: Iterable[Message]) -> dict[str, Row]:

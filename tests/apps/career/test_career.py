@@ -12,7 +12,7 @@ import pytest
 from sync_service.postgres.statements import Statements
 from tests.apps.shapes import CAREER, Shape
 from tests.conftest import Output, Serve
-from tests.world import PII_SENTINEL, T1, T2, T3, World, event, message, until, with_email
+from tests.world import PII_SENTINEL, T1, T2, T3, World, make_email_fields, make_event, make_message_id, wait_until
 
 ADA = f"Ada.{PII_SENTINEL}@Example.com"  # as she typed it
 VERIFIED = {"status": "verified"}
@@ -25,9 +25,9 @@ def shape() -> Shape:
 
 def ada(user: str = "user_1", at: int = T1, *, verification: Any = VERIFIED, **data: Any) -> dict[str, Any]:
     """Return an event of somebody who has Ada's address, as Clerk writes it."""
-    fields = with_email("ada")
+    fields = make_email_fields("ada")
     fields["email_addresses"][0]["verification"] = verification
-    return event("user.created", user, at, **fields, **data)
+    return make_event("user.created", user, at, **fields, **data)
 
 
 async def test_a_child_table_is_below_the_key_twenty_five_times(db: asyncpg.Connection) -> None:
@@ -42,7 +42,7 @@ async def test_a_row_is_adopted_by_a_verified_address_in_any_case_of_letters(
     """D6: its key, the app's columns and all that hangs on it stay; Clerk's columns follow Clerk."""
     before = await db.fetchrow("select * from users where id = 101")
     assert before
-    assert await world.outcome(ada()) == "applied"
+    assert await world.deliver_ok(ada()) == "applied"
     row = await db.fetchrow("select * from users where clerk_user_id = 'user_1'")
     assert row
     changed = {name for name in row.keys() if row[name] != before[name]}  # noqa: SIM118  a Record is no dict
@@ -51,7 +51,9 @@ async def test_a_row_is_adopted_by_a_verified_address_in_any_case_of_letters(
     assert await db.fetchval("select count(*) from users where lower(email) = lower($1)", ADA) == 1
     assert await db.fetchval("select count(*) from skills where user_id = 101") == 2
     assert output.log("rows adopted by their verified address")[0]["rows"] == 1
-    assert await world.outcome(event("user.updated", "user_1", T2, first_name="Augusta", **with_email("ada")))
+    assert await world.deliver_ok(
+        make_event("user.updated", "user_1", T2, first_name="Augusta", **make_email_fields("ada"))
+    )
     assert await db.fetchval("select first_name from users where id = 101") == "Augusta"
 
 
@@ -61,9 +63,9 @@ async def test_an_address_that_is_not_verified_adopts_nothing(
 ) -> None:
     """D6: whoever typed it need not be its owner; Ada keeps it, the newcomer has a row without."""
     before = await db.fetchrow("select * from users where id = 101")
-    assert await world.outcome(ada(verification=verification)) == "applied"
+    assert await world.deliver_ok(ada(verification=verification)) == "applied"
     assert await db.fetchrow("select * from users where id = 101") == before
-    row = await world.user("user_1")
+    row = await world.get_user("user_1")
     assert row
     assert (row["id"] > 1000, row["email"]) == (True, None)
 
@@ -72,9 +74,9 @@ async def test_of_two_candidates_none_is_adopted(world: World, db: asyncpg.Conne
     """D6: nobody can say which is meant."""
     await db.execute("drop index users_lower_email_key")
     await db.execute("insert into users (id, email) values (104, $1)", ADA.upper())
-    assert await world.outcome(ada()) == "applied"
+    assert await world.deliver_ok(ada()) == "applied"
     assert await db.fetchval("select count(*) from users where clerk_user_id is not null") == 1
-    row = await world.user("user_1")
+    row = await world.get_user("user_1")
     assert row
     assert row["id"] > 1000
 
@@ -82,33 +84,33 @@ async def test_of_two_candidates_none_is_adopted(world: World, db: asyncpg.Conne
 async def test_a_row_that_has_another_clerk_id_is_not_adopted(world: World, db: asyncpg.Connection) -> None:
     """D6, and D7: it keeps its address until an event shows that it has another."""
     await db.execute("update users set clerk_user_id = 'user_9' where id = 101")
-    assert await world.outcome(ada()) == "applied"
+    assert await world.deliver_ok(ada()) == "applied"
     assert await db.fetchval("select email from users where id = 101") == ADA
-    row = await world.user("user_1")
+    row = await world.get_user("user_1")
     assert row
     assert row["email"] is None
     assert await db.fetchval("select address_wanted from clerk_sync.identities where clerk_id = 'user_1'")
-    await world.outcome(event("user.updated", "user_9", T1, **with_email("other")))
+    await world.deliver_ok(make_event("user.updated", "user_9", T1, **make_email_fields("other")))
 
     async def shown() -> bool:
-        found = await world.user("user_1")
+        found = await world.get_user("user_1")
         return bool(found and found["email"])
 
-    await until(shown, 15)
+    await wait_until(shown, 15)
     assert await db.fetchval("select id from users where clerk_user_id = 'user_9'") == 101
 
 
 async def test_of_two_candidates_one_with_a_clerk_id_none_is_adopted(world: World, db: asyncpg.Connection) -> None:
     await db.execute("drop index users_lower_email_key")
     await db.execute("insert into users (id, email, clerk_user_id) values (104, $1, 'user_9')", ADA)
-    assert await world.outcome(ada()) == "applied"
+    assert await world.deliver_ok(ada()) == "applied"
     assert await db.fetchval("select clerk_user_id from users where id = 101") is None
 
 
 async def test_without_linking_nothing_is_adopted(serve: Serve, db: asyncpg.Connection) -> None:
     """D6, and it is off by default."""
     async with serve(mapping=replace(CAREER.mapping, link_by_verified_email=False)) as world:
-        assert await world.outcome(ada()) == "applied"
+        assert await world.deliver_ok(ada()) == "applied"
         assert await db.fetchval("select clerk_user_id from users where id = 101") is None
         assert await db.fetchval("select count(*) from users") == 4
         await world.check_invariants()
@@ -116,15 +118,15 @@ async def test_without_linking_nothing_is_adopted(serve: Serve, db: asyncpg.Conn
 
 async def test_a_user_who_is_known_adopts_nothing_any_more(world: World, db: asyncpg.Connection) -> None:
     """He has a row of his own, with children perhaps: two rows are never made one."""
-    await world.outcome(ada(verification=None))
-    assert await world.outcome(ada(at=T2)) == "applied"
+    await world.deliver_ok(ada(verification=None))
+    assert await world.deliver_ok(ada(at=T2)) == "applied"
     assert await db.fetchval("select clerk_user_id from users where id = 101") is None
 
 
 async def test_a_user_who_is_gone_adopts_nothing(world: World, db: asyncpg.Connection) -> None:
     """In whatever order it is told; nor is anything deleted of a row that was never linked."""
-    await world.outcome(event("user.deleted", "user_1"))
-    assert await world.outcome(ada()) == "stale"
+    await world.deliver_ok(make_event("user.deleted", "user_1"))
+    assert await world.deliver_ok(ada()) == "stale"
     assert await db.fetchval("select clerk_user_id from users where id = 101") is None
 
 
@@ -134,13 +136,13 @@ async def test_whatever_comes_first_adopts(world: World, db: asyncpg.Connection)
         user, key, local = f"user_{number}", 200 + number, f"old{number}"
         await db.execute("insert into users (id, email) values ($1, $2)", key, f"{local}.{PII_SENTINEL}@EXAMPLE.com")
         steps = [
-            event("user.created", user, T1, **with_email(local)),
-            event("user.updated", user, T2, first_name="Second", **with_email(local)),
-            event("user.updated", user, T3, first_name="Third", **with_email(local)),
+            make_event("user.created", user, T1, **make_email_fields(local)),
+            make_event("user.updated", user, T2, first_name="Second", **make_email_fields(local)),
+            make_event("user.updated", user, T3, first_name="Third", **make_email_fields(local)),
         ]
         for step in order:
-            await world.outcome(steps[step])
-        row = await world.user(user)
+            await world.deliver_ok(steps[step])
+        row = await world.get_user(user)
         assert row
         assert (row["id"], row["first_name"]) == (key, "Third")
     assert await db.fetchval("select count(*) from users") == 9
@@ -152,7 +154,7 @@ async def test_many_at_once_adopt_each_row_once(world: World, db: asyncpg.Connec
         address = f"old{number}.{PII_SENTINEL}@EXAMPLE.com"
         await db.execute("insert into users (id, email) values ($1, $2)", 200 + number, address)
     bodies = [
-        (event("user.updated", f"user_{n}", T1 + k, **with_email(f"old{n}")), message())
+        (make_event("user.updated", f"user_{n}", T1 + k, **make_email_fields(f"old{n}")), make_message_id())
         for k in range(4)
         for n in range(20)
     ]
@@ -163,8 +165,8 @@ async def test_many_at_once_adopt_each_row_once(world: World, db: asyncpg.Connec
 
 
 async def test_a_deletion_takes_an_adopted_row_and_all_that_hangs_on_it(world: World, db: asyncpg.Connection) -> None:
-    await world.outcome(ada())
-    assert await world.outcome(event("user.deleted", "user_1")) == "applied"
+    await world.deliver_ok(ada())
+    assert await world.deliver_ok(make_event("user.deleted", "user_1")) == "applied"
     assert await db.fetchval("select count(*) from users where id = 101") == 0
     for table in ("profiles", "skills"):
         assert await db.fetchval(f"select count(*) from {table} where user_id = 101") == 0
@@ -178,10 +180,10 @@ async def test_who_has_a_row_needs_nothing_that_only_the_app_can_fill(
 ) -> None:
     """E8: a password is insisted on, as before Clerk; rows that are there are adopted and updated, new ones wait."""
     await db.execute("update users set password_hash = 'hash'; alter table users alter password_hash set not null")
-    message_id = message()
-    answer = await world.deliver(event("user.created", "user_2"), message_id)
+    message_id = make_message_id()
+    answer = await world.deliver(make_event("user.created", "user_2"), message_id)
     assert answer.json() == {"outcome": "parked", "reason": "not_null_violation"}
-    filed = await world.event(message_id)
+    filed = await world.get_event(message_id)
     assert filed
     assert '"column": "password_hash"' in filed["failures"]
     answers = await asyncio.gather(*(world.deliver(ada(at=T1 + n, first_name=f"Ada {n}")) for n in range(5)))
@@ -189,7 +191,7 @@ async def test_who_has_a_row_needs_nothing_that_only_the_app_can_fill(
     assert await db.fetchval("select first_name from users where id = 101") == "Ada 4"
     assert [line for line in output.log("some users will not fit the table") if "password_hash" in line["why"]]
     await db.execute("alter table users alter password_hash drop not null")
-    assert await world.outcome(event("user.created", "user_2"), message_id) == "applied"
+    assert await world.deliver_ok(make_event("user.created", "user_2"), message_id) == "applied"
 
 
 async def test_known_users_cost_no_look_through_the_table(db: asyncpg.Connection) -> None:
@@ -222,22 +224,22 @@ async def test_with_park_the_event_waits_for_the_address(serve: Serve, db: async
     """`email_conflict = "park"`: nobody loses an address; told to the operators, and applied once it is free."""
     mapping = replace(CAREER.mapping, email_conflict="park", link_by_verified_email=False)
     async with serve(mapping=mapping) as world:
-        await world.outcome(event("user.created", "user_1", T1, **with_email("e")))
-        message_id = message()
-        answer = await world.deliver(event("user.created", "user_2", T2, **with_email("e")), message_id)
+        await world.deliver_ok(make_event("user.created", "user_1", T1, **make_email_fields("e")))
+        message_id = make_message_id()
+        answer = await world.deliver(make_event("user.created", "user_2", T2, **make_email_fields("e")), message_id)
         assert (answer.status_code, answer.json()) == (202, {"outcome": "parked", "reason": "email_conflict"})
-        assert await world.user("user_2") is None
-        filed = await world.event(message_id)
+        assert await world.get_user("user_2") is None
+        filed = await world.get_event(message_id)
         assert filed
         assert '"column": "email"' in filed["failures"]
-        await world.outcome(event("user.updated", "user_1", T3, **with_email("f")))
+        await world.deliver_ok(make_event("user.updated", "user_1", T3, **make_email_fields("f")))
 
         async def applied() -> bool:
-            found = await world.event(message_id)
+            found = await world.get_event(message_id)
             return bool(found and found["status"] == "applied")
 
-        await until(applied, 15)
-        row = await world.user("user_2")
+        await wait_until(applied, 15)
+        row = await world.get_user("user_2")
         assert row
         assert row["email"] == f"e.{PII_SENTINEL}@example.com"
         await world.check_invariants()

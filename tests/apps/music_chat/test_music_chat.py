@@ -7,10 +7,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.apps.conftest import connected
+from tests.apps.conftest import open_connection
 from tests.apps.shapes import FOLDER, MUSIC_CREATED, MUSIC_FOUND, Shape
-from tests.processes import run
-from tests.world import PII_SENTINEL, T0, T1, T2, T3, World, event, with_email
+from tests.processes import run_command
+from tests.world import PII_SENTINEL, T0, T1, T2, T3, World, make_email_fields, make_event
 
 
 @pytest.fixture(params=[MUSIC_CREATED, MUSIC_FOUND], ids=lambda shape: shape.name)
@@ -28,7 +28,7 @@ async def test_the_app_s_own_queries_answer_as_ever(world: World, db: asyncpg.Co
     assert [(key["child"], key["confdeltype"]) for key in keys] == [
         (child, b"c") for child in ("chat_messages", "message_feedback", "track_likes")
     ]
-    await world.outcome(event("user.created", "user_1", T1, **with_email("a")))
+    await world.deliver_ok(make_event("user.created", "user_1", T1, **make_email_fields("a")))
     await db.execute(MUSIC_CREATED.children["chat_messages"], "user_1")
     joined = await db.fetchrow("select name, email from chat_messages join neon_auth.users_sync u on u.id = clerk_id")
     assert joined
@@ -37,9 +37,11 @@ async def test_the_app_s_own_queries_answer_as_ever(world: World, db: asyncpg.Co
 
 
 async def test_the_document_is_clerk_s_user_with_the_keys_that_the_table_reads(world: World, shape: Shape) -> None:
-    body = event("user.created", "user_1", T1, **with_email("a"), private_metadata={"x": 1}, unsafe_metadata={"y": 2})
-    await world.outcome(body)
-    row = await world.user("user_1")
+    body = make_event(
+        "user.created", "user_1", T1, **make_email_fields("a"), private_metadata={"x": 1}, unsafe_metadata={"y": 2}
+    )
+    await world.deliver_ok(body)
+    row = await world.get_user("user_1")
     assert row
     clerk_s = {name: v for name, v in body["data"].items() if name not in {"private_metadata", "unsafe_metadata"}}
     keys = {
@@ -52,21 +54,21 @@ async def test_the_document_is_clerk_s_user_with_the_keys_that_the_table_reads(w
 
 async def test_a_soft_deletion_keeps_what_the_user_wrote(world: World, db: asyncpg.Connection) -> None:
     """Nothing cascades; the address is free, the first time of the deletion stays, and nothing brings the user back."""
-    await world.outcome(event("user.created", "user_1", T1, **with_email("a")))
+    await world.deliver_ok(make_event("user.created", "user_1", T1, **make_email_fields("a")))
     for statement in MUSIC_CREATED.children.values():
         await db.execute(statement, "user_1")
-    await world.outcome(event("user.deleted", "user_1", T2))
-    first = await world.user("user_1")
+    await world.deliver_ok(make_event("user.deleted", "user_1", T2))
+    first = await world.get_user("user_1")
     assert first
     assert (first["email"], bool(first["deleted_at"])) == (None, True)
     assert first["name"] == f"Ada {PII_SENTINEL} Example {PII_SENTINEL}"
     for table in MUSIC_CREATED.children:
         assert await db.fetchval(f"select count(*) from {table}") == 1
-    await world.outcome(event("user.deleted", "user_1", T3))
-    assert await world.outcome(event("user.updated", "user_1", T3 + 1, **with_email("a"))) == "stale"
-    assert await world.user("user_1") == first
-    await world.outcome(event("user.created", "user_2", T3, **with_email("a")))
-    second = await world.user("user_2")
+    await world.deliver_ok(make_event("user.deleted", "user_1", T3))
+    assert await world.deliver_ok(make_event("user.updated", "user_1", T3 + 1, **make_email_fields("a"))) == "stale"
+    assert await world.get_user("user_1") == first
+    await world.deliver_ok(make_event("user.created", "user_2", T3, **make_email_fields("a")))
+    second = await world.get_user("user_2")
     assert second
     assert second["email"] == f"a.{PII_SENTINEL}@example.com"
 
@@ -74,10 +76,10 @@ async def test_a_soft_deletion_keeps_what_the_user_wrote(world: World, db: async
 async def test_who_was_there_before_is_left_alone(world: World, shape: Shape, db: asyncpg.Connection) -> None:
     if not shape.found:
         pytest.skip("nobody was there before")
-    before = await world.user("old_1")
-    await world.outcome(event("user.created", "user_1", T1, **with_email("a")))
-    await world.outcome(event("user.deleted", "user_1"))
-    assert await world.user("old_1") == before
+    before = await world.get_user("old_1")
+    await world.deliver_ok(make_event("user.created", "user_1", T1, **make_email_fields("a")))
+    await world.deliver_ok(make_event("user.deleted", "user_1"))
+    assert await world.get_user("old_1") == before
 
 
 async def test_migrate_makes_the_table_and_leaves_one_that_is_there(
@@ -85,12 +87,12 @@ async def test_migrate_makes_the_table_and_leaves_one_that_is_there(
 ) -> None:
     """By the command, from the owner's `sync.toml`; run twice, it changes nothing."""
     shutil.copy(FOLDER / shape.folder / "sync.toml", tmp_path)
-    async with connected(empty_database) as db:
+    async with open_connection(empty_database) as db:
         if shape.found:
             await db.execute(shape.sql("found.sql"))
         described = []
         for _ in range(2):
-            assert run("migrate", cwd=tmp_path, DATABASE_URL=empty_database).returncode == 0
+            assert run_command("migrate", cwd=tmp_path, DATABASE_URL=empty_database).returncode == 0
             described.append(await db.fetchval(_DESCRIBED))
         assert described[0] == described[1]
         columns = json.loads(described[0])

@@ -1,23 +1,24 @@
-"""What becomes of a change, as a function of values; everything that affects it lives in this file.
+"""A reference model of the ordering rules: the result of one change as a pure function of values.
 
-    known            Snapshot, newer   Snapshot, the same   Snapshot, older   Deletion
-    nobody           SAVE              -                    -                 DELETE
+    state            Snapshot, newer   Snapshot, the same   Snapshot, older   Deletion
+    unknown          SAVE              -                    -                 DELETE
     a version        SAVE              SAME                 STALE             DELETE
     deleted          STALE             STALE                STALE             SAME
 
-An identity is a join: whatever the order and however often the changes arrive, they end in the same place. The SQL
-in postgres/changes.sql is held against this table by a test.
+Changes in any order, each any number of times, end in the same state. test_apply.py compares the SQL in sync_service
+with this model.
 """
 
 from dataclasses import dataclass
 from enum import Enum
+from itertools import product
 from typing import assert_never
 
-from sync_service.clerk.values import Change, Deletion, Snapshot, Version
+from sync_service.clerk.values import Change, Deletion, Snapshot, User, Version
 
 
 class Decision(Enum):
-    """What a change comes to."""
+    """The result of one change."""
 
     SAVE = "save"
     DELETE = "delete"
@@ -27,18 +28,18 @@ class Decision(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What is known of a Clerk ID: the version its row shows, or None once it is deleted."""
+    """The state of a Clerk ID: the version that its row shows, or None once the user is deleted."""
 
     version: Version | None
 
     @property
     def deleted(self) -> bool:
-        """Whether nothing can bring it back."""
+        """Whether the user is deleted; no later change brings the row back."""
         return self.version is None
 
 
 def decide(change: Change, known: Identity | None) -> Decision:
-    """Return what becomes of `change` when `known` is what is known of its user."""
+    """Return the decision for `change`, where `known` is the state of its user; None is an unknown user."""
     match change:
         case Deletion():
             return Decision.SAME if known and known.deleted else Decision.DELETE
@@ -56,9 +57,18 @@ def decide(change: Change, known: Identity | None) -> Decision:
 
 
 def join(change: Change, known: Identity | None) -> Identity:
-    """Return what is known after `change`."""
+    """Return the state of the user after `change`."""
     if isinstance(change, Deletion):
         return Identity(None)
     if known and decide(change, known) is not Decision.SAVE:
         return known
     return Identity(change.version)
+
+
+USER = User(id="user_1", updated_at=1)
+CHANGES: list[Change] = [
+    *(Snapshot(USER, Version(instant, tie)) for instant in (1, 2) for tie in (b"a", b"b")),
+    Deletion("user_1"),
+]
+# Every sequence of one to four changes: 5 + 25 + 125 + 625. Two instants and two tiebreaks reach every case above.
+HISTORIES = [history for length in (1, 2, 3, 4) for history in product(CHANGES, repeat=length)]
