@@ -1,5 +1,6 @@
 """`doctor` over the tables below the users: foreign keys, what a deletion costs, columns that nothing binds."""
 
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -270,15 +271,15 @@ async def test_a_count_that_takes_too_long_is_said_to_be_missing(database: str, 
         "create table notes (user_id integer references users on delete cascade)",
         "insert into notes select 1 from generate_series(1, 10)",
     )
-    monkeypatch.setattr(Counter.__init__, "__kwdefaults__", {"one": 5.0, "together": 0.0})
-    found = await run_doctor(database, MAPPED)
+    with monkeypatch.context() as patch:
+        patch.setattr("sync_service.doctor.examine.Counter", partial(Counter, together=0.0))
+        found = await run_doctor(database, MAPPED)
     assert (
         found.one("users").what
         == "public.users: users: not counted, with a Clerk ID: not counted, without: not counted"
     )
     assert found.one("foreign_keys").lines[0].endswith("not counted rows")
     assert found.one("deletion_cost").data["not_counted"] == ["public.notes.user_id"]
-    monkeypatch.setattr(Counter.__init__, "__kwdefaults__", {"one": 5.0, "together": 40.0})
     async with db.transaction():
         await db.execute("lock table notes")
         assert (await run_doctor(database, MAPPED)).one("foreign_keys").data["foreign_keys"][0]["rows"] is None

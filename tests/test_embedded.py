@@ -6,7 +6,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import asyncpg
@@ -66,12 +65,11 @@ def test_data_is_kept_between_starts(tmp_path: Path, anyio_backend_name: str) ->
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_it_is_gone_within_a_second_of_its_starter_s_end_and_starts_again(tmp_path: Path, how: signal.Signals) -> None:
+def test_it_is_gone_after_its_starter_s_end_and_starts_again(tmp_path: Path, how: signal.Signals) -> None:
     data = tmp_path / "postgres"
     process, server = start(data)
     process.send_signal(how)
-    began = time.monotonic()
-    assert has_ended_within(server, 1 - (time.monotonic() - began))
+    assert has_ended_within(server)
     process.wait()
     again, other = start(data)  # at once, whatever the last one left
     assert other != server
