@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from sync_service.postgres.schema import needed_version
-from tests.processes import COMMAND, has_ended_within, reserve_port, run_command, start_command
+from tests.processes import COMMAND, HANG_SECONDS, has_ended_within, reserve_port, run_command, start_command
 from tests.world import (
     OLDER_SECRET,
     PII_SENTINEL,
@@ -190,31 +190,38 @@ async def test_requests_under_way_are_finished_before_the_end(
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET}
     with start_command("serve", cwd=tmp_path, **environ) as service:
         await asyncio.to_thread(service.wait_for, READY)
-        async with httpx2.AsyncClient(timeout=20) as client:
-            lock = db.transaction()
-            await lock.start()
-            await db.execute("lock table users in share mode")
-
-            async def deliver(number: int) -> tuple[str, int]:
-                body, message_id = encode_body(make_event("user.created", f"user_{number}")), make_message_id()
-                url = f"http://127.0.0.1:{service.port}/webhooks/clerk"
-                answer = await client.post(url, content=body, headers=sign_event(body, message_id))
-                return message_id, answer.status_code
-
-            under_way = [asyncio.create_task(deliver(number)) for number in range(10)]
-            looking = await asyncpg.connect(database)
-            await wait_until(lambda: count_lock_waiters(looking))
-            await looking.close()
-            service.popen.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(service.wait_for, "Shutting down")
-            with pytest.raises(httpx2.ConnectError):
-                await client.get(f"http://127.0.0.1:{service.port}/healthz")
-            await lock.rollback()
-            answers = await asyncio.gather(*under_way)
-        assert {status for _, status in answers} == {200}
+        lock = db.transaction()
+        await lock.start()
+        await db.execute("lock table users in share mode")
+        ids = [make_message_id() for _ in range(10)]
+        under_way = await asyncio.gather(*(begin_delivery(service.port, message_id) for message_id in ids))
+        looking = await asyncpg.connect(database)
+        await wait_until(lambda: count_lock_waiters(looking))
+        await looking.close()
+        service.popen.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(service.wait_for, "Shutting down")
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", service.port)
+        await lock.rollback()
+        responses = [await reader.read() for reader, _ in under_way]
+        assert {response.split()[1] for response in responses} == {b"200"}
         filed = {row["id"] for row in await db.fetch("select id from clerk_sync.events where status = 'applied'")}
-        assert filed == {message_id for message_id, _ in answers}
-        assert service.popen.wait(20) == 0
+        assert filed == set(ids)
+        assert service.popen.wait(HANG_SECONDS) == 0
+        for _, writer in under_way:
+            writer.close()
+
+
+async def begin_delivery(port: int, message_id: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Send an event; return once the service is at work on the request, which it says by `100 Continue`."""
+    body = encode_body(make_event("user.created", f"user_of_{message_id}"))
+    headers = {"host": "service", "content-length": str(len(body)), "expect": "100-continue"}
+    lines = [f"{name}: {value}" for name, value in (headers | sign_event(body, message_id)).items()]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write("\r\n".join(["POST /webhooks/clerk HTTP/1.1", *lines, "", ""]).encode())
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(body)
+    return reader, writer
 
 
 def test_migrate_brings_up_to_date_and_check_tells(tmp_path: Path, empty_database: str) -> None:
