@@ -221,7 +221,7 @@ async def test_linking_by_email_needs_an_index(database: str, db: Any, kind: str
 
 
 async def test_names_in_capitals_and_with_quotes_are_quoted(database: str, db: Any) -> None:
-    """Every printed statement runs on a table whose names contain quotes, blanks and capitals."""
+    """Every printed statement runs on a table with quotes, blanks and capitals in its names."""
     await db.execute(
         'create schema "My ""App"; create table "My ""App"."User""s" ("Id" serial primary key, "E-Mail" text not null);'
         'create table "My ""App"."Post" ("Id" serial primary key, "userId" integer references "My ""App"."User""s");'

@@ -161,7 +161,7 @@ def test_an_unreadable_user_keeps_its_id_when_that_can_be_read() -> None:
     ],
 )
 def test_an_invalid_body_is_refused_without_a_quotation_of_it(body: bytes) -> None:
-    """A body that is not an event raises BadPayload, whose message contains no part of the body (B7)."""
+    """A body that is not an event raises BadPayload with a message that contains no part of the body (B7)."""
     with pytest.raises(BadPayload) as raised:
         parse(body)
     assert "user_1" not in str(raised.value)

@@ -338,7 +338,7 @@ async def test_an_unexpected_exception_is_a_500_without_its_message(
         raise RuntimeError(PII_SENTINEL)
 
     monkeypatch.setattr(webhooks, "read_event", bug)
-    monkeypatch.setattr(Readiness, "response", bug)
+    monkeypatch.setattr(Readiness, "answer", bug)
     responses = [await world.deliver(CREATED), await world.client.get("/readyz")]
     for response, line, where in zip(responses, output.log("bug"), ("webhooks.py", "app.py"), strict=True):
         assert (response.status_code, read_problem_code(response)) == (500, "internal_server_error")
