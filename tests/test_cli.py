@@ -1,4 +1,4 @@
-"""The commands, as processes: what they print, how they end, and that they leave nothing running."""
+"""The commands as processes: their output, their exit status, and that no process outlives them."""
 
 import asyncio
 import json
@@ -30,14 +30,14 @@ from tests.world import (
 READY = r'"event":"ready"'
 
 
-def children(pid: int) -> list[int]:
+def list_descendants(pid: int) -> list[int]:
     listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
     direct = [int(line.split()[0]) for line in listed.splitlines()[1:] if int(line.split()[1]) == pid]
-    return direct + [grand for child in direct for grand in children(child)]
+    return direct + [grand for child in direct for grand in list_descendants(child)]
 
 
-def test_dev_does_all_of_it_with_nothing_set(tmp_path: Path) -> None:
-    """N1, and the README's first page: start, send, look; then stop with Ctrl-C and start again on the same data."""
+def test_dev_needs_no_settings(tmp_path: Path) -> None:
+    """The README's first page works: start, send, look; Ctrl-C and a second start keep the data (N1)."""
     with start_command("dev", cwd=tmp_path) as dev:
         dev.wait_for(READY)
         address = f"http://127.0.0.1:{dev.port}/webhooks/clerk"
@@ -72,7 +72,7 @@ def test_dev_does_all_of_it_with_nothing_set(tmp_path: Path) -> None:
             run_command("migrate", "--check", cwd=tmp_path).stdout
             == f"The schema is up to date, at version {needed_version()}.\n"
         )
-        family = children(dev.popen.pid)
+        family = list_descendants(dev.popen.pid)
         assert dev.stop(signal.SIGINT) == 130
         assert all(has_ended_within(pid) for pid in family)
     with start_command("dev", cwd=tmp_path) as dev:
@@ -81,11 +81,11 @@ def test_dev_does_all_of_it_with_nothing_set(tmp_path: Path) -> None:
         assert dev.stop() == 0
 
 
-def test_dev_that_is_killed_takes_everything_with_it(tmp_path: Path) -> None:
+def test_no_process_outlives_a_killed_dev(tmp_path: Path) -> None:
     with start_command("dev", cwd=tmp_path) as dev:
         dev.wait_for(READY)
-        family = children(dev.popen.pid)
-        assert len(family) >= 3  # the served app, PostgreSQL, and PostgreSQL's own
+        family = list_descendants(dev.popen.pid)
+        assert len(family) >= 3  # the app, PostgreSQL and PostgreSQL's own processes
         dev.popen.kill()
         assert all(has_ended_within(pid) for pid in family)
     with start_command("dev", cwd=tmp_path) as dev:
@@ -93,7 +93,7 @@ def test_dev_that_is_killed_takes_everything_with_it(tmp_path: Path) -> None:
         assert dev.stop() == 0
 
 
-def test_dev_uses_the_database_and_the_secret_that_are_set(tmp_path: Path, database: str) -> None:
+def test_dev_uses_the_configured_database_and_secret(tmp_path: Path, database: str) -> None:
     with start_command("dev", cwd=tmp_path, DATABASE_URL=database, CLERK_WEBHOOK_SIGNING_SECRET=SECRET) as dev:
         dev.wait_for(READY)
         assert "the one in CLERK_WEBHOOK_SIGNING_SECRET" in dev.output
@@ -105,7 +105,7 @@ def test_dev_uses_the_database_and_the_secret_that_are_set(tmp_path: Path, datab
 
 
 @pytest.mark.parametrize("command", ["dev", "serve"])
-def test_a_port_that_is_taken_is_said_before_anything_is_started(tmp_path: Path, command: str) -> None:
+def test_a_port_in_use_is_reported_before_the_start(tmp_path: Path, command: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         environ = (
@@ -117,8 +117,8 @@ def test_a_port_that_is_taken_is_said_before_anything_is_started(tmp_path: Path,
     assert "Set PORT to another" in done.stderr
 
 
-def test_serve_without_settings_names_them_all_and_starts_nothing(tmp_path: Path) -> None:
-    """B8."""
+def test_serve_without_settings_names_all_of_them(tmp_path: Path) -> None:
+    """`serve` exits with 2 and names each missing or invalid setting, also an empty secret (B8)."""
     done = run_command("serve", cwd=tmp_path, PORT="x", CLERK_WEBHOOK_SIGNING_SECRET="")
     assert done.returncode == 2
     for name in ("DATABASE_URL", "CLERK_WEBHOOK_SIGNING_SECRET", "PORT"):
@@ -127,8 +127,8 @@ def test_serve_without_settings_names_them_all_and_starts_nothing(tmp_path: Path
 
 
 @pytest.mark.parametrize("wrong", ["sk_test_SECRET_SENTINEL", f"v1,{OLDER_SECRET}", "whsec_SECRET_SENTINEL!"])
-def test_serve_with_a_wrong_secret_names_the_variable_and_not_its_value(tmp_path: Path, wrong: str) -> None:
-    """B9."""
+def test_serve_with_an_invalid_secret_names_the_variable_only(tmp_path: Path, wrong: str) -> None:
+    """The error names the variable and does not contain its value (B9)."""
     done = run_command("serve", cwd=tmp_path, DATABASE_URL="postgresql://h/db", CLERK_WEBHOOK_SIGNING_SECRET=wrong)
     assert done.returncode == 2
     assert "CLERK_WEBHOOK_SIGNING_SECRET: " in done.stderr
@@ -153,9 +153,7 @@ def test_every_command_has_help(tmp_path: Path, command: str) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_serve_ends_as_it_is_told(
-    tmp_path: Path, database: str, workers: str, how: signal.Signals, status: int
-) -> None:
+def test_serve_stops_at_a_signal(tmp_path: Path, database: str, workers: str, how: signal.Signals, status: int) -> None:
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": workers}
     with start_command("serve", cwd=tmp_path, **environ) as service:
         service.wait_for(READY)
@@ -163,30 +161,30 @@ def test_serve_ends_as_it_is_told(
         assert service.stop(how) == status
 
 
-def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path, database: str) -> None:
+def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path, database: str) -> None:
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "2"}
     with start_command("serve", cwd=tmp_path, **environ) as service:
         service.wait_for(f"(?s){READY}.*{READY}")
-        workers = children(service.popen.pid)
+        workers = list_descendants(service.popen.pid)
         service.popen.kill()
         assert all(has_ended_within(pid) for pid in workers)
 
 
-def test_workers_count_together(tmp_path: Path, database: str) -> None:
+def test_workers_share_their_metrics(tmp_path: Path, database: str) -> None:
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "2"}
     with start_command("serve", cwd=tmp_path, **environ) as service:
         service.wait_for(f"(?s){READY}.*{READY}")
         address = f"http://127.0.0.1:{service.port}"
-        for _ in range(20):  # a connection each, so that both processes get some
+        for _ in range(20):  # one connection per request, so that both processes get some
             assert httpx2.post(f"{address}/webhooks/clerk", content=b"{}").status_code == 400
         for _ in range(5):
             assert 'webhooks_total{outcome="missing_headers"} 20.0' in httpx2.get(f"{address}/metrics").text
 
 
-async def test_requests_under_way_are_finished_before_the_end(
+async def test_running_requests_are_finished_before_the_stop(
     tmp_path: Path, database: str, db: asyncpg.Connection
 ) -> None:
-    """A stop lets what has begun be committed and answered; nothing is acknowledged that is not in the database."""
+    """After SIGTERM running requests are committed and get their responses; only stored events get 2xx."""
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET}
     with start_command("serve", cwd=tmp_path, **environ) as service:
         await asyncio.to_thread(service.wait_for, READY)
@@ -213,7 +211,7 @@ async def test_requests_under_way_are_finished_before_the_end(
 
 
 async def begin_delivery(port: int, message_id: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Send an event; return once the service is at work on the request, which it says by `100 Continue`."""
+    """Send an event; return once the service is processing the request: it sends `100 Continue`."""
     body = encode_body(make_event("user.created", f"user_of_{message_id}"))
     headers = {"host": "service", "content-length": str(len(body)), "expect": "100-continue"}
     lines = [f"{name}: {value}" for name, value in (headers | sign_event(body, message_id)).items()]
@@ -224,7 +222,7 @@ async def begin_delivery(port: int, message_id: str) -> tuple[asyncio.StreamRead
     return reader, writer
 
 
-def test_migrate_brings_up_to_date_and_check_tells(tmp_path: Path, empty_database: str) -> None:
+def test_migrate_updates_the_schema_and_check_reports_its_state(tmp_path: Path, empty_database: str) -> None:
     check = run_command("migrate", "--check", cwd=tmp_path, DATABASE_URL=empty_database)
     assert check.returncode == 1
     assert "behind" in check.stdout
@@ -251,7 +249,7 @@ def test_ten_migrates_at_once_all_succeed(tmp_path: Path, empty_database: str) -
     assert sum("Ran 0001" in text for text in said) == 1
 
 
-def test_a_database_that_is_away_is_said_without_its_address(tmp_path: Path) -> None:
+def test_an_unreachable_database_is_reported_without_its_dsn(tmp_path: Path) -> None:
     dsn = f"postgresql://u:SECRET_SENTINEL@127.0.0.1:{reserve_port()}/db"
     done = run_command("migrate", cwd=tmp_path, DATABASE_URL=dsn)
     assert done.returncode == 1
@@ -266,7 +264,7 @@ def test_without_a_database_the_message_names_the_variable_and_dev(tmp_path: Pat
     assert "sync-service dev" in done.stderr
 
 
-def test_send_without_a_service_says_what_to_start(tmp_path: Path) -> None:
+def test_send_without_a_service_names_the_command_to_start(tmp_path: Path) -> None:
     done = run_command(
         "send", "user.created", cwd=tmp_path, PORT=str(reserve_port()), CLERK_WEBHOOK_SIGNING_SECRET=SECRET
     )
@@ -274,7 +272,7 @@ def test_send_without_a_service_says_what_to_start(tmp_path: Path) -> None:
     assert "Start the service with `sync-service dev`" in done.stderr
 
 
-def test_send_is_made_to_measure(tmp_path: Path, database: str) -> None:
+def test_send_takes_count_user_id_and_data(tmp_path: Path, database: str) -> None:
     environ = {"CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "DATABASE_URL": database}
     with start_command("serve", cwd=tmp_path, **environ) as service:
         service.wait_for(READY)
@@ -314,13 +312,13 @@ def test_send_is_made_to_measure(tmp_path: Path, database: str) -> None:
         assert refused.returncode == 1
         assert refused.stdout.startswith("400 ")
         assert "bad_signature" in refused.stdout
-        assert run_command("users", "show", "user_nobody", cwd=tmp_path, **environ).returncode == 1
+        assert run_command("users", "show", "user_unknown", cwd=tmp_path, **environ).returncode == 1
 
 
 @pytest.mark.parametrize(
     ("content", "word"), [("{", "cannot be read as JSON"), ("[]", "holds no JSON object"), (None, "cannot be read")]
 )
-def test_send_with_data_that_is_none_is_status_2(tmp_path: Path, content: str | None, word: str) -> None:
+def test_send_with_invalid_data_is_status_2(tmp_path: Path, content: str | None, word: str) -> None:
     if content is not None:
         (tmp_path / "data.json").write_text(content)
     done = run_command("send", "user.created", "--data", "data.json", cwd=tmp_path, CLERK_WEBHOOK_SIGNING_SECRET=SECRET)
@@ -328,15 +326,15 @@ def test_send_with_data_that_is_none_is_status_2(tmp_path: Path, content: str | 
     assert word in done.stderr
 
 
-def test_commands_that_verify_nothing_do_not_load_svix() -> None:
-    """It brings the whole of Svix's API client: half a second and 40 MB."""
+def test_commands_without_verification_do_not_import_svix() -> None:
+    """Svix imports its whole API client: half a second and 40 MB."""
     code = "import sys, sync_service.cli; print([m for m in ('svix', 'httpx2', 'uvicorn') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
-def test_a_body_with_a_person_in_it_is_nowhere_in_what_serve_says(tmp_path: Path, database: str) -> None:
-    """I4 over a real process, at its most talkative."""
+def test_serve_logs_no_personal_data(tmp_path: Path, database: str) -> None:
+    """At the log level `debug` the log of a real process contains no sentinel (I4)."""
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "LOG_LEVEL": "debug"}
     with start_command("serve", cwd=tmp_path, **environ) as service:
         service.wait_for(READY)
@@ -352,7 +350,7 @@ def test_a_body_with_a_person_in_it_is_nowhere_in_what_serve_says(tmp_path: Path
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_the_log_is_for_programs_or_for_eyes(tmp_path: Path, database: str, form: str) -> None:
+def test_the_log_is_json_or_text(tmp_path: Path, database: str, form: str) -> None:
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "LOG_FORMAT": form}
     with start_command("serve", cwd=tmp_path, **environ) as service:
         service.wait_for("ready")

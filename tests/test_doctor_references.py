@@ -1,4 +1,4 @@
-"""`doctor` over the tables below the users: foreign keys, what a deletion costs, columns that nothing binds."""
+"""`doctor` on tables that refer to the users: foreign keys, the cost of a deletion, columns without a constraint."""
 
 from functools import partial
 from typing import Any
@@ -20,12 +20,12 @@ PEOPLE = [
 ]
 
 
-async def made(db: Any, *statements: str) -> None:
+async def create_tables(db: Any, *statements: str) -> None:
     for statement in (*PEOPLE, *statements):
         await db.execute(statement)
 
 
-def key(child: int, parent: int, on_delete: str = "c") -> ForeignKey:
+def make_foreign_key(child: int, parent: int, on_delete: str = "c") -> ForeignKey:
     return ForeignKey(
         name=f"{child}_{parent}",
         child=child,
@@ -45,9 +45,20 @@ def key(child: int, parent: int, on_delete: str = "c") -> ForeignKey:
     )
 
 
-def test_a_circle_of_foreign_keys_ends() -> None:
-    """Each key once; what goes with the user is what cascades all the way."""
-    found = references(1, [key(1, 1, "n"), key(2, 1), key(3, 2), key(2, 3), key(4, 3, "r"), key(5, 1, "n"), key(6, 5)])
+def test_a_cycle_of_foreign_keys_terminates() -> None:
+    """Each key is listed once; rows are deleted with the user only if every key up to it cascades."""
+    found = references(
+        1,
+        [
+            make_foreign_key(1, 1, "n"),
+            make_foreign_key(2, 1),
+            make_foreign_key(3, 2),
+            make_foreign_key(2, 3),
+            make_foreign_key(4, 3, "r"),
+            make_foreign_key(5, 1, "n"),
+            make_foreign_key(6, 5),
+        ],
+    )
     told = {(r.key.child, r.key.parent): (r.depth, r.goes, r.forbids) for r in found}
     assert told == {
         (1, 1): (1, False, False),
@@ -60,8 +71,8 @@ def test_a_circle_of_foreign_keys_ends() -> None:
     }
 
 
-async def test_the_graph_is_told_to_any_depth_with_its_cost(database: str, db: Any) -> None:
-    await made(
+async def test_foreign_keys_are_listed_at_any_depth_with_their_cost(database: str, db: Any) -> None:
+    await create_tables(
         db,
         "create table chats (id serial primary key, user_id integer not null references users on delete cascade)",
         "create index on chats (user_id)",
@@ -71,7 +82,7 @@ async def test_the_graph_is_told_to_any_depth_with_its_cost(database: str, db: A
         "create index on messages (parent) where parent > 5",  # of no use
         "create table settings (user_id integer primary key references users on delete set default)",
         "insert into chats (user_id) select 1 + n % 10 from generate_series(0, 19) as n",
-        # All of one user's: 2 chats of 300.
+        # One user has all messages: 2 chats of 300.
         "insert into messages (chat_id) select 1 + 10 * (n % 2) from generate_series(1, 600) as n",
     )
     found = await run_doctor(database, MAPPED)
@@ -87,13 +98,13 @@ async def test_the_graph_is_told_to_any_depth_with_its_cost(database: str, db: A
     assert any("(chat_id)" in index for index in graph["messages_chat_id_fkey"]["indexes"])
     cost = found.one("deletion_cost").data
     assert (cost["tables"], cost["average_rows"], cost["most_rows"]) == (2, 62.0, 602)
-    # Each message that goes looks for its children through all of them.
+    # For each deleted message PostgreSQL reads the whole table to find its children.
     assert cost["rows_read_without_index"] == 60 * 600
     assert found.one("foreign_key_without_index").data["constraints"] == ["messages_parent_fkey"]
 
 
-async def test_a_large_table_without_an_index_is_a_warning_and_cured(database: str, db: Any) -> None:
-    await made(
+async def test_a_large_table_without_an_index_is_a_warning_with_a_fix(database: str, db: Any) -> None:
+    await create_tables(
         db,
         "create table notes (user_id integer references users on delete cascade)",
         "insert into notes select 1 + n % 10 from generate_series(1, 2000) as n",
@@ -105,7 +116,9 @@ async def test_a_large_table_without_an_index_is_a_warning_and_cured(database: s
 
 
 async def test_small_tables_without_an_index_are_one_note(database: str, db: Any) -> None:
-    await made(db, *(f"create table t{n} (user_id integer references users on delete cascade)" for n in range(3)))
+    await create_tables(
+        db, *(f"create table t{n} (user_id integer references users on delete cascade)" for n in range(3))
+    )
     bare = (await run_doctor(database, MAPPED)).one("foreign_key_without_index")
     assert (bare.kind, bare.lines) == ("note", tuple(f"public.t{n}.user_id" for n in range(3)))
     await apply_fix(db, bare)
@@ -113,9 +126,9 @@ async def test_small_tables_without_an_index_are_one_note(database: str, db: Any
 
 
 @pytest.mark.parametrize("action", ["", "on delete restrict"])
-async def test_a_key_that_forbids_deletions_is_named_and_made_to_cascade(database: str, db: Any, action: str) -> None:
-    """K2's case, before it happens."""
-    await made(
+async def test_a_key_that_forbids_deletions_is_reported_with_a_fix(database: str, db: Any, action: str) -> None:
+    """The finding appears before a deletion fails, and its SQL makes the key cascade (K2)."""
+    await create_tables(
         db,
         "create table orders (id serial primary key, user_id integer not null)",
         f"alter table orders add constraint orders_of_users foreign key (user_id) references users {action}",
@@ -130,9 +143,9 @@ async def test_a_key_that_forbids_deletions_is_named_and_made_to_cascade(databas
     assert await db.fetchval("select count(*) from orders") == 0
 
 
-async def test_a_key_that_forbids_what_goes_otherwise_is_only_a_note(database: str, db: Any) -> None:
-    """SHAPES 2's courses: PostgreSQL looks at it last, when only another user's rows can still be there."""
-    await made(
+async def test_a_key_that_forbids_only_cascaded_rows_is_a_note(database: str, db: Any) -> None:
+    """PostgreSQL checks NO ACTION last, when only rows of another user can still refer to the deleted rows."""
+    await create_tables(
         db,
         "create table courses (id serial primary key, user_id integer references users on delete cascade)",
         "create table modules (course_id integer references courses,"
@@ -147,8 +160,8 @@ async def test_a_key_that_forbids_what_goes_otherwise_is_only_a_note(database: s
 
 
 async def test_a_soft_deletion_fires_no_cascade_and_leaves_rows_behind(database: str, db: Any) -> None:
-    """SHAPES 1's trouble: what is left of users who are marked as deleted is counted."""
-    await made(
+    """The rows that belong to users marked as deleted are counted."""
+    await create_tables(
         db,
         "create table notes (user_id integer references users on delete cascade)",
         "insert into notes values (1), (1), (2)",
@@ -160,8 +173,8 @@ async def test_a_soft_deletion_fires_no_cascade_and_leaves_rows_behind(database:
     assert not {"deletion_cost", "foreign_key_without_index"} & found.codes()
 
 
-async def test_a_key_that_was_never_validated_is_said_with_its_orphans(database: str, db: Any) -> None:
-    await made(
+async def test_a_key_that_is_not_validated_is_reported_with_its_orphans(database: str, db: Any) -> None:
+    await create_tables(
         db,
         "create table notes (user_id integer)",
         "create index on notes (user_id)",
@@ -176,9 +189,9 @@ async def test_a_key_that_was_never_validated_is_said_with_its_orphans(database:
     assert not (await run_doctor(database, MAPPED)).codes("warning")
 
 
-async def test_columns_that_look_like_keys_are_counted_and_bound(database: str, db: Any) -> None:
-    """SHAPES 2's report: rows whose user does not exist, by table; then they can be bound."""
-    await made(
+async def test_columns_that_look_like_keys_are_counted_and_constrained(database: str, db: Any) -> None:
+    """Rows without their user are counted by table; without them, the printed SQL adds the foreign keys."""
+    await create_tables(
         db,
         'create table notes ("userId" integer, clerk_user_id varchar(255), title text)',
         "insert into notes values (1, 'user_1'), (2, 'user_99'), (88, null), (null, null)",
@@ -200,8 +213,8 @@ async def test_columns_that_look_like_keys_are_counted_and_bound(database: str, 
 
 
 async def test_a_clerk_id_beside_a_key_that_cascades_is_only_a_note(database: str, db: Any) -> None:
-    """SHAPES 4: denormalised, the row goes with the user all the same."""
-    await made(
+    """The Clerk ID is denormalised; the row is deleted with the user through the other key."""
+    await create_tables(
         db,
         "create table profiles (user_id integer primary key references users on delete cascade, clerk_id text)",
         "insert into profiles values (1, 'user_1')",
@@ -211,9 +224,9 @@ async def test_a_clerk_id_beside_a_key_that_cascades_is_only_a_note(database: st
     assert not found.codes("warning")
 
 
-async def test_a_key_beside_a_way_that_cascades_is_only_a_note(database: str, db: Any) -> None:
-    """Two steps below, the row goes with what is between it and the user."""
-    await made(
+async def test_a_column_beside_a_cascading_path_is_only_a_note(database: str, db: Any) -> None:
+    """The row two levels below the user is deleted with the row between them."""
+    await create_tables(
         db,
         "create table chats (id serial primary key, user_id integer unique references users on delete cascade)",
         "create table messages (chat_id integer primary key references chats on delete cascade, sender_id integer)",
@@ -221,9 +234,9 @@ async def test_a_key_beside_a_way_that_cascades_is_only_a_note(database: str, db
     assert (await run_doctor(database, MAPPED)).one("no_foreign_key").kind == "note"
 
 
-async def test_columns_whose_type_cannot_hold_a_key_are_said(database: str, db: Any) -> None:
-    """`user_…` into an integer or a uuid is refused; a short one loses its end."""
-    await made(
+async def test_columns_with_an_unsuitable_type_are_reported(database: str, db: Any) -> None:
+    """PostgreSQL refuses `user_…` in an integer or a uuid; a short column truncates it."""
+    await create_tables(
         db,
         "create table a (clerk_id integer)",
         "create table b (clerk_user_id varchar(20))",
@@ -242,15 +255,14 @@ async def test_columns_whose_type_cannot_hold_a_key_are_said(database: str, db: 
 
 
 async def test_text_keys_are_clerk_ids_and_an_integer_cannot_refer_to_them(database: str, db: Any) -> None:
-    """SHAPES 3 and 5."""
     await db.execute("create table limits (user_id integer); create table notes (user_id text)")
     found = await run_doctor(database)
     assert found.one("type_mismatch").data["table"] == "public.limits"
     assert found.one("no_foreign_key").data["references"] == "public.users.id"
 
 
-async def test_a_partitioned_table_is_looked_at_and_given_no_statement_it_refuses(database: str, db: Any) -> None:
-    await made(
+async def test_a_partitioned_table_is_checked_and_gets_no_unsupported_sql(database: str, db: Any) -> None:
+    await create_tables(
         db,
         "create table logs (user_id integer references users, at date not null) partition by range (at)",
         "create table logs_2026 partition of logs for values from ('2026-01-01') to ('2027-01-01')",
@@ -264,9 +276,9 @@ async def test_a_partitioned_table_is_looked_at_and_given_no_statement_it_refuse
         assert found.one(code).run == ()
 
 
-async def test_a_count_that_takes_too_long_is_said_to_be_missing(database: str, db: Any, monkeypatch: Any) -> None:
-    """Nobody waits for the doctor: neither a statement that runs for ever nor a table that somebody has locked."""
-    await made(
+async def test_a_count_that_takes_too_long_is_reported_as_missing(database: str, db: Any, monkeypatch: Any) -> None:
+    """Neither a slow statement nor a locked table delays the doctor."""
+    await create_tables(
         db,
         "create table notes (user_id integer references users on delete cascade)",
         "insert into notes select 1 from generate_series(1, 10)",

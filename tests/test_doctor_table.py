@@ -1,4 +1,4 @@
-"""`doctor` over tables of the app: what is in a mapping's way, and that what it prints cures it on a live table."""
+"""`doctor` on the app's tables: issues of a mapping, and their SQL, which runs on a live table."""
 
 import asyncio
 import contextlib
@@ -20,30 +20,30 @@ email = "primary_email"
 FIT = "create table users (id serial primary key, clerk_user_id text unique, email text{more})"
 
 
-async def made(db: Any, *statements: str) -> None:
+async def create_table(db: Any, *statements: str) -> None:
     await db.execute("drop table if exists users cascade")
     for statement in statements:
         await db.execute(statement)
 
 
-async def with_columns(db: Any, database: str, more: str, toml: str = MAPPED) -> Findings:
-    """Return what is found of a table that fits but for these columns."""
-    await made(db, FIT.format(more=f", {more}" if more else ""))
+async def run_with_columns(db: Any, database: str, more: str, toml: str = MAPPED) -> Findings:
+    """Return the findings for a valid table with these further columns."""
+    await create_table(db, FIT.format(more=f", {more}" if more else ""))
     return await run_doctor(database, toml)
 
 
 @pytest.mark.parametrize(
     ("kind", "value"), [("serial", "n"), ("uuid", "gen_random_uuid()"), ("text", "'key_' || n")], ids=lambda kind: kind
 )
-async def test_a_table_without_a_clerk_id_gets_one_beside_its_key(
+async def test_a_table_without_a_clerk_id_gets_a_column_beside_its_key(
     database: str, db: Any, kind: str, value: str
 ) -> None:
-    """J1: a thousand rows and their children; keys, values and foreign keys are as they were.
+    """The keys, values and foreign keys of a thousand rows are unchanged (J1).
 
-    A key that only the app makes, a uuid or a text, gets a default too: without one nobody new could be inserted.
+    A uuid or text key that only the app generates gets a default, too: without one no new user could be inserted.
     """
     child = {"serial": "integer"}.get(kind, kind)
-    await made(
+    await create_table(
         db,
         f"create table users (id {kind} primary key, email text)",
         f"create table notes (id serial primary key, user_id {child} not null references users on delete cascade)",
@@ -71,9 +71,9 @@ async def test_a_table_without_a_clerk_id_gets_one_beside_its_key(
     await db.execute("insert into users (clerk_user_id) values ('user_1')")
 
 
-async def test_a_whole_number_that_only_the_app_gives_gets_a_sequence(database: str, db: Any) -> None:
-    """J1: it goes on after the rows that are there."""
-    await made(
+async def test_an_integer_key_without_a_default_gets_a_sequence(database: str, db: Any) -> None:
+    """The sequence continues after the existing rows (J1)."""
+    await create_table(
         db,
         "create table users (id bigint primary key, clerk_user_id text unique, email text)",
         "insert into users (id) values (7)",
@@ -84,7 +84,7 @@ async def test_a_whole_number_that_only_the_app_gives_gets_a_sequence(database: 
 
 
 async def test_a_key_that_cannot_hold_a_clerk_id_stays_and_gets_a_column_beside_it(database: str, db: Any) -> None:
-    await made(db, "create table users (id serial primary key, email text)")
+    await create_table(db, "create table users (id serial primary key, email text)")
     found = (await run_doctor(database, MAPPED.replace("clerk_user_id", "id"))).one("wrong_clerk_id_type")
     assert found.do == ('in sync.toml: clerk_id = "clerk_user_id"',)
     await apply_fix(db, found)
@@ -92,13 +92,13 @@ async def test_a_key_that_cannot_hold_a_clerk_id_stays_and_gets_a_column_beside_
 
 
 async def test_a_column_too_short_for_a_clerk_id_is_widened(database: str, db: Any) -> None:
-    await made(db, "create table users (id serial primary key, clerk_user_id varchar(20) unique, email text)")
+    await create_table(db, "create table users (id serial primary key, clerk_user_id varchar(20) unique, email text)")
     await apply_fix(db, (await run_doctor(database, MAPPED)).one("short_clerk_id"))
     assert not (await run_doctor(database, MAPPED)).codes("wrong")
 
 
-async def test_ids_that_are_there_twice_are_counted_and_a_broken_index_is_made_anew(database: str, db: Any) -> None:
-    await made(
+async def test_duplicate_ids_are_counted_and_an_invalid_index_is_rebuilt(database: str, db: Any) -> None:
+    await create_table(
         db,
         "create table users (id serial primary key, clerk_user_id text, email text)",
         "insert into users (clerk_user_id) values ('user_1'), ('user_1'), ('user_2'), ('mine'), ('')",
@@ -118,17 +118,19 @@ async def test_ids_that_are_there_twice_are_counted_and_a_broken_index_is_made_a
     assert not (await run_doctor(database, MAPPED)).codes("wrong")
 
 
-async def test_a_column_that_nothing_fills_is_named_before_the_first_event(database: str, db: Any) -> None:
-    """E8."""
-    found = (await with_columns(db, database, "plan text not null")).one("not_null_unfilled")
+async def test_an_unfilled_not_null_column_is_reported_before_the_first_event(database: str, db: Any) -> None:
+    """The finding names the NOT NULL column that has no default and no mapping (E8)."""
+    found = (await run_with_columns(db, database, "plan text not null")).one("not_null_unfilled")
     assert (found.kind, found.data["column"]) == ("wrong", "plan")
     assert "public.users.plan" in found.what
     await apply_fix(db, found)
     assert not (await run_doctor(database, MAPPED)).codes("wrong")
 
 
-async def test_a_column_that_some_users_cannot_fill_gets_something_that_stands_in(database: str, db: Any) -> None:
-    await made(db, "create table users (id serial primary key, clerk_user_id text unique, email text not null unique)")
+async def test_a_column_that_some_users_cannot_fill_gets_a_placeholder(database: str, db: Any) -> None:
+    await create_table(
+        db, "create table users (id serial primary key, clerk_user_id text unique, email text not null unique)"
+    )
     found = (await run_doctor(database, MAPPED)).one("not_null_for_some")
     assert found.kind == "warning"
     (line,) = found.do
@@ -137,10 +139,10 @@ async def test_a_column_that_some_users_cannot_fill_gets_something_that_stands_i
     assert "not_null_for_some" not in (await run_doctor(database, with_stand_in)).codes()
 
 
-async def test_columns_of_the_mapping_that_are_not_there_are_added(database: str, db: Any) -> None:
+async def test_missing_columns_of_the_mapping_are_added(database: str, db: Any) -> None:
     toml = MAPPED + 'seen_at = "last_sign_in_at"\nbanned = "banned"\nraw = "$"\nplan = "public_metadata.plan"\n'
     toml = toml.replace("[users.columns]", 'on_delete = "soft"\ndeleted_at = "deleted_at"\n[users.columns]')
-    found = await with_columns(db, database, "", toml)
+    found = await run_with_columns(db, database, "", toml)
     assert found.codes("wrong") == {"missing_column", "missing_deleted_at"}
     for finding in (*found.all("missing_column"), found.one("missing_deleted_at")):
         await apply_fix(db, finding)
@@ -151,34 +153,32 @@ async def test_columns_of_the_mapping_that_are_not_there_are_added(database: str
     assert (types["seen_at"], types["banned"], types["raw"]) == ("timestamp with time zone", "boolean", "jsonb")
 
 
-async def test_a_table_of_the_app_without_a_mapping_is_told_to_get_one(database: str, db: Any) -> None:
-    await made(db, "create table users (id text primary key, email text, tier text default 'FREE')")
+async def test_an_app_s_table_without_a_mapping_is_reported(database: str, db: Any) -> None:
+    await create_table(db, "create table users (id text primary key, email text, tier text default 'FREE')")
     found = await run_doctor(database)
     assert found.codes("wrong") == {"no_mapping"}
     assert found.one("no_mapping").run == ("sync-service mapping suggest > sync.toml",)
 
 
-async def test_a_view_and_a_table_that_is_not_there_are_wrong(database: str, db: Any) -> None:
-    """J5."""
-    await made(db, "create view users as select ''::text as clerk_user_id, ''::text as email")
+async def test_a_view_and_a_missing_table_are_errors(database: str, db: Any) -> None:
+    """The error of a missing table names the command that suggests a mapping (J5)."""
+    await create_table(db, "create view users as select ''::text as clerk_user_id, ''::text as email")
     assert (await run_doctor(database, MAPPED)).codes("wrong") == {"not_a_table"}
     await db.execute("drop view users")
     assert (await run_doctor(database, MAPPED)).one("missing_table").run == ("sync-service mapping suggest",)
 
 
-async def test_a_soft_deletion_needs_a_time_or_a_boolean_and_an_anonymous_row_something_to_show(
-    database: str, db: Any
-) -> None:
+async def test_deletion_marks_and_placeholders_need_suitable_columns(database: str, db: Any) -> None:
     soft = MAPPED.replace("[users.columns]", 'on_delete = "soft"\ndeleted_at = "gone"\n[users.columns]')
-    assert (await with_columns(db, database, "gone integer", soft)).codes("wrong") == {"wrong_deleted_at"}
+    assert (await run_with_columns(db, database, "gone integer", soft)).codes("wrong") == {"wrong_deleted_at"}
     anonymous = MAPPED.replace("[users.columns]", 'on_delete = "anonymize"\n[users.columns]')
     anonymous += 'age = "public_metadata.age"\n'
-    found = await with_columns(db, database, "age integer not null default 0", anonymous)
+    found = await run_with_columns(db, database, "age integer not null default 0", anonymous)
     assert "not_scrubbed" in found.codes("wrong")
 
 
-async def test_what_some_users_will_meet_is_a_warning(database: str, db: Any) -> None:
-    """Unique columns beside the address, short ones, fields that Clerk does not have, types that cannot hold it."""
+async def test_columns_that_fail_for_some_users_are_warnings(database: str, db: Any) -> None:
+    """Unique columns besides the email, short columns, unknown fields, and types that cannot store the field."""
     toml = (
         MAPPED
         + 'username = "username"\nfirst = "first_name"\nimage = "image_url"\nplan = "plan.name"\nage = "last_name"\n'
@@ -187,7 +187,7 @@ async def test_what_some_users_will_meet_is_a_warning(database: str, db: Any) ->
         "username text unique, first varchar(100), image varchar(100), plan text, age integer, "
         "slug text default gen_random_uuid()::text unique"
     )
-    found = await with_columns(db, database, more, toml)
+    found = await run_with_columns(db, database, more, toml)
     assert found.one("unique_column").data["columns"] == ["username"]
     assert {(short.data["column"], short.kind) for short in found.all("short_column")} == {
         ("first", "note"),
@@ -210,9 +210,9 @@ async def test_triggers_are_named(database: str, db: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text", "varchar(255)"])
-async def test_linking_by_address_wants_an_index(database: str, db: Any, kind: str) -> None:
+async def test_linking_by_email_needs_an_index(database: str, db: Any, kind: str) -> None:
     toml = MAPPED.replace("[users.columns]", "link_by_verified_email = true\n[users.columns]")
-    await made(db, f"create table users (id serial primary key, clerk_user_id text unique, email {kind})")
+    await create_table(db, f"create table users (id serial primary key, clerk_user_id text unique, email {kind})")
     await apply_fix(db, (await run_doctor(database, toml)).one("no_index_for_linking"))
     assert "no_index_for_linking" not in (await run_doctor(database, toml)).codes()
     await db.execute("insert into users (email) values ('a@x'), ('A@x'), ('b@x')")
@@ -221,7 +221,7 @@ async def test_linking_by_address_wants_an_index(database: str, db: Any, kind: s
 
 
 async def test_names_in_capitals_and_with_quotes_are_quoted(database: str, db: Any) -> None:
-    """Every statement that is printed for a table with the oddest names runs."""
+    """Every printed statement runs on a table with quotes, blanks and capitals in its names."""
     await db.execute(
         'create schema "My ""App"; create table "My ""App"."User""s" ("Id" serial primary key, "E-Mail" text not null);'
         'create table "My ""App"."Post" ("Id" serial primary key, "userId" integer references "My ""App"."User""s");'
@@ -257,8 +257,8 @@ LIVE = [
 LIVE_MAPPING = MAPPED.replace("[users.columns]", "link_by_verified_email = true\n[users.columns]")
 
 
-async def client(database: str, number: int, done: asyncio.Event) -> None:
-    """Read and write until the others are done."""
+async def run_client(database: str, number: int, done: asyncio.Event) -> None:
+    """Read and write in a loop until `done` is set."""
     connection = await asyncpg.connect(database)
     try:
         while not done.is_set():
@@ -273,29 +273,30 @@ async def client(database: str, number: int, done: asyncio.Event) -> None:
         await connection.close()
 
 
-async def run_beside_clients(db: asyncpg.Connection, statement: str) -> None:
-    """Run a printed statement, again if it gives up; it neither scans nor rewrites a table that it keeps clients from.
+async def execute_beside_clients(db: asyncpg.Connection, statement: str) -> None:
+    """Execute a printed statement, again if it gives up. Raises `AssertionError` if it blocks clients for long.
 
-    So it holds such a lock for a moment only, on a table of any size.
+    While it holds a lock that blocks clients, it must neither scan nor rewrite that table: so it holds the lock for a
+    moment only, whatever the size of the table.
     """
-    if "concurrently" in statement:  # not in a transaction, and blocks nobody
+    if "concurrently" in statement:  # cannot run in a transaction, and blocks no client
         await db.execute(statement)
         return
     inner = statement.removeprefix("begin; ").removesuffix(" commit;")
     for _ in range(20):
         with contextlib.suppress(asyncpg.LockNotAvailableError):
             async with db.transaction():
-                before = await _work_on_tables(db)
+                before = await _read_table_usage(db)
                 await db.execute(inner)
-                blocked = {row["relname"] for row in await db.fetch(_BLOCKED)}
-                after = await _work_on_tables(db)
+                blocked = {row["relname"] for row in await db.fetch(_BLOCKED_TABLES)}
+                after = await _read_table_usage(db)
                 assert {name: after[name] for name in blocked} == {name: before[name] for name in blocked}, statement
             return
     raise AssertionError(f"the tables were never free: {statement}")
 
 
-async def _work_on_tables(db: asyncpg.Connection) -> dict[str, tuple[Any, ...]]:
-    """Return each table's file and its scans in this transaction."""
+async def _read_table_usage(db: asyncpg.Connection) -> dict[str, tuple[Any, ...]]:
+    """Return each table's file and the number of its scans in this transaction."""
     rows = await db.fetch(
         "select relname, pg_relation_filenode(oid), pg_stat_get_xact_numscans(oid) from pg_class"
         " where relname in ('users', 'notes', 'likes')"
@@ -303,22 +304,22 @@ async def _work_on_tables(db: asyncpg.Connection) -> dict[str, tuple[Any, ...]]:
     return {row["relname"]: tuple(row) for row in rows}
 
 
-# The modes that writers wait for, and readers too for the last.
-_BLOCKED = """
+# These modes block writers; the last one blocks readers too.
+_BLOCKED_TABLES = """
     select distinct relname from pg_locks join pg_class as c on c.oid = relation
     where pid = pg_backend_pid() and granted and relname in ('users', 'notes', 'likes')
       and mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
 """
 
 
-async def test_what_is_printed_runs_on_a_table_in_use(database: str, db: Any) -> None:
-    """J3: twenty clients read and write meanwhile; no statement keeps them from a table while it goes through it.
+async def test_the_printed_sql_runs_on_a_table_in_use(database: str, db: Any) -> None:
+    """With twenty clients, no statement scans or rewrites a table while it blocks them (J3).
 
-    The clients take their locks in both orders: a join begins with the users, an insert with its own table.
+    The clients take their locks in both orders: a join locks the users first, an insert its own table.
     """
-    await made(db, *LIVE)
+    await create_table(db, *LIVE)
     done = asyncio.Event()
-    clients = [asyncio.create_task(client(database, number, done)) for number in range(1, 21)]
+    clients = [asyncio.create_task(run_client(database, number, done)) for number in range(1, 21)]
     ran: set[str] = set()
     try:
         for _ in range(3):
@@ -327,7 +328,7 @@ async def test_what_is_printed_runs_on_a_table_in_use(database: str, db: Any) ->
                     if not statement.startswith(("sync-service", "select")):
                         assert "index" not in statement or "index concurrently" in statement
                         assert "add constraint" not in statement or "not valid" in statement
-                        await run_beside_clients(db, statement)
+                        await execute_beside_clients(db, statement)
                         ran.add(finding.code)
     finally:
         done.set()
@@ -341,7 +342,7 @@ async def test_what_is_printed_runs_on_a_table_in_use(database: str, db: Any) ->
 
 
 @pytest.mark.parametrize(
-    ("statement", "blames"),
+    ("statement", "blocks"),
     [
         ("begin; alter table notes alter column user_id type bigint; commit;", True),
         ("begin; alter table notes add constraint positive check (user_id > 0); commit;", True),
@@ -350,15 +351,15 @@ async def test_what_is_printed_runs_on_a_table_in_use(database: str, db: Any) ->
         ("alter table notes validate constraint notes_user_id_fkey", False),
     ],
 )
-async def test_a_statement_that_goes_through_a_blocked_table_is_caught(db: Any, statement: str, blames: bool) -> None:
-    await made(db, *LIVE[:3])
-    with pytest.raises(AssertionError) if blames else contextlib.nullcontext():
-        await run_beside_clients(db, statement)
+async def test_a_statement_that_blocks_clients_for_long_is_found(db: Any, statement: str, blocks: bool) -> None:
+    await create_table(db, *LIVE[:3])
+    with pytest.raises(AssertionError) if blocks else contextlib.nullcontext():
+        await execute_beside_clients(db, statement)
 
 
-async def test_what_needs_the_table_for_itself_gives_up_after_a_second(database: str, db: Any) -> None:
-    """J3: somebody holds the table; whoever queues behind the statement is served once it gives up."""
-    await made(db, *LIVE)
+async def test_sql_that_needs_an_exclusive_lock_gives_up_after_a_second(database: str, db: Any) -> None:
+    """While another session locks the table, sessions queued behind the statement wait for its lock timeout (J3)."""
+    await create_table(db, *LIVE)
     found = await run_doctor(database, LIVE_MAPPING)
     statements = [run for finding in found for run in finding.run if run.startswith("begin;")]
     assert len(statements) == 3
@@ -380,9 +381,9 @@ async def test_what_needs_the_table_for_itself_gives_up_after_a_second(database:
     await reader.close()
 
 
-async def test_what_needs_two_tables_waits_for_a_moment_without_holding_anybody_up(database: str, db: Any) -> None:
-    """J3: it tries, lets go, and is done as soon as both tables are free."""
-    await made(db, *LIVE)
+async def test_sql_on_two_tables_retries_without_blocking_other_sessions(database: str, db: Any) -> None:
+    """The statement releases its locks between attempts and succeeds once both tables are free (J3)."""
+    await create_table(db, *LIVE)
     [changed, _] = (await run_doctor(database, LIVE_MAPPING)).one("deletion_forbidden").run
     assert "set local lock_timeout = '100ms'" in changed
     holder, reader = await asyncpg.connect(database), await asyncpg.connect(database)
@@ -390,7 +391,7 @@ async def test_what_needs_two_tables_waits_for_a_moment_without_holding_anybody_
         await holder.execute("lock table users in row exclusive mode")
         attempt = asyncio.create_task(db.execute(changed))
         for _ in range(5):
-            await wait_until(lambda: count_lock_waiters(reader))  # it tries, and whoever comes now is behind it
+            await wait_until(lambda: count_lock_waiters(reader))  # the reader queues behind the statement
             await reader.execute(
                 "select count(*) from users join notes on user_id = users.id where users.id = 1", timeout=60
             )

@@ -1,4 +1,4 @@
-"""The README's examples, run as they stand there against a running service."""
+"""The README's examples run as printed against a running service."""
 
 import asyncio
 import functools
@@ -24,7 +24,7 @@ EXAMPLES = {
     for match in re.finditer(r"^```(?:js|python)\n(?://|#) (\S+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 }
 
-# What stands in for Clerk's and React's own packages: no more than the examples use.
+# Stubs of Clerk's and React's packages with only the functions that the examples use.
 PACKAGES = {
     "@clerk/nextjs/server.js": "export const auth = async () => ({ getToken: async () => process.env.TOKEN });",
     "@clerk/nextjs/index.js": "export const useAuth = () => ({"
@@ -43,8 +43,8 @@ async def service(serve: Serve, clerk: ClerkStub, monkeypatch: pytest.MonkeyPatc
         yield running
 
 
-async def node(folder: Path, example: str, then: str, token: str) -> str:
-    """Run an example and a line after it; return what that prints."""
+async def run_with_node(folder: Path, example: str, then: str, token: str) -> str:
+    """Run an example and a line after it; return the output."""
     program = shutil.which("node")
     if program is None:
         pytest.skip("node is not on this machine")
@@ -64,9 +64,9 @@ async def node(folder: Path, example: str, then: str, token: str) -> str:
     process = await asyncio.create_subprocess_exec(
         program, "run.mjs", cwd=folder, env=environ, stdout=pipe, stderr=pipe
     )
-    said, wrong = await asyncio.wait_for(process.communicate(), 30)
-    assert process.returncode == 0, wrong.decode()
-    return said.decode()
+    output, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0, errors.decode()
+    return output.decode()
 
 
 def test_the_readme_has_the_examples() -> None:
@@ -75,45 +75,45 @@ def test_the_readme_has_the_examples() -> None:
         assert len(source.splitlines()) <= 14, name
 
 
-async def test_next_js(service: World, tmp_path: Path) -> None:
+async def test_the_next_js_example_returns_the_user(service: World, tmp_path: Path) -> None:
     then = "console.log((await example.syncedUser()).id);"
-    assert (await node(tmp_path, "lib/sync.js", then, make_session_token("user_1"))).strip() == "user_1"
+    assert (await run_with_node(tmp_path, "lib/sync.js", then, make_session_token("user_1"))).strip() == "user_1"
     assert await service.get_user("user_1")
     then = "console.log(await example.syncedUser().catch((error) => error.message));"
-    assert (await node(tmp_path, "lib/sync.js", then, "x")).strip() == "bad_token"
+    assert (await run_with_node(tmp_path, "lib/sync.js", then, "x")).strip() == "bad_token"
 
 
-async def test_a_front_end_hook(service: World, tmp_path: Path) -> None:
-    await node(tmp_path, "useUserSync.js", "example.useUserSync();", "")
+async def test_the_hook_creates_the_user(service: World, tmp_path: Path) -> None:
+    await run_with_node(tmp_path, "useUserSync.js", "example.useUserSync();", "")
     assert await service.get_user("user_1") is None
-    await node(tmp_path, "useUserSync.js", "example.useUserSync();", make_session_token("user_1"))
+    await run_with_node(tmp_path, "useUserSync.js", "example.useUserSync();", make_session_token("user_1"))
     assert await service.get_user("user_1")
 
 
-async def test_fastapi(service: World) -> None:
+async def test_the_fastapi_example_returns_the_user(service: World) -> None:
     fastapi: Any = pytest.importorskip("fastapi")
     names = ("Depends", "FastAPI", "Header", "HTTPException")
-    room: dict[str, Any] = {"httpx": httpx, "os": os, **{name: getattr(fastapi, name) for name in names}}
-    exec(EXAMPLES["main.py"], room)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(room["app"]), base_url="http://app") as client:
-        answer = await client.get("/me", headers=make_bearer_header(make_session_token("user_1")))
-        assert (answer.status_code, answer.json()) == (200, {"id": "user_1"})
-        answer = await client.get("/me", headers=make_bearer_header("x"))
-        assert (answer.status_code, answer.json()) == (401, {"detail": "bad_token"})
-    await room["sync"].aclose()
+    namespace: dict[str, Any] = {"httpx": httpx, "os": os, **{name: getattr(fastapi, name) for name in names}}
+    exec(EXAMPLES["main.py"], namespace)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(namespace["app"]), base_url="http://app") as client:
+        response = await client.get("/me", headers=make_bearer_header(make_session_token("user_1")))
+        assert (response.status_code, response.json()) == (200, {"id": "user_1"})
+        response = await client.get("/me", headers=make_bearer_header("x"))
+        assert (response.status_code, response.json()) == (401, {"detail": "bad_token"})
+    await namespace["sync"].aclose()
 
 
-async def test_django(service: World) -> None:
+async def test_the_django_example_returns_the_user(service: World) -> None:
     http: Any = pytest.importorskip("django.http")
     configured: Any = pytest.importorskip("django.conf")
     factory: Any = pytest.importorskip("django.test").RequestFactory()
     if not configured.settings.configured:
         configured.settings.configure(ALLOWED_HOSTS=["*"])
-    room: dict[str, Any] = {"httpx": httpx, "os": os, "functools": functools, "JsonResponse": http.JsonResponse}
-    exec(EXAMPLES["sync.py"], room)
-    view = room["synced"](lambda request: http.JsonResponse({"id": request.synced_user["id"]}))
+    namespace: dict[str, Any] = {"httpx": httpx, "os": os, "functools": functools, "JsonResponse": http.JsonResponse}
+    exec(EXAMPLES["sync.py"], namespace)
+    view = namespace["synced"](lambda request: http.JsonResponse({"id": request.synced_user["id"]}))
     request = factory.get("/me", headers=make_bearer_header(make_session_token("user_1")))
-    answer = await asyncio.to_thread(view, request)
-    assert (answer.status_code, json.loads(answer.content)) == (200, {"id": "user_1"})
-    answer = await asyncio.to_thread(view, factory.get("/me"))
-    assert (answer.status_code, json.loads(answer.content)) == (401, {"code": "bad_token"})
+    response = await asyncio.to_thread(view, request)
+    assert (response.status_code, json.loads(response.content)) == (200, {"id": "user_1"})
+    response = await asyncio.to_thread(view, factory.get("/me"))
+    assert (response.status_code, json.loads(response.content)) == (401, {"code": "bad_token"})

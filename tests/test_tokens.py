@@ -1,4 +1,4 @@
-"""Session tokens: who is let in, and that nothing else is, whatever it is made of (SCENARIOS L1, L4, H2)."""
+"""Session tokens: valid ones are accepted and all others refused; the key set is fetched and cached."""
 
 import asyncio
 import random
@@ -20,33 +20,33 @@ from tests.world import INSTANCE, wait_until
 GIVEN = GivenKey(export_public_key())
 
 
-def tokens(**changes: Any) -> SessionTokens:
+def make_verifier(**changes: Any) -> SessionTokens:
     rules: dict[str, Any] = {"keys": GIVEN, "issuer": ISSUER, "parties": (), "instance_id": INSTANCE} | changes
     return SessionTokens(rules.pop("keys"), **rules)
 
 
-async def test_a_session_token_says_whose_it_is() -> None:
-    found = await tokens().verify(make_session_token("user_1"))
+async def test_a_session_token_names_its_user() -> None:
+    found = await make_verifier().verify(make_session_token("user_1"))
     assert (found.clerk_id, found.instance_id) == ("user_1", INSTANCE)
 
 
 @pytest.mark.parametrize("what", forge_tokens())
-async def test_what_is_no_session_token_of_ours_is_refused(what: str) -> None:
-    """L1, H2."""
+async def test_a_forged_token_is_refused(what: str) -> None:
+    """Every defect of a token, from its algorithm to its claims, is refused (H2, L1)."""
     with pytest.raises(BadToken):
-        await tokens().verify(forge_tokens()[what])
+        await make_verifier().verify(forge_tokens()[what])
 
 
-async def test_five_seconds_of_clocks_apart_are_allowed() -> None:
+async def test_a_clock_difference_of_five_seconds_is_allowed() -> None:
     now = int(time.time())
-    await tokens().verify(make_session_token("user_1", exp=now - 3))
-    await tokens().verify(make_session_token("user_1", nbf=now + 3))
+    await make_verifier().verify(make_session_token("user_1", exp=now - 3))
+    await make_verifier().verify(make_session_token("user_1", nbf=now + 3))
 
 
-async def test_random_text_is_refused_and_breaks_nothing() -> None:
-    """10,000 of them: some of noise, some of a genuine token with a few characters changed."""
+async def test_random_text_is_refused() -> None:
+    """5,000 random texts and 5,000 valid tokens with a few changed characters are refused."""
     chance = random.Random(4)
-    rules = tokens()
+    rules = make_verifier()
     good = make_session_token("user_1")
     for number in range(10_000):
         if number % 2:
@@ -56,16 +56,16 @@ async def test_random_text_is_refused_and_breaks_nothing() -> None:
             for _ in range(chance.randrange(1, 5)):
                 letters[chance.randrange(len(letters))] = chr(chance.randrange(33, 127))
             text = "".join(letters)
-            # The last characters' spare bits say nothing: base64 has several spellings of one signature.
+            # Base64 ignores the spare bits of the last character, so several texts encode one signature.
             if text[:-1] == good[:-1]:
                 continue
         with pytest.raises(BadToken):
             await rules.verify(text)
 
 
-async def test_once_parties_are_authorized_a_token_names_one() -> None:
-    """As Clerk's SDKs do; a slash at the end of the setting is no matter."""
-    rules = tokens(parties=("https://app.example.com/", "https://b.example.com"))
+async def test_with_authorized_parties_a_token_must_name_one() -> None:
+    """The rule is that of Clerk's SDKs; a trailing slash in the setting is ignored."""
+    rules = make_verifier(parties=("https://app.example.com/", "https://b.example.com"))
     await rules.verify(make_session_token("user_1"))
     for azp in (
         "https://mallory.example",
@@ -76,12 +76,12 @@ async def test_once_parties_are_authorized_a_token_names_one() -> None:
     ):
         with pytest.raises(BadToken):
             await rules.verify(make_session_token("user_1", azp=azp))
-    await tokens().verify(make_session_token("user_1", azp=None))
+    await make_verifier().verify(make_session_token("user_1", azp=None))
 
 
-async def test_a_key_without_an_issuer_binds_by_itself() -> None:
-    """With `CLERK_JWT_KEY` alone: the key is one instance's, so its signature says whose the token is."""
-    rules = tokens(issuer=None, instance_id=None)
+async def test_a_key_without_an_issuer_is_enough() -> None:
+    """`CLERK_JWT_KEY` belongs to one instance, so a valid signature proves the token's instance."""
+    rules = make_verifier(issuer=None, instance_id=None)
     await rules.verify(make_session_token("user_1", iss="https://other.example"))
     for iss in (None, "", "clerk", 7):
         with pytest.raises(BadToken):
@@ -94,7 +94,7 @@ async def test_a_key_without_an_issuer_binds_by_itself() -> None:
 
 
 class Clock:
-    """A clock that tests set."""
+    """A clock that the test sets."""
 
     now = 1000.0
 
@@ -119,29 +119,29 @@ def key_set(clerk: ClerkStub, client: httpx2.AsyncClient, clock: Clock) -> KeySe
 
 
 async def test_a_key_set_is_fetched_once_and_kept(clerk: ClerkStub, key_set: KeySet) -> None:
-    rules = tokens(keys=key_set)
+    rules = make_verifier(keys=key_set)
     await asyncio.gather(*(rules.verify(make_session_token("user_1")) for _ in range(50)))
     assert clerk.jwks_calls == 1
 
 
-async def test_a_key_set_is_used_while_clerk_is_away(clerk: ClerkStub, key_set: KeySet, clock: Clock) -> None:
-    """L4, warm."""
-    rules = tokens(keys=key_set)
+async def test_a_cached_key_set_is_used_while_clerk_is_unreachable(
+    clerk: ClerkStub, key_set: KeySet, clock: Clock
+) -> None:
+    """With a warm cache tokens are verified; refreshes in the background stay within their limit (L4)."""
+    rules = make_verifier(keys=key_set)
     await rules.verify(make_session_token("user_1"))
     clerk.jwks_fails = True
     clock.now += 86_400
     for _ in range(20):
         await rules.verify(make_session_token("user_1"))
         await asyncio.sleep(0.005)
-    assert clerk.jwks_calls == 3  # two attempts in a minute, behind the answers
+    assert clerk.jwks_calls == 3  # two attempts in a minute, in the background
 
 
-async def test_without_any_key_a_token_can_be_neither_taken_nor_refused(
-    clerk: ClerkStub, key_set: KeySet, clock: Clock
-) -> None:
-    """L4, cold; it recovers by itself, and does not ask at every request."""
+async def test_without_any_key_clerk_is_unavailable(clerk: ClerkStub, key_set: KeySet, clock: Clock) -> None:
+    """With a cold cache every token raises ClerkUnavailable; fetches are spaced, and a later one succeeds (L4)."""
     clerk.jwks_fails = True
-    rules = tokens(keys=key_set)
+    rules = make_verifier(keys=key_set)
     for _ in range(20):
         with pytest.raises(ClerkUnavailable):
             await rules.verify(make_session_token("user_1"))
@@ -151,11 +151,9 @@ async def test_without_any_key_a_token_can_be_neither_taken_nor_refused(
     await rules.verify(make_session_token("user_1"))
 
 
-async def test_a_storm_of_unknown_keys_makes_two_fetches_a_minute(
-    clerk: ClerkStub, key_set: KeySet, clock: Clock
-) -> None:
-    """L4: 1,000 tokens that each name another key."""
-    rules = tokens(keys=key_set, instance_id=None)
+async def test_many_unknown_keys_cause_two_fetches_a_minute(clerk: ClerkStub, key_set: KeySet, clock: Clock) -> None:
+    """1,000 tokens, each with another unknown key ID, cause two fetches in a minute (L4)."""
+    rules = make_verifier(keys=key_set, instance_id=None)
     await rules.verify(make_session_token("user_1"))
     storm = [make_session_token("user_1", kid=f"key_{number}") for number in range(1000)]
     for token in storm:
@@ -169,9 +167,9 @@ async def test_a_storm_of_unknown_keys_makes_two_fetches_a_minute(
     assert clerk.jwks_calls == 4
 
 
-async def test_a_new_key_is_found_and_an_old_one_dropped(clerk: ClerkStub, key_set: KeySet, clock: Clock) -> None:
-    """Rotation."""
-    rules = tokens(keys=key_set, instance_id=None)
+async def test_a_new_key_is_found_and_an_old_one_removed(clerk: ClerkStub, key_set: KeySet, clock: Clock) -> None:
+    """After a rotation the new key is fetched and tokens of the old one are refused."""
+    rules = make_verifier(keys=key_set, instance_id=None)
     await rules.verify(make_session_token("user_1", kid=INSTANCE))
     clerk.kids = {"key_2": "newer"}
     await rules.verify(make_session_token("user_1", kid="key_2", signer="newer"))
@@ -179,11 +177,11 @@ async def test_a_new_key_is_found_and_an_old_one_dropped(clerk: ClerkStub, key_s
         await rules.verify(make_session_token("user_1", kid=INSTANCE))
 
 
-async def test_a_token_seen_before_is_over_when_it_expires_or_its_key_is_gone(
+async def test_a_cached_token_ends_with_its_expiry_or_its_key(
     clerk: ClerkStub, key_set: KeySet, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was verified is remembered, and no longer than it is true."""
-    rules = tokens(keys=key_set)
+    """The cache keeps a verified token only until its expiry or the removal of its key."""
+    rules = make_verifier(keys=key_set)
     token = make_session_token("user_1")
     for _ in range(3):
         assert (await rules.verify(token)).clerk_id == "user_1"
@@ -203,8 +201,8 @@ async def test_a_token_seen_before_is_over_when_it_expires_or_its_key_is_gone(
     assert len(rules._seen) <= 3
 
 
-async def test_an_old_set_is_fetched_behind_the_answer(clerk: ClerkStub, key_set: KeySet, clock: Clock) -> None:
-    rules = tokens(keys=key_set)
+async def test_an_old_key_set_is_refreshed_in_the_background(clerk: ClerkStub, key_set: KeySet, clock: Clock) -> None:
+    rules = make_verifier(keys=key_set)
     await rules.verify(make_session_token("user_1"))
     clock.now += 301
     with clerk.hold():
@@ -214,9 +212,9 @@ async def test_an_old_set_is_fetched_behind_the_answer(clerk: ClerkStub, key_set
     assert clerk.jwks_calls == 2
 
 
-async def test_what_is_foreign_or_over_costs_no_question(clerk: ClerkStub, key_set: KeySet) -> None:
-    """H2, and the forged tokens, before any key is there: those that can be told without one are."""
-    rules = tokens(keys=key_set)
+async def test_a_foreign_or_expired_token_causes_no_fetch(clerk: ClerkStub, key_set: KeySet) -> None:
+    """A token with a defect that needs no key to detect is refused before the key set is fetched (H2)."""
+    rules = make_verifier(keys=key_set)
     needs_key = {"another's key", "tampered sub", "tampered exp", "a key of its own"}
     for what, token in forge_tokens().items():
         if what not in needs_key:
@@ -238,16 +236,16 @@ async def test_what_is_foreign_or_over_costs_no_question(clerk: ClerkStub, key_s
         b"[" * 100_000,
     ],
 )
-async def test_what_is_no_key_set_is_not_taken_for_one(client: httpx2.AsyncClient, answer: bytes) -> None:
+async def test_an_invalid_key_set_is_refused(client: httpx2.AsyncClient, answer: bytes) -> None:
     def transport(request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, content=answer)
 
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(transport)) as odd:
         with pytest.raises(ClerkUnavailable):
-            await tokens(keys=KeySet(odd, "https://k.example", {})).verify(make_session_token("user_1"))
+            await make_verifier(keys=KeySet(odd, "https://k.example", {})).verify(make_session_token("user_1"))
 
 
-async def test_the_settings_lead_to_the_keys(clerk: ClerkStub, client: httpx2.AsyncClient) -> None:
+async def test_the_settings_select_the_source_of_the_keys(clerk: ClerkStub, client: httpx2.AsyncClient) -> None:
     assert keys_of(Settings(), client) is None
     assert isinstance(keys_of(Settings(clerk_jwt_key=export_public_key(), clerk_issuer=ISSUER), client), GivenKey)
     for settings, url in (
@@ -261,4 +259,4 @@ async def test_the_settings_lead_to_the_keys(clerk: ClerkStub, client: httpx2.As
         assert found._url == url
     by_secret = keys_of(Settings(clerk_secret_key=SECRET_KEY, clerk_api_url=clerk.url), client)
     assert by_secret
-    await tokens(keys=by_secret).verify(make_session_token("user_1"))
+    await make_verifier(keys=by_secret).verify(make_session_token("user_1"))

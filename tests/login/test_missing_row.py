@@ -127,7 +127,7 @@ async def test_an_unreachable_database_is_a_503(serve: Serve, clerk: ClerkStub) 
 
 
 async def test_a_table_that_the_mapping_does_not_fit_is_a_503(serve: Serve, clerk: ClerkStub) -> None:
-    """A mapping that does not fit the table is a 503 whose body does not name the column (J5)."""
+    """A mapping that does not fit the table is a 503 with a body that does not name the column (J5)."""
     clerk.add_user("user_1")
     mapping = TableMapping(clerk_id="clerk_user_id")
     async with serve(**build_settings(clerk, mapping=mapping)) as world:

@@ -1,4 +1,4 @@
-"""A persona chat: two levels of cascade below users who have written very much."""
+"""A persona chat: two levels of cascade below users with very many rows."""
 
 import asyncio
 import shutil
@@ -35,8 +35,8 @@ def shape() -> Shape:
     return PERSONA
 
 
-async def write(db: asyncpg.Connection, user: str, conversations: int) -> None:
-    """Have a user write a hundred messages in each of so many conversations."""
+async def insert_messages(db: asyncpg.Connection, user: str, conversations: int) -> None:
+    """Insert a hundred messages of the user in each of so many conversations."""
     await db.execute("insert into rate_limits (user_id) values ($1)", user)
     await db.execute(
         "insert into conversations (user_id, title) select $1, n from generate_series(1, $2::integer) n",
@@ -51,8 +51,8 @@ async def write(db: asyncpg.Connection, user: str, conversations: int) -> None:
     await db.execute("analyze messages, conversations")
 
 
-async def standing(db: asyncpg.Connection, user: str) -> tuple[int, ...]:
-    """Return how many rows there are of a user in each table, all at one moment."""
+async def count_rows(db: asyncpg.Connection, user: str) -> tuple[int, ...]:
+    """Return the number of the user's rows in each table, all from one snapshot."""
     row = await db.fetchrow(
         "select (select count(*) from users where id = $1) as users,"
         " (select count(*) from rate_limits where user_id = $1) as limits,"
@@ -64,30 +64,30 @@ async def standing(db: asyncpg.Connection, user: str) -> tuple[int, ...]:
     return tuple(row)
 
 
-async def test_a_preset_s_stand_in_is_only_for_tables_that_insist(world: World) -> None:
-    """The address of this table may be null, so a user without one has none."""
+async def test_a_preset_s_placeholder_is_only_for_not_null_columns(world: World) -> None:
+    """The email of this table may be NULL, so a user without one has NULL."""
     await world.deliver_ok(make_event("user.created", "user_1"))
     row = await world.get_user("user_1")
     assert row
     assert row["email"] is None
 
 
-async def test_a_deletion_over_200_000_messages_is_answered_in_time_and_holds_nobody_up(
+async def test_a_deletion_of_200_000_messages_delays_no_response(
     serve: Serve, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K3: answered at once, finished in the background; others go on meanwhile, and nobody sees half a user."""
+    """The deletion is acknowledged, finished in the background, and never visible half done (K3)."""
     monkeypatch.setattr(applying, "DELETE_SECONDS", 0.05)
     async with serve() as world:
         await world.deliver_ok(make_event("user.created", "user_1", T1, **make_email_fields("e")))
-        await write(db, "user_1", 2000)
-        whole = await standing(db, "user_1")
+        await insert_messages(db, "user_1", 2000)
+        whole = await count_rows(db, "user_1")
         assert whole == (1, 1, 2000, 200_000)
         message_id = make_message_id()
         deletion = asyncio.create_task(world.deliver(make_event("user.deleted", "user_1"), message_id))
         seen, number, answered_first = set(), 0, False
         while True:
             answered = deletion.done()
-            now = await standing(db, "user_1")
+            now = await count_rows(db, "user_1")
             if now == (0, 0, 0, 0):
                 break
             seen.add(now)
@@ -109,10 +109,10 @@ async def test_a_deletion_over_200_000_messages_is_answered_in_time_and_holds_no
         await world.check_invariants()
 
 
-async def test_a_crash_half_way_leaves_a_whole_user_and_the_next_start_finishes(
+async def test_after_a_crash_the_next_start_finishes_the_deletion(
     database: str, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    """K3: kill -9 in the middle of the cascade; PostgreSQL takes all of it back, and the claim of the dead runs out."""
+    """After kill -9 during the cascade PostgreSQL rolls back, the claim expires, and the deletion is repeated (K3)."""
     shutil.copy(FOLDER / PERSONA.folder / "sync.toml", tmp_path)
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET}
     created = make_event("user.created", "user_1", T1, **make_email_fields("e"))
@@ -125,15 +125,15 @@ async def test_a_crash_half_way_leaves_a_whole_user_and_the_next_start_finishes(
             assert (
                 await client.post(address, content=body, headers=sign_event(body, make_message_id()))
             ).status_code == 200
-            await write(db, "user_1", 200)
-            await _slow_in_the_middle(db)
+            await insert_messages(db, "user_1", 200)
+            await _slow_down_deletion(db)
             answer = await client.post(address, content=deleted, headers=sign_event(deleted, message_id))
             assert (answer.status_code, answer.json()["reason"]) == (202, "long_deletion")
         assert PII_SENTINEL not in answer.text
-        await wait_until(lambda: _sleeping(db))
+        await wait_until(lambda: _is_deletion_running(db))
         assert service.stop(signal.SIGKILL) == -signal.SIGKILL
     await db.execute("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
-    assert await standing(db, "user_1") == (1, 1, 200, 200 * EACH)
+    assert await count_rows(db, "user_1") == (1, 1, 200, 200 * EACH)
     assert await db.fetchval("select deleted_at is not null from clerk_sync.identities")
     await db.execute("drop trigger slow on messages")
     await db.execute("update clerk_sync.events set next_attempt_at = next_attempt_at - interval '10 minutes'")
@@ -144,11 +144,11 @@ async def test_a_crash_half_way_leaves_a_whole_user_and_the_next_start_finishes(
             return bool(await db.fetchval(sql, message_id))
 
         await wait_until(finished)
-        assert await standing(db, "user_1") == (0, 0, 0, 0)
+        assert await count_rows(db, "user_1") == (0, 0, 0, 0)
         assert service.stop() == 0
 
 
-async def _slow_in_the_middle(db: asyncpg.Connection) -> None:
+async def _slow_down_deletion(db: asyncpg.Connection) -> None:
     await db.execute("update messages set content = 'slow' where id = (select max(id) / 2 from messages)")
     await db.execute(
         "create function sleep() returns trigger language plpgsql as $$ begin perform pg_sleep(600); return old; end $$"
@@ -159,7 +159,7 @@ async def _slow_in_the_middle(db: asyncpg.Connection) -> None:
     )
 
 
-async def _sleeping(db: asyncpg.Connection) -> bool:
-    """Whether the background deletes: the response is here, so PostgreSQL has cancelled the webhook's own attempt."""
+async def _is_deletion_running(db: asyncpg.Connection) -> bool:
+    """Whether background maintenance runs the deletion: the webhook's own attempt ended before its response."""
     sql = "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
     return bool(await db.fetchval(sql))
