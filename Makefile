@@ -5,6 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
+# Many tests wait, so tests/conftest.py sets two workers per CPU. ARGS="-n 0" runs all tests in one process.
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+
+# The tests start hundreds of processes, which would each compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run test check format faults histories bench lock clean
 .DEFAULT_GOAL := help
 
@@ -15,13 +21,13 @@ run: $(READY)  ## the service on an embedded PostgreSQL, with nothing to set
 	@$(BIN)/sync-service dev
 
 test: $(READY)  ## all tests, on every PostgreSQL that is here; ARGS="-k name" picks some
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 check: $(READY)  ## format, lint, strict types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 format: $(READY)  ## put the code into its form
 	$(BIN)/ruff format .

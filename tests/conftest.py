@@ -30,6 +30,12 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "clerk"
 ENGINES = {f"postgres{major_version(place)}": place for place in reversed(installed_binaries())}
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of workers for `-n auto`: two per CPU, because many tests wait."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(2 * cpus, 16)
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"use_uvloop": True}

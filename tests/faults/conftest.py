@@ -62,7 +62,7 @@ def besiege(durable: Engine, tmp_path: Path, request: pytest.FixtureRequest) -> 
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print what was done to the service, and that nothing was lost."""
+    """Print the table of figures. Workers of `-n` have none to print here, so it belongs to `make faults`."""
     lines: dict[str, Figures] = {}
     for part in config.stash.get(FIGURES, []):
         line = lines.setdefault(part.fault, Figures(part.fault))
