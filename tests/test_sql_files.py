@@ -1,0 +1,46 @@
+"""SQL files: each is a valid statement as it stands, and its gaps are filled from the mapping."""
+
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+import sync_service
+from sync_service.mapping.presets import DEFAULT
+from sync_service.mapping.table_binding import TableBinding
+from sync_service.postgres.sql import fill_gaps, quote_ident, quote_literal, read_gaps
+
+PACKAGE = Path(sync_service.__file__).parent
+FILES = sorted(file for file in PACKAGE.glob("*/sql/*.sql") if "create" not in file.read_text().split("--")[-1][:80])
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parts[-3]}/{file.name}")
+async def test_a_file_is_a_valid_statement_as_it_stands(db: asyncpg.Connection, file: Path) -> None:
+    await db.prepare(file.read_text())
+
+
+async def test_every_query_of_the_default_mapping_is_valid(db: asyncpg.Connection) -> None:
+    binding = TableBinding(DEFAULT)
+    queries = await binding.ensure_bound(db)
+    texts = [getattr(source, name) for source in (binding.lookups, queries, queries.email) for name in source.__slots__]
+    statements = [text for text in texts if isinstance(text, str)]
+    assert len(statements) >= 13
+    for statement in statements:
+        assert "/*<" not in statement
+        await db.prepare(statement)
+
+
+def test_a_gap_is_replaced_with_its_default_and_its_marks() -> None:
+    sql = "select * from /*<table>*/public.users/*</table>*/ where /*<id_column>*/id/*</id_column>*/ = $1"
+    assert read_gaps(sql) == {"table": "public.users", "id_column": "id"}
+    assert fill_gaps(sql, {"table": "app.people", "id_column": "uid"}) == "select * from app.people where uid = $1"
+
+
+def test_a_gap_without_a_text_is_an_error() -> None:
+    with pytest.raises(KeyError, match="table"):
+        fill_gaps("select * from /*<table>*/public.users/*</table>*/", {})
+
+
+def test_quotes_in_names_and_texts_are_doubled() -> None:
+    assert quote_ident('a"b') == '"a""b"'
+    assert quote_literal("a'b") == "'a''b'"
