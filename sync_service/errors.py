@@ -1,29 +1,29 @@
-"""What can go wrong, as types; each says whose fault it is and whether trying again helps.
+"""Errors that the service raises on purpose, by the party that must act. Each group states whether a retry helps.
 
 SyncError
-├── SettingsError         the owner's: a setting is missing or wrong; nothing starts (exit status 2)
-├── NoPostgres            the machine's: there is no PostgreSQL to run (exit status 1)
-├── SchemaError           the owner's: the database is not at the version that this code needs (exit status 1)
-├── Refusal               the caller's: the same request will be refused again (4xx)
-│   ├── MissingHeaders    no `svix-id`, `svix-timestamp` or `svix-signature`
+├── SettingsError         operator: a setting is missing or invalid; the service does not start (exit status 2)
+├── NoPostgres            machine: there is no PostgreSQL that can be run (exit status 1)
+├── SchemaError           operator: the database is not at the schema version that this code needs (exit status 1)
+├── Refusal               caller: the same request is rejected again (4xx)
+│   ├── MissingHeaders    `svix-id`, `svix-timestamp` or `svix-signature` is missing
 │   ├── BadTimestamp      not whole seconds, or more than five minutes from now
-│   ├── BadSignature      signed with another secret, or changed on its way
-│   ├── BadPayload        signed, but not an event at all
-│   ├── WrongInstance     signed, but of another Clerk instance
+│   ├── BadSignature      signed with another secret, or modified on its way
+│   ├── BadPayload        correctly signed, but not an event
+│   ├── WrongInstance     correctly signed, but from another Clerk instance
 │   ├── BodyTooLarge      over 1 MiB
 │   ├── SlowBody          the body did not arrive in time
-│   ├── BadRequest        not what the route takes
-│   ├── BadToken          no token, or none that is accepted
-│   ├── WrongUser         a session token of one user, and another is named
-│   ├── UnknownUser       neither we nor Clerk know the user
+│   ├── BadRequest        body, query or path is not valid for the route
+│   ├── BadToken          no token, or a token that is not accepted
+│   ├── WrongUser         the session token of one user in a request for another user
+│   ├── UnknownUser       neither the database nor Clerk has the user
 │   ├── DeletedUser       the user is deleted
-│   └── TooManyRequests   asks more than Clerk would let us ask
-├── ClerkUnavailable      Clerk's: it cannot be asked now, and trying again later helps (503)
-│   └── ClerkRefused      ours: Clerk refuses CLERK_SECRET_KEY, or it is another instance's
-└── DatabaseFault         what PostgreSQL raises, translated in postgres/faults.py
-    ├── Unavailable       nobody's: the database is away or busy; the sender helps by trying again (503)
-    │   └── Unfit         the owner's: the mapping cannot work with the table; the sender keeps all until it does
-    └── Unappliable       ours: stored and answered 202, to be repaired and tried again here
+│   └── TooManyRequests   more requests to Clerk than its rate limit allows
+├── ClerkUnavailable      Clerk: no usable response now; a later retry helps (503)
+│   └── ClerkRefused      operator: Clerk rejects CLERK_SECRET_KEY, or the key belongs to another instance
+└── DatabaseFault         an error of PostgreSQL or of the connection, translated in postgres/faults.py
+    ├── Unavailable       no party: the database is unreachable or busy; a retry by the sender helps (503)
+    │   └── Unfit         operator: the mapping does not work with the table; the sender keeps all events until it does
+    └── Unappliable       service: the change is stored, the response is 202; it is repaired and retried here
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,11 +31,11 @@ from types import MappingProxyType
 
 
 class SyncError(Exception):
-    """Whatever this service raises on purpose."""
+    """Base class of the errors that this service raises on purpose."""
 
 
 class SettingsError(SyncError):
-    """Settings that are missing or wrong: all of them, by name, never by value."""
+    """Settings are missing or invalid. The message lists all of them by name, never by value."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
@@ -43,15 +43,15 @@ class SettingsError(SyncError):
 
 
 class NoPostgres(SyncError):
-    """There is no database to run on."""
+    """There is no PostgreSQL that can be run."""
 
 
 class SchemaError(SyncError):
-    """The database is behind or ahead of this code, or its migrations are not the ones known here."""
+    """The schema version is lower or higher than this code needs, or its migrations differ from the known ones."""
 
 
 class Refusal(SyncError):
-    """The caller's fault. `str(refusal)` is what the caller may read."""
+    """The request is rejected because of the caller. `str()` of it is safe to send to the caller."""
 
     status = 400
     code = "bad_request"
@@ -60,14 +60,14 @@ class Refusal(SyncError):
 
 
 class MissingHeaders(Refusal):
-    """A header that Svix always sends is absent or blank."""
+    """A header that Svix always sends is missing or blank."""
 
     code = "missing_headers"
     title = "Signature headers are missing"
 
 
 class BadTimestamp(Refusal):
-    """The attempt's time is not whole seconds, or too far from now."""
+    """The timestamp of the delivery attempt is not whole seconds, or too far from now."""
 
     code = "bad_timestamp"
     title = "The timestamp is not acceptable"
@@ -88,11 +88,11 @@ class BadPayload(Refusal):
 
 
 class WrongInstance(Refusal):
-    """The event is of another Clerk instance."""
+    """The event comes from another Clerk instance."""
 
     status = 403
     code = "wrong_instance"
-    title = "The event is of another Clerk instance"
+    title = "The event comes from another Clerk instance"
 
 
 class BodyTooLarge(Refusal):
@@ -112,13 +112,13 @@ class SlowBody(Refusal):
 
 
 class BadRequest(Refusal):
-    """The body, the query or the path is not what the route takes."""
+    """The body, the query or the path is not valid for the route."""
 
-    title = "The request is not what this route takes"
+    title = "The request is not valid for this route"
 
 
 class BadToken(Refusal):
-    """There is no token, or it is expired, early, foreign, forged or of another kind."""
+    """The token is missing, expired, not yet valid, of another instance, forged or of another kind."""
 
     status = 401
     code = "bad_token"
@@ -127,15 +127,15 @@ class BadToken(Refusal):
 
 
 class WrongUser(Refusal):
-    """A session token speaks for its own user alone."""
+    """A session token gives access to its own user only."""
 
     status = 403
     code = "wrong_user"
-    title = "The token is another user's"
+    title = "The token belongs to another user"
 
 
 class UnknownUser(Refusal):
-    """Nobody knows the user."""
+    """Neither the database nor Clerk has the user."""
 
     status = 404
     code = "unknown_user"
@@ -143,7 +143,7 @@ class UnknownUser(Refusal):
 
 
 class DeletedUser(Refusal):
-    """The user is deleted, and nothing brings them back."""
+    """The user is deleted. No later webhook or login restores the row."""
 
     status = 410
     code = "deleted_user"
@@ -151,19 +151,19 @@ class DeletedUser(Refusal):
 
 
 class TooManyRequests(Refusal):
-    """Clerk has a quota, and this would use it up."""
+    """The request would exceed Clerk's rate limit."""
 
     status = 429
     code = "too_many_requests"
     title = "Too many requests"
 
     def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__("This asks Clerk more often than its quota allows. Try again later.")
+        super().__init__("The request would exceed the rate limit of Clerk. Try again later.")
         self.headers = {"Retry-After": str(retry_after_seconds)}
 
 
 class ClerkUnavailable(SyncError):
-    """Clerk gave no answer that can be used. `reason` is for the log: a class or a status, never a value."""
+    """Clerk gave no usable response. `reason` is for the log: an error class, a status or a code, never a value."""
 
     def __init__(self, reason: str, *, retry_after_seconds: int = 5) -> None:
         super().__init__(reason)
@@ -172,13 +172,14 @@ class ClerkUnavailable(SyncError):
 
 
 class ClerkRefused(ClerkUnavailable):
-    """Clerk does not take our key, or the key is another instance's: the owner must repair CLERK_SECRET_KEY."""
+    """Clerk rejects the key, or the key belongs to another instance: the operator must correct CLERK_SECRET_KEY."""
 
 
 class DatabaseFault(SyncError):
-    """PostgreSQL or the way to it failed. `reason` is the fault's class in PostgreSQL's own words (`unique_violation`).
+    """PostgreSQL or the connection to it failed. `reason` is PostgreSQL's name of the error (`unique_violation`).
 
-    `sqlstate` is empty where no server was reached. Names of the schema are for operators, never for a caller.
+    `sqlstate` is empty if no server was reached. `table`, `column` and `constraint` are for operators, never for a
+    caller.
     """
 
     retry_after_seconds = 5
@@ -201,11 +202,11 @@ class DatabaseFault(SyncError):
 
 
 class Unavailable(DatabaseFault):
-    """It could not be stored now, and trying again later helps."""
+    """The change could not be stored now. A later retry helps."""
 
 
 class Unfit(Unavailable):
-    """The mapping cannot work with the table that is there. `faults` name what stands in the way, for the owner."""
+    """The mapping does not work with the existing table. `faults` are the reasons, for the operator."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("unfit_mapping")
@@ -213,4 +214,4 @@ class Unfit(Unavailable):
 
 
 class Unappliable(DatabaseFault):
-    """PostgreSQL or the app's table refused it, and only we can repair that."""
+    """PostgreSQL or the app's table rejected the change. Only the operator can repair that, not the sender."""

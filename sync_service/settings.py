@@ -1,4 +1,4 @@
-"""The environment, read once from a Mapping; every fault in one message, by name and never by value."""
+"""Settings, read once from a mapping such as `os.environ`. One exception lists all errors, by name, never by value."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,13 +16,13 @@ from sync_service.spellings import Misspelt, unquoted
 
 T = TypeVar("T")
 
-# Where the mapping is looked for when nothing names it.
+# The mapping's file if SYNC_CONFIG is not set.
 MAPPING_FILE = "sync.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the owner decided. Secrets stay out of `repr`."""
+    """The operator's settings. Secrets are not in `repr`."""
 
     database: Dsn | None = field(default=None, repr=False)
     clerk_webhook_signing_secrets: tuple[str, ...] = field(default=(), repr=False)
@@ -36,44 +36,45 @@ class Settings:
     clerk_instance_id: str | None = None
     sync_api_token: str | None = field(default=None, repr=False)
     sync_ops_token: str | None = field(default=None, repr=False)
-    mapping: TableMapping = DEFAULT  # of SYNC_CONFIG
+    mapping: TableMapping = DEFAULT  # read from the file that SYNC_CONFIG names
     sync_max_age: timedelta = timedelta(hours=24)
     sync_event_retention: timedelta = timedelta(days=30)
     sync_max_attempts: int = 10
     port: int = 8000
-    host: str | None = None  # 127.0.0.1 for `dev`, 0.0.0.0 for `serve`
+    host: str | None = None  # None is 127.0.0.1 for `dev`, 0.0.0.0 for `serve`
     web_concurrency: int = 1
     log_level: str = "info"
     log_format: str | None = None
 
 
 def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = ()) -> Settings:
-    """Read everything that CONTRACT's environment names; `required` lists what the command cannot do without.
+    """Return all settings. `required` lists the variables that the command needs.
 
-    Raises `SettingsError` with one sentence for every fault.
+    Raises `SettingsError` with one sentence per error.
     """
-    faults: list[str] = []
-    seen: dict[str, str] = {}
+    errors: list[str] = []
+    given: set[str] = set()
 
     def get(name: str, parse: Callable[[str], T], default: T) -> T:
         try:
-            text = _text(environ, name)
+            text = _read_variable(environ, name)
             if not text:
                 return default
-            seen[name] = text
+            given.add(name)
             return parse(text)
-        except Misspelt as fault:
-            seen[name] = ""
-            faults.append(f"{name}: {fault}")
+        except Misspelt as error:
+            given.add(name)
+            errors.append(f"{name}: {error}")
             return default
 
     mapping = DEFAULT
-    if config := get("SYNC_CONFIG", Path, Path(MAPPING_FILE) if Path(MAPPING_FILE).exists() else None):
+    default_file = Path(MAPPING_FILE) if Path(MAPPING_FILE).exists() else None
+    if file := get("SYNC_CONFIG", Path, default_file):
         try:
-            mapping = _mapping(config)
+            mapping = _read_mapping_file(file)
         except SettingsError as error:
-            where = "" if "SYNC_CONFIG" in seen else f"{MAPPING_FILE}: "
-            faults += [f"SYNC_CONFIG: {where}{fault}" for fault in error.faults]
+            where = "" if "SYNC_CONFIG" in given else f"{MAPPING_FILE}: "
+            errors += [f"SYNC_CONFIG: {where}{sentence}" for sentence in error.faults]
     settings = Settings(
         database=get("DATABASE_URL", spellings.database, None),
         clerk_webhook_signing_secrets=get("CLERK_WEBHOOK_SIGNING_SECRET", spellings.signing_secrets, ()),
@@ -97,30 +98,32 @@ def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = ())
         log_level=get("LOG_LEVEL", spellings.one_of("debug", "info", "warning", "error"), "info"),
         log_format=get("LOG_FORMAT", spellings.one_of("json", "console"), None),
     )
-    faults += [f"{name}: not set; {_WHERE.get(name, 'this command needs it')}" for name in required if name not in seen]
-    if faults:
-        raise SettingsError(sorted(faults))
+    for name in required:
+        if name not in given:
+            errors.append(f"{name}: not set; {_HINTS.get(name, 'this command needs it')}")
+    if errors:
+        raise SettingsError(sorted(errors))
     return settings
 
 
-# What `serve` cannot do without.
+# The variables that `serve` needs.
 TO_SERVE = ("DATABASE_URL", "CLERK_WEBHOOK_SIGNING_SECRET")
 
-_WHERE = {
-    "DATABASE_URL": "the address of your PostgreSQL, postgresql://user:password@host/database;"
-    " `sync-service dev` needs none, and while it runs, commands in its folder use its database",
+_HINTS = {
+    "DATABASE_URL": "the URL of your PostgreSQL database, postgresql://user:password@host/database;"
+    " `sync-service dev` works without it, and commands in the same folder use its database while it runs",
     "CLERK_WEBHOOK_SIGNING_SECRET": "copy it from Clerk's dashboard: Configure, Webhooks, your endpoint,"
     " Signing Secret",
 }
 
 
-def _text(environ: Mapping[str, str], name: str) -> str:
-    """Return the setting without blanks and quotes around it; `NAME_FILE` names a file that holds it."""
+def _read_variable(environ: Mapping[str, str], name: str) -> str:
+    """Return the variable's text, or the text of the file that `NAME_FILE` names, without blanks and quotes around."""
     text = environ.get(name, "")
     file = environ.get(f"{name}_FILE")
     if file:
         if text:
-            raise Misspelt(f"set together with {name}_FILE; unset one of the two")
+            raise Misspelt(f"set together with {name}_FILE; unset one of them")
         try:
             text = Path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -128,7 +131,7 @@ def _text(environ: Mapping[str, str], name: str) -> str:
     return unquoted(text)
 
 
-def _mapping(file: Path) -> TableMapping:
+def _read_mapping_file(file: Path) -> TableMapping:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -137,7 +140,7 @@ def _mapping(file: Path) -> TableMapping:
 
 
 def names() -> Iterator[str]:
-    """Yield the name of every variable, in the contract's order."""
+    """Yield the name of each environment variable, in the order of the fields of `Settings`."""
     for name in Settings.__dataclass_fields__:
         yield {
             "database": "DATABASE_URL",

@@ -1,4 +1,4 @@
-"""One setting as people write it → its value (pure). What is wrong is said without the value."""
+"""Parsers: the text of one setting in, its value out (pure). An error message never contains the text."""
 
 import base64
 import binascii
@@ -10,21 +10,21 @@ from urllib.parse import urlsplit
 
 from sync_service.dsn import Dsn, clean_dsn
 
-# Svix makes keys of 24 bytes. Its library takes one of a single byte; below 16 a key can be guessed.
+# Svix generates keys of 24 bytes. Its library accepts even one byte, but a key below 16 bytes can be guessed.
 SMALLEST_SECRET = 16
 
-# PostgreSQL's calendar goes further, but who writes 999999999d has meant something else.
+# PostgreSQL could store more, but a duration such as 999999999d is a typing error.
 LONGEST = timedelta(days=36_525)
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Misspelt(Exception):
-    """What is wrong with one setting, to be said after its name."""
+    """The text of a setting is invalid. The message continues after the name of the setting."""
 
 
 def unquoted(text: str) -> str:
-    """Return the text without blanks and quotes around it."""
+    """Return the text without surrounding blanks and quotes."""
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1].strip()
@@ -32,7 +32,7 @@ def unquoted(text: str) -> str:
 
 
 def database(text: str) -> Dsn:
-    """Return the address of a database, made into one that connects."""
+    """Return the DSN of a database URL."""
     try:
         return clean_dsn(text)
     except ValueError as error:
@@ -40,99 +40,104 @@ def database(text: str) -> Dsn:
 
 
 def signing_secrets(text: str) -> tuple[str, ...]:
-    """Return one secret or several, by commas or blanks."""
+    """Return the secrets of a list that commas or blanks separate."""
     return tuple(signing_secret(part) for part in re.split(r"[,\s'\"]+", text) if part)
 
 
 def signing_secret(text: str) -> str:
-    """Return the secret in the form that svix takes without surprises: `whsec_` and padded base64."""
+    """Return the secret in its canonical form, which svix always accepts: `whsec_` and padded base64."""
     if text == "v1":
-        raise Misspelt("starts with v1, as signatures do; paste the secret alone, it begins with whsec_")
+        raise Misspelt("begins with v1 like a signature; paste only the secret, which begins with whsec_")
     encoded = text.removeprefix("whsec_").rstrip("=")
     encoded += "=" * (-len(encoded) % 4)
     try:
         key = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
-        raise Misspelt("is not a signing secret; it begins with whsec_ and goes on in base64") from None
+        raise Misspelt("is not a signing secret; a secret is whsec_ followed by base64") from None
     if len(key) < SMALLEST_SECRET:
-        raise Misspelt(f"holds {len(key)} bytes and must hold at least {SMALLEST_SECRET}; copy it whole")
+        raise Misspelt(f"has {len(key)} bytes and needs at least {SMALLEST_SECRET}; copy the whole secret")
     return f"whsec_{encoded}"
 
 
 def prefixed(prefix: str) -> Callable[[str], str]:
-    """Take what begins like one of Clerk's keys or IDs."""
+    """Return a parser for a key or ID of Clerk that begins with `prefix`."""
 
     def parse(text: str) -> str:
         if not re.fullmatch(re.escape(prefix) + r"[\w$.=-]+", text, re.ASCII):
-            raise Misspelt(f"does not look right; it begins with {prefix}")
+            raise Misspelt(f"is not valid; it must begin with {prefix}")
         return text
 
     return parse
 
 
 def publishable_key(text: str) -> str:
-    """Take a publishable key, which is the Frontend API's host in base64."""
+    """Return a publishable key, after a check of the Frontend API's host that it contains in base64."""
     try:
         encoded = re.sub(r"^pk_(test|live)_", "", text)
         decoded = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode()
     except ValueError:
         decoded = ""
     if not (encoded != text and re.fullmatch(r"[\w.-]+(:[0-9]+)?\$", decoded, re.ASCII)):
-        raise Misspelt("does not look right; it begins with pk_ and holds an address; copy it whole")
+        raise Misspelt("is not valid; it must begin with pk_ and contain a host name; copy the whole key")
     return text
 
 
 def frontend_api(key: str) -> str:
-    """Return the address of the Frontend API that a publishable key holds: the issuer of session tokens."""
+    """Return the Frontend API's URL from a publishable key. It is also the issuer of session tokens."""
     encoded = key.split("_", 2)[2]
     return "https://" + base64.b64decode(encoded + "=" * (-len(encoded) % 4)).decode().removesuffix("$")
 
 
 def web_address(text: str) -> str:
-    """Return an address without a slash at its end."""
+    """Return an HTTP URL without its final slash."""
     try:
         parts = urlsplit(text)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and not re.search(r"\s", text)
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and not re.search(r"\s", text)
     except ValueError:
-        good = False
-    if not good:
-        raise Misspelt("is not an address; it begins with https://")
+        is_valid = False
+    if not is_valid:
+        raise Misspelt("is not a URL; it must begin with https://")
     return text.rstrip("/")
 
 
 def pem(text: str) -> str:
-    r"""Return a public key as PEM, which a variable holds with `\n`, with blanks or with nothing between its lines."""
+    r"""Return an RSA public key as PEM.
+
+    Environment variables often lose line breaks: `\n`, blanks and no separator at all are accepted between the lines.
+    """
     text = text.replace("\\n", "\n")
     match = re.fullmatch(r"-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----", text)
     if match:
-        from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415  slow, and seldom needed
+        from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415  a slow import that is rarely needed
         from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey  # noqa: PLC0415  as above
         from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415  as above
 
         lines = "\n".join(re.findall(".{1,64}", re.sub(r"\s", "", match[1])))
-        good = f"-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----"
+        canonical = f"-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----"
         with contextlib.suppress(ValueError, UnsupportedAlgorithm):
-            if isinstance(load_pem_public_key(good.encode()), RSAPublicKey):
-                return good
-    raise Misspelt("is not an RSA public key; paste the PEM from Clerk's dashboard, -----BEGIN PUBLIC KEY-----")
+            if isinstance(load_pem_public_key(canonical.encode()), RSAPublicKey):
+                return canonical
+    raise Misspelt(
+        "is not an RSA public key; paste the PEM from Clerk's dashboard, including -----BEGIN PUBLIC KEY-----"
+    )
 
 
 def parties(text: str) -> tuple[str, ...]:
-    """Return what stands between commas or blanks."""
+    """Return the entries of a list that commas or blanks separate."""
     return tuple(part for part in re.split(r"[,\s]+", text) if part)
 
 
 def token(text: str) -> str:
-    """Return a token that cannot be guessed."""
+    """Return an API token, after a check that it is too long to guess."""
     if not re.fullmatch(r"[!-~]{16,}", text):
         raise Misspelt("must be at least 16 printable characters without blanks; `openssl rand -hex 32` makes one")
     return text
 
 
 def host(text: str) -> str:
-    """Return the name or address of a host."""
+    """Return a host name or an IP address."""
     if re.search(r"[\s/]", text):
-        raise Misspelt("is not a host name or address")
+        raise Misspelt("is not a host name or IP address")
     return text
 
 
@@ -148,7 +153,7 @@ def duration(text: str) -> timedelta:
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """Take a whole number in those bounds."""
+    """Return a parser for a whole number from `low` to `high`."""
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
@@ -159,7 +164,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """Take one of these words, in any case."""
+    """Return a parser for one of the words, which ignores case."""
 
     def parse(text: str) -> str:
         if text.lower() not in words:

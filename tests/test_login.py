@@ -147,7 +147,7 @@ async def test_a_key_that_clerk_refuses_is_named_in_the_log_and_nowhere_else(
         answer = await login(world)
         assert answer.status_code == 503
         assert "CLERK" not in answer.text
-    [line] = output.log("Clerk refuses the key")
+    [line] = output.log("clerk_auth_failed")
     assert line["setting"] == "CLERK_SECRET_KEY"
 
 

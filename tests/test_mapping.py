@@ -90,7 +90,7 @@ def test_what_somebody_may_do_is_never_filled_from_what_he_writes_himself(column
         clerk_id = "id"
         columns = {{ {column} = "unsafe_metadata.{column}" }}
     """
-    with pytest.raises(SettingsError, match=f"users.columns.{column}: unsafe_metadata is written by the users"):
+    with pytest.raises(SettingsError, match=f"users.columns.{column}: users write their unsafe_metadata"):
         read_mapping(text)
     assert column in read_mapping(text.replace("unsafe", "public")).columns
     assert "planet" in read_mapping(text.replace(f"{{ {column}", "{ planet")).columns

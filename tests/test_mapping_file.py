@@ -95,17 +95,17 @@ def test_only_a_table_that_the_file_does_not_change_is_ours_to_create() -> None:
     ("text", "fault"),
     [
         ("x", "is not TOML: Expected '=' after a key in a key/value pair (at end of document)"),
-        ("users = 1", "users: is a table; begin it with [users]"),
-        ("[user]", "user: unknown; all of it stands below [users]"),
-        ("[users]\non_delet = 1", "users.on_delet: unknown; is on_delete meant?"),
+        ("users = 1", "users: must be a table; begin it with [users]"),
+        ("[user]", "user: unknown; all keys belong below [users]"),
+        ("[users]\non_delet = 1", "users.on_delet: unknown; did you mean on_delete?"),
         ('[users]\non_delete = "keep"', "users.on_delete: is not one of cascade, soft, anonymize"),
         (
             '[users]\non_delete = "soft"',
-            'users.deleted_at: not set; on_delete = "soft" needs the column that says when',
+            'users.deleted_at: not set; on_delete = "soft" needs a column to mark the row',
         ),
         ('[users]\ndelete_grace = "1w"', "users.delete_grace: is not a duration; write 90s, 15m, 24h or 30d"),
-        ("[users]\ndelete_grace = 7", "users.delete_grace: is a text"),
-        ('[users]\nlink_by_verified_email = "yes"', "users.link_by_verified_email: is true or false"),
+        ("[users]\ndelete_grace = 7", "users.delete_grace: must be a text"),
+        ('[users]\nlink_by_verified_email = "yes"', "users.link_by_verified_email: must be true or false"),
         ('[users]\npreset = "uuid_id"', "users.preset: is not one of text_id, integer_id, neon_auth"),
         (
             '[users]\ntable = "a.b.c"',
@@ -117,27 +117,27 @@ def test_only_a_table_that_the_file_does_not_change_is_ours_to_create() -> None:
         ),
         (
             '[users]\nclerk_id = "id"\n[users.columns]\nid = "id"',
-            "users.columns.id: that is the column of users.clerk_id; leave it out here",
+            "users.columns.id: is already the column of users.clerk_id; remove it here",
         ),
         (
             '[users]\nclerk_id = "id"\n[users.columns]\nname = "frist_name"',
-            "users.columns.name: Clerk's user has no frist_name; is first_name meant?",
+            "users.columns.name: Clerk's user has no frist_name; did you mean first_name?",
         ),
         (
             '[users]\nclerk_id = "id"\n[users.columns]\nname = { from = "first_name", when_nul = "" }',
-            "users.columns.name.when_nul: unknown; is when_null meant?",
+            "users.columns.name.when_nul: unknown; did you mean when_null?",
         ),
         (
             '[users]\nclerk_id = "id"\n[users.columns]\nname = { when_null = "" }',
-            "users.columns.name: has either `from`, a field of Clerk's user, or `constant`",
+            "users.columns.name: needs either `from`, a field of Clerk's user, or `constant`",
         ),
         (
             '[users]\nclerk_id = "id"\n[users.columns]\nname = "first name"',
-            "users.columns.name: is filled from a field such as first_name or public_metadata.plan, or from $",
+            "users.columns.name: must be a field such as first_name or public_metadata.plan, or $",
         ),
         (
             '[users]\nclerk_id = "id"\n[users.columns]\nname = { from = "first_name", when_null = "{id}" }',
-            "users.columns.name.when_null: knows {clerk_id} and nothing else in braces",
+            "users.columns.name.when_null: only {clerk_id} may be in braces",
         ),
         (
             '[users]\nclerk_id = "id"\nlink_by_verified_email = true\n[users.columns]\nname = "first_name"',

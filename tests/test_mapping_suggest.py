@@ -44,7 +44,7 @@ async def test_a_career_platform(db: Any) -> None:
     assert (mapping.name, mapping.clerk_id, mapping.on_delete) == ("public.users", "clerk_user_id", "cascade")
     assert sources(mapping) == {"email": "primary_email", "first_name": "first_name", "last_name": "last_name"}
     assert "# role (text)" in text
-    assert "# created_at (timestamp with time zone): when the app's row was made" in text
+    assert "# created_at (timestamp with time zone): a time of the app's row" in text
     assert not mapping.link_by_verified_email
 
 
@@ -120,7 +120,7 @@ async def test_a_table_without_a_column_for_the_id_is_given_one_to_come(db: Any,
     )
     assert mapping.clerk_id == "clerk_user_id"
     assert found == ["missing_clerk_id clerk_user_id"]
-    assert "not there yet" in text
+    assert "does not exist yet" in text
 
 
 async def test_the_oddest_names_are_written_so_that_they_are_read_again(db: Any) -> None:

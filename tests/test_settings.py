@@ -173,7 +173,7 @@ def test_every_fault_of_the_mapping_is_told_with_the_others(tmp_path: Path, monk
     assert faults({"PORT": "x"}) == (
         "PORT: is not a whole number from 0 to 65535",
         "SYNC_CONFIG: sync.toml: users.delete_grace: is not a duration; write 90s, 15m, 24h or 30d",
-        'SYNC_CONFIG: sync.toml: users.deleted_at: not set; on_delete = "soft" needs the column that says when',
+        'SYNC_CONFIG: sync.toml: users.deleted_at: not set; on_delete = "soft" needs a column to mark the row',
     )
     assert faults({"SYNC_CONFIG": "missing.toml"}) == ("SYNC_CONFIG: cannot be read (FileNotFoundError)",)
 

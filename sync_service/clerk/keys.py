@@ -1,4 +1,4 @@
-"""The public keys that sign session tokens: the one that the owner gave, or the instance's key set.
+"""Public keys of session tokens: the key in CLERK_JWT_KEY, or the key set (JWKS) of the instance.
 
 https://clerk.com/docs/guides/sessions/manual-jwt-verification
 """
@@ -22,29 +22,30 @@ from sync_service.spellings import frontend_api
 
 log = structlog.get_logger()
 
-# As Clerk's own SDK: what is older is fetched anew, behind the answer.
+# Stale-while-revalidate, with the lifetime that Clerk's SDK uses: a verification with an older set does not wait; the
+# new set is fetched in the background.
 FRESH_SECONDS = 300
 
-# An ID of a key that is not in the set may be a new key's, or anybody's invention: the set is fetched for it, but not
-# more than twice in a minute, whatever comes.
+# An unknown key ID may belong to a new key, or the sender may have invented it. The set is fetched again for it, but at
+# most twice a minute, so that such tokens cause no further requests.
 MOST_FETCHES = 2
 WINDOW_SECONDS = 60
 
 FETCH_SECONDS = 2.5
 
-# Between two attempts while there is no key at all: each pause twice the one before it.
+# Exponential backoff between two fetches while there is no key: each pause is twice the previous one.
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 16.0
 
 SMALLEST_KEY_BITS = 2048
 
 
 class GivenKey:
-    """`CLERK_JWT_KEY`: the key of one instance, whatever a token calls it. It needs no network."""
+    """The key in `CLERK_JWT_KEY`. It verifies all tokens, with any key ID, and needs no network."""
 
     def __init__(self, pem: str) -> None:
-        """Take the key as `Settings` has it."""
+        """Load the PEM of `Settings.clerk_jwt_key`."""
         key = load_pem_public_key(pem.encode())
-        assert isinstance(key, RSAPublicKey)  # noqa: S101  the settings have seen to it
+        assert isinstance(key, RSAPublicKey)  # noqa: S101  the parser of the setting has checked it
         self._key = key
 
     def known(self, _: str | None) -> RSAPublicKey | None:
@@ -56,11 +57,11 @@ class GivenKey:
         return self._key
 
     async def refresh(self) -> None:
-        """Nothing becomes old here."""
+        """Return at once: a configured key has no lifetime."""
 
 
 class KeySet:
-    """The key set at an address, by the keys' IDs."""
+    """Cache of the key set (JWKS) at a URL, by key ID."""
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class KeySet:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Fetch nothing yet."""
+        """Start without keys. The first lookup fetches the set."""
         self._client = client
         self._url = url
         self._headers = dict(headers)
@@ -83,36 +84,40 @@ class KeySet:
         self._paused_until = 0.0
 
     def known(self, kid: str | None) -> RSAPublicKey | None:
-        """Return a key that is here; if it is an old one, the set is fetched anew behind the answer."""
+        """Return a cached key. If the set is stale, start a fetch in the background."""
         key = self._keys.get(kid or "")
-        if key and self._clock() > self._fresh_until and self._may_fetch():
-            self._start()
+        if key and self._clock() > self._fresh_until and self._can_fetch():
+            self._start_fetch()
         return key
 
     async def find(self, kid: str | None) -> RSAPublicKey | None:
-        """Return a key, fetching the set if it is not in it. Raises `ClerkUnavailable` while there is no set at all."""
+        """Return a key; fetch the set if the key is not in it. Raises `ClerkUnavailable` while there is no key set."""
         if not kid:
             return None
-        if kid not in self._keys and self._may_fetch():
+        if kid not in self._keys and self._can_fetch():
             await self.refresh()
         if not self._keys:
-            raise ClerkUnavailable("no key set", retry_after_seconds=max(1, round(self._paused_until - self._clock())))
+            seconds = max(1, round(self._paused_until - self._clock()))
+            raise ClerkUnavailable("no_jwks", retry_after_seconds=seconds)
         return self._keys.get(kid)
 
     async def refresh(self) -> None:
-        """Fetch the set, or wait for whoever does; if it cannot be had, what is there stays."""
-        # Shielded: others wait for it too, and a caller may leave.
-        await asyncio.shield(self._start())
+        """Fetch the set. If the fetch fails, the cached keys stay.
 
-    def _may_fetch(self) -> bool:
+        Single flight: concurrent callers wait for the same fetch.
+        """
+        # Without the shield, the cancellation of one caller would cancel the fetch for all of them.
+        await asyncio.shield(self._start_fetch())
+
+    def _can_fetch(self) -> bool:
         if self._fetching:
-            return True  # to wait for it
+            return True  # the caller joins this fetch
         now = self._clock()
         if not self._keys:
             return now >= self._paused_until
         return len(self._fetches) < MOST_FETCHES or now - self._fetches[0] >= WINDOW_SECONDS
 
-    def _start(self) -> asyncio.Task[None]:
+    def _start_fetch(self) -> asyncio.Task[None]:
         if self._fetching is None:
             self._fetches.append(self._clock())
             self._fetching = asyncio.create_task(self._fetch())
@@ -121,11 +126,11 @@ class KeySet:
     async def _fetch(self) -> None:
         try:
             async with asyncio.timeout(FETCH_SECONDS):
-                answer = await self._client.get(self._url, headers=self._headers)
-            answer.raise_for_status()
-            keys = _keys_of(answer.json())
+                response = await self._client.get(self._url, headers=self._headers)
+            response.raise_for_status()
+            keys = _parse_key_set(response.json())
         except (httpx2.HTTPError, TimeoutError, ValueError, RecursionError) as error:
-            log.warning("key set not fetched", reason=type(error).__name__, kept=len(self._keys))
+            log.warning("jwks_fetch_failed", reason=type(error).__name__, kept=len(self._keys))
             self._paused_until = self._clock() + self._pause
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
         else:
@@ -140,7 +145,7 @@ Keys: TypeAlias = GivenKey | KeySet
 
 
 def keys_of(settings: Settings, client: httpx2.AsyncClient) -> Keys | None:
-    """Return the keys that the settings lead to, the most particular setting first; None where they lead to none."""
+    """Return the source of keys, from the most specific setting; None if no setting gives one."""
     if settings.clerk_jwt_key:
         return GivenKey(settings.clerk_jwt_key)
     issuer = issuer_of(settings)
@@ -153,31 +158,43 @@ def keys_of(settings: Settings, client: httpx2.AsyncClient) -> Keys | None:
 
 
 def issuer_of(settings: Settings) -> str | None:
-    """Return who must have issued a token; None where the key alone says so, being one instance's."""
+    """Return the issuer that a token must have; None if no setting gives it.
+
+    Without an issuer, the signature alone binds a token to the instance, because each key belongs to one instance.
+    """
     if settings.clerk_issuer:
         return settings.clerk_issuer
     return frontend_api(settings.clerk_publishable_key) if settings.clerk_publishable_key else None
 
 
-def _keys_of(key_set: Any) -> dict[str, RSAPublicKey]:
-    """Return the RSA keys for signatures. Raises `ValueError` for what is no key set."""
+def _parse_key_set(key_set: Any) -> dict[str, RSAPublicKey]:
+    """Return the RSA keys for signatures, by key ID. Raises `ValueError` if it is not a key set or has no such key."""
     if not isinstance(key_set, dict) or not isinstance(key_set.get("keys"), list):
-        raise ValueError("no key set")  # noqa: TRY004  what was sent is wrong, not what was passed
-    found = {}
+        raise ValueError("no key set")  # noqa: TRY004  the response is wrong, not the argument's type
+    keys = {}
     for entry in key_set["keys"]:
-        if (
-            isinstance(entry, dict)
-            and isinstance(entry.get("kid"), str)
-            and entry.get("kty") == "RSA"
-            and entry.get("use", "sig") == "sig"
-            and entry.get("alg", "RS256") == "RS256"
-        ):
-            try:
-                key = RSAAlgorithm.from_jwk(entry)
-            except (jwt.InvalidKeyError, ValueError):
-                continue
-            if isinstance(key, RSAPublicKey) and key.key_size >= SMALLEST_KEY_BITS:
-                found[entry["kid"]] = key
-    if not found:
+        key = _parse_key(entry) if _is_signing_key(entry) else None
+        if key is not None:
+            keys[entry["kid"]] = key
+    if not keys:
         raise ValueError("no key")
-    return found
+    return keys
+
+
+def _is_signing_key(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("kid"), str)
+        and entry.get("kty") == "RSA"
+        and entry.get("use", "sig") == "sig"
+        and entry.get("alg", "RS256") == "RS256"
+    )
+
+
+def _parse_key(entry: dict[str, Any]) -> RSAPublicKey | None:
+    """Return the public key; None if it is unreadable, private or too short."""
+    try:
+        key = RSAAlgorithm.from_jwk(entry)
+    except (jwt.InvalidKeyError, ValueError):
+        return None
+    return key if isinstance(key, RSAPublicKey) and key.key_size >= SMALLEST_KEY_BITS else None

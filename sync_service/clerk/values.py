@@ -1,7 +1,7 @@
-"""Clerk's user, and the two things that any source can say of one: this is how it is, or it is gone.
+"""Clerk's user, and the two changes that a source can report: a snapshot of the user, or a deletion.
 
-Names are Clerk's own (its Backend API, object `User`). Only the fields that a mapping may need are here, each as
-lenient as reality is: what Clerk leaves out or sets to null is none, what it adds is passed over.
+Names are Clerk's own (its Backend API, object `User`). Only the fields that a mapping may need are here. Decoding is
+lenient: a missing field and null are both None, and unknown fields are ignored.
 """
 
 import hashlib
@@ -11,27 +11,30 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
-# Milliseconds since 1970, up to the year 9999. As `float`, so that 1716883200000.0 is as good as 1716883200000:
-# JSON has one kind of number, and a double holds these exactly.
+# Milliseconds since 1970, up to the year 9999. JSON has one kind of number, so 1716883200000.0 must be accepted like
+# 1716883200000. `float` accepts both, and represents these numbers exactly.
 Milliseconds: TypeAlias = Annotated[float, Meta(ge=0, le=253_402_300_799_999)]
 ClerkId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[!-~]+$")]
 
+# The errors that msgspec raises for JSON that cannot be read: wrong syntax or type, not UTF-8, nested too deeply.
+UNREADABLE_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
-# Secrets of the app and input of strangers: in no table, of the app or ours, unless a mapping asks for one by name.
+# Private metadata may contain secrets of the app; the users themselves write unsafe metadata. Neither is stored in any
+# table, unless the mapping names it.
 WITHHELD = ("private_metadata", "unsafe_metadata")
 
-# Bytes; postgres/changes.sql counts on it.
+# Size in bytes. postgres/changes.sql depends on it.
 DIGEST = 16
 
 
 class Verification(Struct, frozen=True):
-    """`status` is an open set (verified, unverified, expired, failed, …); only `verified` counts."""
+    """`status` is an open set (verified, unverified, expired, failed, …); only `verified` has a meaning here."""
 
     status: str | None = None
 
 
 class EmailAddress(Struct, frozen=True):
-    """`verification` is null while the address was just added."""
+    """`verification` is null for an email that was just added."""
 
     id: str | None = None
     email_address: str | None = None
@@ -39,7 +42,7 @@ class EmailAddress(Struct, frozen=True):
 
 
 class PhoneNumber(Struct, frozen=True):
-    """As `EmailAddress`; the number is E.164."""
+    """Like `EmailAddress`; the number has the format E.164."""
 
     id: str | None = None
     phone_number: str | None = None
@@ -67,23 +70,23 @@ class User(Struct, frozen=True, kw_only=True):
 
     @property
     def primary_email_address(self) -> EmailAddress | None:
-        """The address that `primary_email_address_id` names; never merely the first, which is the newest."""
-        wanted = self.primary_email_address_id
-        return next((a for a in self.email_addresses or () if wanted and a.id == wanted), None)
+        """The email that `primary_email_address_id` names. The first in the list is the newest, not the primary one."""
+        primary_id = self.primary_email_address_id
+        return next((email for email in self.email_addresses or () if primary_id and email.id == primary_id), None)
 
     @property
     def primary_phone_number(self) -> PhoneNumber | None:
-        """The number that `primary_phone_number_id` names."""
-        wanted = self.primary_phone_number_id
-        return next((p for p in self.phone_numbers or () if wanted and p.id == wanted), None)
+        """The phone number that `primary_phone_number_id` names."""
+        primary_id = self.primary_phone_number_id
+        return next((phone for phone in self.phone_numbers or () if primary_id and phone.id == primary_id), None)
 
 
 class Version(Struct, frozen=True, order=True):
-    """Orders two snapshots of one user, whatever order they arrive in.
+    """Orders the snapshots of one user, independent of their order of arrival.
 
-    `updated_at` is Clerk's, in milliseconds. Two snapshots of one millisecond are told apart by `tie`, a digest of
-    what they say: which of them wins means nothing, that it is always the same one means everything. What Clerk says
-    when it is asked is what is true, so it is greater than whatever else was told of that millisecond.
+    `updated_at` is Clerk's, in milliseconds. Two snapshots of the same millisecond are ordered by `tie`, a digest of
+    their content: the order is arbitrary, but the same snapshot wins everywhere. A snapshot from Clerk's API is the
+    current state, so its version is greater than that of any webhook of the same millisecond.
     """
 
     updated_at: int
@@ -91,25 +94,25 @@ class Version(Struct, frozen=True, order=True):
 
     @classmethod
     def of(cls, user: User) -> "Version":
-        """Return the version of a user as Clerk described it."""
-        said = msgspec.json.encode(user, order="sorted")
-        return cls(int(user.updated_at), hashlib.blake2b(said, digest_size=DIGEST).digest())
+        """Return the version of a user from a webhook."""
+        content = msgspec.json.encode(user, order="sorted")
+        return cls(int(user.updated_at), hashlib.blake2b(content, digest_size=DIGEST).digest())
 
     @classmethod
     def fetched(cls, user: User) -> "Version":
-        """Return the version of a user as Clerk described it when it was asked."""
-        told = cls.of(user)
-        return cls(told.updated_at, b"\xff" * DIGEST + told.tie)
+        """Return the version of a user from Clerk's API."""
+        version = cls.of(user)
+        return cls(version.updated_at, b"\xff" * DIGEST + version.tie)
 
     @property
     def content(self) -> bytes:
-        """The digest of what was said, whoever told it."""
+        """The digest of the user, which is the same from a webhook and from the API."""
         return self.tie[-DIGEST:]
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A user as it was at `version`. `said` is the whole of it as Clerk's JSON, for mappings that read more."""
+    """A user at `version`. `said` is Clerk's JSON of the user, for mappings that read more than `User` has."""
 
     user: User
     version: Version
@@ -121,7 +124,7 @@ class Snapshot:
 
 
 class Deletion(Struct, frozen=True):
-    """A user who is gone. It has no version: Clerk never reuses an ID, so it is final."""
+    """The deletion of a user. It has no version: Clerk never reuses an ID, so it is final."""
 
     clerk_id: str
 

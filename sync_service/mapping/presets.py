@@ -1,4 +1,4 @@
-"""Whole mappings, by name (pure). Each fits any table of its shape: columns that the table lacks are passed over."""
+"""Presets: complete mappings by name (pure). A preset ignores its columns that the table does not have."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 from sync_service.mapping.sources import WHOLE, Column
 from sync_service.mapping.table import TableMapping
 
-# The table of CONTRACT.md: `migrate` creates it where there is none.
+# The built-in table. `migrate` creates it if it does not exist.
 DEFAULT = TableMapping(
     clerk_id="id",
     columns={
@@ -28,7 +28,7 @@ DEFAULT = TableMapping(
     created_by="default_users.sql",
 )
 
-# An address that reaches nobody (RFC 2606), for tables that insist on one.
+# A placeholder for tables that require an email. RFC 2606 reserves .invalid, so mail to it is never delivered.
 NOBODY = "{clerk_id}@users.invalid"
 
 _OPTIONAL = {name: replace(column, optional=True) for name, column in DEFAULT.columns.items()}
@@ -37,12 +37,12 @@ _OPTIONAL["email"] = Column("primary_email", when_null=NOBODY, optional=True)
 PRESETS: Mapping[str, TableMapping] = {
     # The Clerk ID is the primary key.
     "text_id": replace(DEFAULT, columns=_OPTIONAL),
-    # The app's own key, whatever its type, and the Clerk ID beside it. When the row was made is then the app's to say.
+    # The app has its own primary key of any type, and the Clerk ID in another column. It also writes its own row times.
     "integer_id": TableMapping(
         clerk_id="clerk_user_id",
         columns={name: column for name, column in _OPTIONAL.items() if name not in {"created_at", "updated_at"}},
     ),
-    # Neon Auth's table, as new or as Neon left it: there the columns are generated from keys of raw_json.
+    # Neon Auth's table. In a table that Neon created, the columns are generated from keys of raw_json.
     "neon_auth": TableMapping(
         schema="neon_auth",
         table="users_sync",

@@ -1,6 +1,6 @@
-"""What a column can be filled with: a field of Clerk's user by its path, or what is computed from it (pure)."""
+"""Sources of column values: a field of Clerk's user by its path, or a value computed from the user (pure)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -8,7 +8,7 @@ from sync_service.clerk.values import WITHHELD, User
 
 Data: TypeAlias = Mapping[str, Any]
 
-# A column's value, from the user and from the whole of Clerk's JSON.
+# Returns a column's value from the user and from Clerk's whole JSON of the user.
 Value: TypeAlias = Callable[[User, Data], Any]
 
 WHOLE = "$"
@@ -16,35 +16,35 @@ WHOLE = "$"
 PLACEHOLDER = "{clerk_id}"
 
 
-def _email(user: User) -> str | None:
-    address = user.primary_email_address
-    return (address.email_address or None) if address else None
+def _get_email(user: User) -> str | None:
+    email = user.primary_email_address
+    return (email.email_address or None) if email else None
 
 
-def _email_verified(user: User) -> bool:
-    address = user.primary_email_address
-    return bool(address and address.verification and address.verification.status == "verified")
+def _is_email_verified(user: User) -> bool:
+    email = user.primary_email_address
+    return bool(email and email.verification and email.verification.status == "verified")
 
 
-def _phone(user: User) -> str | None:
-    number = user.primary_phone_number
-    return (number.phone_number or None) if number else None
+def _get_phone(user: User) -> str | None:
+    phone = user.primary_phone_number
+    return (phone.phone_number or None) if phone else None
 
 
-def _full_name(user: User) -> str | None:
+def _join_names(user: User) -> str | None:
     return " ".join(name for name in (user.first_name, user.last_name) if name) or None
 
 
-def _whole(number: float | None) -> int | None:
+def _to_int(number: float | None) -> int | None:
     return None if number is None else int(number)
 
 
-# `or None`: older events have "" where newer ones have null, and two users without a name are not two users named "".
+# `or None`: older events have "" instead of null. A unique column accepts null for several users, but "" only for one.
 COMPUTED: Mapping[str, Callable[[User], Any]] = {
-    "primary_email": _email,
-    "primary_email_verified": _email_verified,
-    "primary_phone": _phone,
-    "full_name": _full_name,
+    "primary_email": _get_email,
+    "primary_email_verified": _is_email_verified,
+    "primary_phone": _get_phone,
+    "full_name": _join_names,
     "id": lambda user: user.id,
     "username": lambda user: user.username or None,
     "first_name": lambda user: user.first_name or None,
@@ -54,12 +54,17 @@ COMPUTED: Mapping[str, Callable[[User], Any]] = {
     "banned": lambda user: bool(user.banned),
     "locked": lambda user: bool(user.locked),
     "public_metadata": lambda user: user.public_metadata or {},
-    "last_sign_in_at": lambda user: _whole(user.last_sign_in_at),
-    "created_at": lambda user: _whole(user.created_at),
-    "updated_at": lambda user: _whole(user.updated_at),
+    "last_sign_in_at": lambda user: _to_int(user.last_sign_in_at),
+    "created_at": lambda user: _to_int(user.created_at),
+    "updated_at": lambda user: _to_int(user.updated_at),
 }
 
-# What says nothing of the person, and so may stay when a row is made anonymous.
+# Sources that always have a value, so that a NOT NULL column needs no `when_null` for them.
+NEVER_NULL_SOURCES = frozenset(
+    {"id", "primary_email_verified", "banned", "locked", "public_metadata", "created_at", "updated_at", WHOLE}
+)
+
+# Sources that do not identify a person. Their columns keep their values when a row is anonymized.
 IMPERSONAL = frozenset(
     {
         "id",
@@ -76,12 +81,13 @@ IMPERSONAL = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """How one column is filled.
+    """The source of one column's value.
 
-    `source` is a computed value, a path such as `public_metadata.plan` (numbers pick from a list), `$` for the whole
-    user, or None for a `constant`. `when_null` stands in for null, with `{clerk_id}` replaced. `also` are keys that
-    `$` gets beside Clerk's own, for columns that the table itself generates from them. `optional` columns, those of a
-    preset, are passed over where the table has none of that name, and stand in for null only where that is refused.
+    `source` is the name of a computed value, a path such as `public_metadata.plan` (a number is the index in a list),
+    `$` for the whole user, or None for a `constant`. `when_null` replaces null, with the ID in place of `{clerk_id}`.
+    `also` are keys that are added to `$`, for columns that the table generates from them. Columns of a preset are
+    `optional`: they are ignored if the table does not have them, and their `when_null` is used only if the column is
+    NOT NULL.
     """
 
     source: str | None
@@ -92,49 +98,58 @@ class Column:
 
     @property
     def root(self) -> str:
-        """The field of Clerk's user that it begins with."""
+        """The field of Clerk's user at the start of the path."""
         return (self.source or "").partition(".")[0]
 
     @property
     def personal(self) -> bool:
-        """Whether it may tell who the user is."""
+        """Whether the value may identify the user."""
         return self.source is not None and self.root not in IMPERSONAL
 
     @property
     def beyond(self) -> bool:
-        """Whether it needs more of the user than the fields that are read in any case."""
+        """Whether the value needs Clerk's whole JSON, because it is not computed from the fields of `User`."""
         return self.source is not None and self.source not in COMPUTED
 
     def reader(self) -> Value:
-        """Return what `value` is, as short as it can be had."""
+        """Return a function with the same result as `value`, by the shortest way for this column."""
         compute = COMPUTED.get(self.source or "")
-        return self.value if compute is None or self.when_null is not None else lambda user, _: compute(user)
+        if compute is None or self.when_null is not None:
+            return self.value
+        return lambda user, _: compute(user)
 
     def value(self, user: User, data: Data) -> Any:
-        """Return the value, as JSON has it; `data` is the whole user, where any column is `beyond`."""
+        """Return the value in JSON's types. `data` is Clerk's whole JSON if a column of the mapping needs it."""
         if self.source is None:
             return self.constant
-        found = self._found(user, data)
-        return filled(self.when_null, user.id) if found is None else found
+        value = self._read(user, data)
+        return filled(self.when_null, user.id) if value is None else value
 
-    def _found(self, user: User, data: Data) -> Any:
+    def _read(self, user: User, data: Data) -> Any:
         if compute := COMPUTED.get(self.source or ""):
             return compute(user)
         if self.source == WHOLE:
-            kept = {name: value for name, value in data.items() if name not in WITHHELD}
-            return kept | {key: COMPUTED[source](user) for key, source in self.also.items()}
-        found: Any = data
+            document = {name: value for name, value in data.items() if name not in WITHHELD}
+            return document | {key: COMPUTED[source](user) for key, source in self.also.items()}
         steps = (self.source or "").split(".")
-        for step in steps:
-            if isinstance(found, Mapping):
-                found = found.get(step)
-            elif isinstance(found, list) and step.isdecimal():
-                found = found[int(step)] if int(step) < len(found) else None
-            else:
-                return None
-        return None if found == "" and len(steps) == 1 else found
+        value = _follow_path(data, steps)
+        # In Clerk's own fields "" means null; in the app's metadata "" is a value of the app.
+        return None if value == "" and len(steps) == 1 else value
+
+
+def _follow_path(data: Data, steps: Sequence[str]) -> Any:
+    """Return the value at a path of keys and list indexes; None if the path does not exist."""
+    value: Any = data
+    for step in steps:
+        if isinstance(value, Mapping):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return None
+    return value
 
 
 def filled(template: Any, clerk_id: str) -> Any:
-    """Return what stands in for null."""
+    """Return the replacement for null, with the ID in place of `{clerk_id}`."""
     return template.replace(PLACEHOLDER, clerk_id) if isinstance(template, str) else template

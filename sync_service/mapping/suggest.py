@@ -1,20 +1,32 @@
-"""A table → the text of a `sync.toml` for it, every guess with its reason beside it (pure)."""
+"""Suggest the text of a `sync.toml` for a table, with the reason beside each line (pure)."""
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sync_service.mapping.presets import NOBODY, PRESETS
+from sync_service.mapping.sources import NEVER_NULL_SOURCES
 from sync_service.postgres.catalogue import Column, Table
-from sync_service.postgres.conversion import TIMES
+from sync_service.postgres.conversion import JSON, TIMES
 from sync_service.postgres.obstacles import SHORTEST_ID
 
-# Names as they are compared: in small letters, without underscores. The likeliest first.
-_TABLES = ("users", "user", "appusers", "appuser", "userssync", "accounts", "account", "profiles", "profile", "members")
-_IDS = ("clerkid", "clerkuserid", "clerkuid", "clerk", "authid", "authuserid", "authproviderid", "userid", "uid")
-_OWN_KEYS = ("id", "userid", "uid")
+# Names in the form of `_normalize`: lower case, without underscores. The most probable name comes first.
+_TABLE_NAMES = (
+    "users",
+    "user",
+    "appusers",
+    "appuser",
+    "userssync",
+    "accounts",
+    "account",
+    "profiles",
+    "profile",
+    "members",
+)
+_ID_NAMES = ("clerkid", "clerkuserid", "clerkuid", "clerk", "authid", "authuserid", "authproviderid", "userid", "uid")
+_KEY_NAMES = ("id", "userid", "uid")
 
-_TEXTS = {
+_TEXT_SOURCES = {
     "primary_email": ("email", "emailaddress", "primaryemail", "mail", "useremail"),
     "primary_phone": ("phone", "phonenumber", "primaryphone", "mobile", "mobilenumber", "telephone"),
     "username": ("username",),
@@ -26,186 +38,212 @@ _TEXTS = {
         *("profileimageurl", "profileimage", "profilepictureurl", "profilepicture", "profilepic"),
     ),
 }
-_BOOLEANS = {
+_BOOLEAN_SOURCES = {
     "primary_email_verified": ("emailverified", "isemailverified"),
     "banned": ("banned", "isbanned"),
     "locked": ("locked", "islocked"),
 }
-_TIMES = {
+_TIME_SOURCES = {
     "last_sign_in_at": ("lastsigninat", "lastsignin", "lastloginat", "lastlogin", "lastloggedinat", "lastloggedin"),
     "last_active_at": ("lastactiveat", "lastactive", "lastseenat", "lastseen"),
     "created_at": ("createdat", "created", "createdon"),
     "updated_at": ("updatedat", "updated", "updatedon", "modifiedat"),
 }
-_DOCUMENTS = {
+_JSON_SOURCES = {
     "public_metadata": ("publicmetadata",),
     "$": ("rawjson", "clerkuser", "clerkdata", "clerkjson", "rawuser"),
 }
-_DELETED = ("deletedat", "deleted", "isdeleted", "deletedon")
+_DELETED_AT_NAMES = ("deletedat", "deleted", "isdeleted", "deletedon")
 
 _REMARKS = {
-    "primary_phone": "null for whom Clerk has none; leave it out where the app fills it",
-    "username": "null for whom Clerk has none; leave it out where the app fills it",
-    "public_metadata": "whatever your backend keeps there",
-    "$": "the whole user, but for private and unsafe metadata",
+    "primary_phone": "null for users without one; remove this line if the app fills the column",
+    "username": "null for users without one; remove this line if the app fills the column",
+    "public_metadata": "the metadata that your backend stores at Clerk",
+    "$": "the whole user, without private and unsafe metadata",
 }
-_NEVER_NULL = frozenset(
-    {"primary_email_verified", "banned", "locked", "public_metadata", "created_at", "updated_at", "$"}
-)
+_EPOCH = "1970-01-01T00:00:00Z"
 
 
 def likeliest(tables: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
-    """Return the table, of schema and name, that probably holds the users."""
-    known = [table for table in tables if _plain(table[1]) in _TABLES]
-    return min(known, key=lambda t: (_TABLES.index(_plain(t[1])), t[0] != "public", t), default=None)
+    """Return the table, as schema and name, that probably holds the users."""
+    candidates = [table for table in tables if _normalize(table[1]) in _TABLE_NAMES]
+    return min(candidates, key=_rank_table, default=None)
+
+
+def _rank_table(table: tuple[str, str]) -> tuple[int, bool, tuple[str, str]]:
+    schema, name = table
+    return _TABLE_NAMES.index(_normalize(name)), schema != "public", table
 
 
 def id_column(table: Table) -> str | None:
-    """Return the column that probably holds the Clerk ID, or could; None where the table has none."""
-    named = [c for c in table.columns if _plain(c.name) in _IDS and _holds_id(c)]
-    if named:
-        return min(named, key=lambda column: _IDS.index(_plain(column.name))).name
+    """Return the column that probably holds the Clerk ID; None if no column can."""
+    candidates = [c for c in table.columns if _normalize(c.name) in _ID_NAMES and _can_hold_id(c)]
+    if candidates:
+        return min(candidates, key=lambda column: _ID_NAMES.index(_normalize(column.name))).name
+    return _find_id_key(table)
+
+
+def _find_id_key(table: Table) -> str | None:
+    """Return the primary key if it may be the Clerk ID. A key with a default is generated, so it is not."""
     key = table.column(table.primary_key[0]) if len(table.primary_key) == 1 else None
-    own = key and _plain(key.name) in _OWN_KEYS and _holds_id(key) and not key.has_default
-    return key.name if own and key else None
+    if key is None or key.has_default:
+        return None
+    return key.name if _normalize(key.name) in _KEY_NAMES and _can_hold_id(key) else None
 
 
 def suggested(table: Table, clerk_id: str | None) -> str:
-    """Return the text of a `sync.toml`; `clerk_id` is the column of the Clerk ID, None where one is to be added."""
+    """Return the text of a `sync.toml`. `clerk_id` is the column of the Clerk ID; with None, a new column is named."""
     if (table.schema, table.name) == (PRESETS["neon_auth"].schema, PRESETS["neon_auth"].table):
-        return _NEON
-    return "\n".join([*_head(table, clerk_id), "", *_columns(table, clerk_id or "clerk_user_id")]) + "\n"
+        return _NEON_AUTH
+    return "\n".join([*_write_head(table, clerk_id), "", *_write_columns(table, clerk_id or "clerk_user_id")]) + "\n"
 
 
-def _head(table: Table, clerk_id: str | None) -> Iterator[str]:
-    yield f"# A guess at {table.schema}.{table.name}, by names and types. Read it, then run sync-service doctor."
+def _write_head(table: Table, clerk_id: str | None) -> Iterator[str]:
+    is_primary_key = (clerk_id,) == table.primary_key
+    yield f"# Suggested for {table.schema}.{table.name} from column names and types."
+    yield "# Check each line, then run sync-service doctor."
     yield "[users]"
-    yield f"table = {_text(f'{_part(table.schema)}.{_part(table.name)}')}"
-    key = ", ".join(table.primary_key)
+    yield f"table = {_quote(f'{_quote_part(table.schema)}.{_quote_part(table.name)}')}"
     if clerk_id is None:
-        yield 'clerk_id = "clerk_user_id"  # not there yet: sync-service doctor prints the SQL that adds it'
-    elif (clerk_id,) == table.primary_key:
-        yield f"clerk_id = {_text(clerk_id)}  # the primary key is the Clerk ID itself"
+        yield 'clerk_id = "clerk_user_id"  # does not exist yet: sync-service doctor prints the SQL that adds it'
+    elif is_primary_key:
+        yield f"clerk_id = {_quote(clerk_id)}  # the primary key is the Clerk ID"
     else:
-        unique = "" if table.unique_on(clerk_id) else "; sync-service doctor prints its unique index, which is missing"
-        yield f"clerk_id = {_text(clerk_id)}  # the app's own key stays{f': {key}' if key else ''}{unique}"
-    deleted = next((c for c in table.columns if _plain(c.name) in _DELETED and _marks(c)), None)
-    yield 'on_delete = "cascade"  # the row goes, and the foreign keys decide what goes with it'
-    if deleted:
-        yield '# on_delete = "soft"  # instead: the row stays and is marked, no foreign key cascades'
-        yield f"# deleted_at = {_text(deleted.name)}"
-    if (clerk_id,) != table.primary_key:
-        yield "# link_by_verified_email = true  # adopt rows with the address and no Clerk ID: read the README first"
+        yield f"clerk_id = {_quote(clerk_id)}  # {_describe_keys(table, clerk_id)}"
+    yield 'on_delete = "cascade"  # deletes the row; foreign keys decide about the rows that refer to it'
+    deleted_at = _find_deleted_at(table)
+    if deleted_at:
+        yield '# on_delete = "soft"  # alternative: keeps the row and marks it; no foreign key cascades'
+        yield f"# deleted_at = {_quote(deleted_at.name)}"
+    if not is_primary_key:
+        yield "# link_by_verified_email = true  # links rows without a Clerk ID by email: read the README first"
 
 
-def _columns(table: Table, clerk_id: str) -> Iterator[str]:
+def _describe_keys(table: Table, clerk_id: str) -> str:
+    remark = "the app keeps its own key"
+    if table.primary_key:
+        remark += f": {', '.join(table.primary_key)}"
+    if not table.unique_on(clerk_id):
+        remark += "; a unique index is missing, sync-service doctor prints the SQL"
+    return remark
+
+
+def _find_deleted_at(table: Table) -> Column | None:
+    for column in table.columns:
+        if _normalize(column.name) in _DELETED_AT_NAMES and column.base in TIMES | {"bool"}:
+            return column
+    return None
+
+
+def _write_columns(table: Table, clerk_id: str) -> Iterator[str]:
     yield "[users.columns]"
-    theirs = (clerk_id,) == table.primary_key
-    taken: set[str] = set()
-    left: list[str] = []
+    used: set[str] = set()
+    unmapped: list[str] = []
     for column in table.columns:
         if column.name == clerk_id:
             continue
-        source = _source(column)
-        if source is None or source in taken or column.generated or column.name in table.primary_key:
-            left += _left(table, column)
-        elif source in {"created_at", "updated_at"} and not theirs:
-            left.append(
-                f"# {column.name} ({column.type}): when the app's row was made or changed, which is the app's to say"
-            )
+        source = _find_source(column)
+        if source is None or source in used or column.generated or column.name in table.primary_key:
+            unmapped += _write_unmapped(table, column)
+        elif source in {"created_at", "updated_at"} and (clerk_id,) != table.primary_key:
+            unmapped.append(f"# {column.name} ({column.type}): a time of the app's row, not of Clerk's user")
         else:
-            taken.add(source)
-            yield _line(table, column, source)
-    if left:
+            used.add(source)
+            yield _write_mapped(table, column, source)
+    if unmapped:
         yield ""
-        yield "# Left to the app: never written on update, the default on insert."
-        yield from left
+        yield "# Columns of the app: never written on update, left to their defaults on insert."
+        yield from unmapped
 
 
-def _line(table: Table, column: Column, source: str) -> str:
-    remark = f"  # {_REMARKS[source]}" if source in _REMARKS else ""
-    stand_in = _stand_in(table, column, source)
-    if stand_in is None:
-        return f"{_key(column.name)} = {_text(source)}{remark}"
-    remark = remark or "  # NOT NULL, and not every user has one"
-    return f"{_key(column.name)} = {{ from = {_text(source)}, when_null = {_text(stand_in)} }}{remark}"
+def _write_mapped(table: Table, column: Column, source: str) -> str:
+    key, remark = _quote_key(column.name), _REMARKS.get(source)
+    when_null = _choose_when_null(table, column, source)
+    if when_null is None:
+        line = f"{key} = {_quote(source)}"
+    else:
+        line = f"{key} = {{ from = {_quote(source)}, when_null = {_quote(when_null)} }}"
+        remark = remark or "NOT NULL, but some users have no value"
+    return f"{line}  # {remark}" if remark else line
 
 
-def _stand_in(table: Table, column: Column, source: str) -> str | None:
-    """Return what is to stand for null in a column that refuses it."""
-    if not column.not_null or source in _NEVER_NULL:
+def _choose_when_null(table: Table, column: Column, source: str) -> str | None:
+    """Return the replacement for null; None if the column accepts null or the source is never null."""
+    if not column.not_null or source in NEVER_NULL_SOURCES:
         return None
     if source == "primary_email":
         return NOBODY
     if column.base in TIMES:
-        return "1970-01-01T00:00:00Z"
-    once = any(index.unique and column.name in index.keys for index in table.indexes)
-    return "{clerk_id}" if once else ""
+        return _EPOCH
+    is_unique = any(index.unique and column.name in index.keys for index in table.indexes)
+    return "{clerk_id}" if is_unique else ""
 
 
-def _left(table: Table, column: Column) -> Iterator[str]:
+def _write_unmapped(table: Table, column: Column) -> Iterator[str]:
     if column.generated:
         yield f"# {column.name} ({column.type}): generated"
     elif column.name in table.primary_key:
         yield f"# {column.name} ({column.type}): the app's key"
     elif column.not_null and not column.has_default:
-        yield f"# {column.name} ({column.type}): NOT NULL without a default: no user can be inserted without, say,"
-        yield f"# {_key(column.name)} = {{ constant = {_example(column)} }}"
+        yield f"# {column.name} ({column.type}): NOT NULL without a default, so every insert needs a value, for example"
+        yield f"# {_quote_key(column.name)} = {{ constant = {_write_example(column)} }}"
     else:
         yield f"# {column.name} ({column.type})"
 
 
-def _example(column: Column) -> str:
+def _write_example(column: Column) -> str:
     if column.category == "B":
         return "false"
     if column.category == "N":
         return "0"
     if column.base in TIMES:
-        return '"1970-01-01T00:00:00Z"'
-    return _text(column.labels[0] if column.labels else "{}" if column.base in {"json", "jsonb"} else "")
+        return _quote(_EPOCH)
+    if column.labels:
+        return _quote(column.labels[0])
+    return _quote("{}" if column.base in JSON else "")
 
 
-def _source(column: Column) -> str | None:
-    """Return what fills a column of that name and type."""
-    name = _plain(column.name)
+def _find_source(column: Column) -> str | None:
+    """Return the source that a column of this name and type probably shows."""
+    name = _normalize(column.name)
+    return next((source for source, names in _choose_sources(column).items() if name in names), None)
+
+
+def _choose_sources(column: Column) -> Mapping[str, Sequence[str]]:
+    """Return the sources that fit the column's type, with the usual names of their columns."""
     if column.category == "S":
-        known: dict[str, Sequence[str]] = dict(_TEXTS)
-    elif column.category == "B":
-        known = dict(_BOOLEANS)
-    elif column.base in TIMES:
-        known = dict(_TIMES)
-    else:
-        known = dict(_DOCUMENTS) if column.base in {"json", "jsonb"} else {}
-    return next((source for source, names in known.items() if name in names), None)
+        return _TEXT_SOURCES
+    if column.category == "B":
+        return _BOOLEAN_SOURCES
+    if column.base in TIMES:
+        return _TIME_SOURCES
+    return _JSON_SOURCES if column.base in JSON else {}
 
 
-def _holds_id(column: Column) -> bool:
+def _can_hold_id(column: Column) -> bool:
     return column.category == "S" and (column.length is None or column.length >= SHORTEST_ID)
 
 
-def _marks(column: Column) -> bool:
-    return column.base in TIMES | {"bool"}
-
-
-def _plain(name: str) -> str:
+def _normalize(name: str) -> str:
     return re.sub(r"[_\s-]", "", name).lower()
 
 
-def _part(name: str) -> str:
+def _quote_part(name: str) -> str:
+    """Quote a schema or table name for the key `table`, if it needs quotes."""
     return '"' + name.replace('"', '""') + '"' if re.search(r'[."]', name) else name
 
 
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _text(name)
+def _quote_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quote(name)
 
 
-def _text(text: str) -> str:
-    # TOML's basic strings take what JSON's do.
+def _quote(text: str) -> str:
+    """Return a basic string of TOML. It has JSON's syntax, except that TOML requires an escape for DEL."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-_NEON = """\
-# The table of Neon Auth, as new or as Neon left it.
+_NEON_AUTH = """\
+# Neon Auth's table, with or without Neon's generated columns.
 [users]
 preset = "neon_auth"
 """
