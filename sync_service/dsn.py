@@ -13,21 +13,21 @@ _SUPPORTED = """
     sslcrl sslpassword ssl_min_protocol_version ssl_max_protocol_version target_session_attrs krbsrvname gsslib
     application_name options search_path timezone TimeZone
 """
-KNOWN = frozenset(_SUPPORTED.split())
-MEANT_FOR_US = frozenset({"pgbouncer", "ssl"})
-YES = frozenset({"true", "1", "yes", "on"})
+SUPPORTED_PARAMETERS = frozenset(_SUPPORTED.split())
+OWN_PARAMETERS = frozenset({"pgbouncer", "ssl"})
+TRUE_WORDS = frozenset({"true", "1", "yes", "on"})
 
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
-    """`url` is for asyncpg. `dropped` are the names of ignored parameters, for the log."""
+    """`url` is for asyncpg. `ignored_parameters` are the names of ignored parameters, for the log."""
 
     url: str = field(repr=False)
-    transaction_pooler: bool = False
-    dropped: tuple[str, ...] = ()
+    is_transaction_pooler: bool = False
+    ignored_parameters: tuple[str, ...] = ()
 
 
-def clean_dsn(text: str) -> Dsn:
+def parse_dsn(text: str) -> Dsn:
     """Return the DSN of a database URL.
 
     Raises `ValueError`. Its message continues after the name of the setting and does not contain the value.
@@ -37,8 +37,8 @@ def clean_dsn(text: str) -> Dsn:
     query = f"?{urlencode(kept)}" if kept else ""
     return Dsn(
         url=f"postgresql://{parts.netloc}{parts.path}{query}",
-        transaction_pooler=given.get("pgbouncer", "").lower() in YES or _is_pooler_host(parts.netloc),
-        dropped=tuple(sorted(given.keys() - kept.keys() - MEANT_FOR_US)),
+        is_transaction_pooler=given.get("pgbouncer", "").lower() in TRUE_WORDS or _is_pooler_host(parts.netloc),
+        ignored_parameters=tuple(sorted(given.keys() - kept.keys() - OWN_PARAMETERS)),
     )
 
 
@@ -61,10 +61,10 @@ def _split_url(text: str) -> tuple[SplitResult, dict[str, str]]:
 
 def _select_parameters(given: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters that asyncpg supports."""
-    kept = {key: value for key, value in given.items() if key in KNOWN and value}
+    kept = {key: value for key, value in given.items() if key in SUPPORTED_PARAMETERS and value}
     # SQLAlchemy writes `?ssl=require` for asyncpg.
     if "ssl" in given and "sslmode" not in kept:
-        kept["sslmode"] = "require" if given["ssl"].lower() in YES else given["ssl"]
+        kept["sslmode"] = "require" if given["ssl"].lower() in TRUE_WORDS else given["ssl"]
     return kept
 
 

@@ -2,9 +2,9 @@
 
 SyncError
 ├── SettingsError         operator: a setting is missing or invalid; the service does not start (exit status 2)
-├── NoPostgres            machine: there is no PostgreSQL that can be run (exit status 1)
+├── PostgresNotFound      machine: there is no PostgreSQL that can be run (exit status 1)
 ├── SchemaError           operator: the database is not at the schema version that this code needs (exit status 1)
-├── Refusal               caller: the same request is rejected again (4xx)
+├── RequestError          caller: the same request is rejected again (4xx)
 │   ├── MissingHeaders    `svix-id`, `svix-timestamp` or `svix-signature` is missing
 │   ├── BadTimestamp      not whole seconds, or more than five minutes from now
 │   ├── BadSignature      signed with another secret, or modified on its way
@@ -19,11 +19,11 @@ SyncError
 │   ├── DeletedUser       the user is deleted
 │   └── TooManyRequests   more requests to Clerk than its rate limit allows
 ├── ClerkUnavailable      Clerk: no usable response now; a later retry helps (503)
-│   └── ClerkRefused      operator: Clerk rejects CLERK_SECRET_KEY, or the key belongs to another instance
-└── DatabaseFault         an error of PostgreSQL or of the connection, translated in postgres/faults.py
-    ├── Unavailable       no party: the database is unreachable or busy; a retry by the sender helps (503)
-    │   └── Unfit         operator: the mapping does not work with the table; the sender keeps all events until it does
-    └── Unappliable       service: the change is stored, the response is 202; it is repaired and retried here
+│   └── ClerkAuthError    operator: Clerk rejects CLERK_SECRET_KEY, or the key belongs to another instance
+└── DatabaseError         an error of PostgreSQL or of the connection, translated in postgres/errors.py
+    ├── DatabaseUnavailableno party: the database is unreachable or busy; a retry by the sender helps (503)
+    │   └── MappingMismatchoperator: the mapping does not fit the table; the sender keeps all events
+    └── ChangeRejected    service: the change is stored, the response is 202; it is repaired and retried here
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,12 +37,12 @@ class SyncError(Exception):
 class SettingsError(SyncError):
     """Settings are missing or invalid. The message lists all of them by name, never by value."""
 
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = tuple(faults)
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = tuple(errors)
 
 
-class NoPostgres(SyncError):
+class PostgresNotFound(SyncError):
     """There is no PostgreSQL that can be run."""
 
 
@@ -50,7 +50,7 @@ class SchemaError(SyncError):
     """The schema version is lower or higher than this code needs, or its migrations differ from the known ones."""
 
 
-class Refusal(SyncError):
+class RequestError(SyncError):
     """The request is rejected because of the caller. `str()` of it is safe to send to the caller."""
 
     status = 400
@@ -59,35 +59,35 @@ class Refusal(SyncError):
     headers: Mapping[str, str] = MappingProxyType({})
 
 
-class MissingHeaders(Refusal):
+class MissingHeaders(RequestError):
     """A header that Svix always sends is missing or blank."""
 
     code = "missing_headers"
     title = "Signature headers are missing"
 
 
-class BadTimestamp(Refusal):
+class BadTimestamp(RequestError):
     """The timestamp of the delivery attempt is not whole seconds, or too far from now."""
 
     code = "bad_timestamp"
     title = "The timestamp is not acceptable"
 
 
-class BadSignature(Refusal):
+class BadSignature(RequestError):
     """No signature matches."""
 
     code = "bad_signature"
     title = "No signature matches"
 
 
-class BadPayload(Refusal):
+class BadPayload(RequestError):
     """The body is not an event."""
 
     code = "bad_payload"
     title = "The body is not an event"
 
 
-class WrongInstance(Refusal):
+class WrongInstance(RequestError):
     """The event comes from another Clerk instance."""
 
     status = 403
@@ -95,7 +95,7 @@ class WrongInstance(Refusal):
     title = "The event comes from another Clerk instance"
 
 
-class BodyTooLarge(Refusal):
+class BodyTooLarge(RequestError):
     """The body exceeds the limit."""
 
     status = 413
@@ -103,7 +103,7 @@ class BodyTooLarge(Refusal):
     title = "The body is too large"
 
 
-class SlowBody(Refusal):
+class SlowBody(RequestError):
     """The body did not arrive in time."""
 
     status = 408
@@ -111,13 +111,13 @@ class SlowBody(Refusal):
     title = "The body did not arrive in time"
 
 
-class BadRequest(Refusal):
+class BadRequest(RequestError):
     """The body, the query or the path is not valid for the route."""
 
     title = "The request is not valid for this route"
 
 
-class BadToken(Refusal):
+class BadToken(RequestError):
     """The token is missing, expired, not yet valid, of another instance, forged or of another kind."""
 
     status = 401
@@ -126,7 +126,7 @@ class BadToken(Refusal):
     headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
-class WrongUser(Refusal):
+class WrongUser(RequestError):
     """A session token gives access to its own user only."""
 
     status = 403
@@ -134,7 +134,7 @@ class WrongUser(Refusal):
     title = "The token belongs to another user"
 
 
-class UnknownUser(Refusal):
+class UnknownUser(RequestError):
     """Neither the database nor Clerk has the user."""
 
     status = 404
@@ -142,7 +142,7 @@ class UnknownUser(Refusal):
     title = "The user is not known"
 
 
-class DeletedUser(Refusal):
+class DeletedUser(RequestError):
     """The user is deleted. No later webhook or login restores the row."""
 
     status = 410
@@ -150,7 +150,7 @@ class DeletedUser(Refusal):
     title = "The user is deleted"
 
 
-class TooManyRequests(Refusal):
+class TooManyRequests(RequestError):
     """The request would exceed Clerk's rate limit."""
 
     status = 429
@@ -171,11 +171,11 @@ class ClerkUnavailable(SyncError):
         self.retry_after_seconds = retry_after_seconds
 
 
-class ClerkRefused(ClerkUnavailable):
+class ClerkAuthError(ClerkUnavailable):
     """Clerk rejects the key, or the key belongs to another instance: the operator must correct CLERK_SECRET_KEY."""
 
 
-class DatabaseFault(SyncError):
+class DatabaseError(SyncError):
     """PostgreSQL or the connection to it failed. `reason` is PostgreSQL's name of the error (`unique_violation`).
 
     `sqlstate` is empty if no server was reached. `table`, `column` and `constraint` are for operators, never for a
@@ -201,17 +201,17 @@ class DatabaseFault(SyncError):
         self.constraint = constraint
 
 
-class Unavailable(DatabaseFault):
+class DatabaseUnavailable(DatabaseError):
     """The change could not be stored now. A later retry helps."""
 
 
-class Unfit(Unavailable):
-    """The mapping does not work with the existing table. `faults` are the reasons, for the operator."""
+class MappingMismatch(DatabaseUnavailable):
+    """The mapping does not work with the existing table. `errors` are the reasons, for the operator."""
 
-    def __init__(self, faults: Sequence[str]) -> None:
+    def __init__(self, errors: Sequence[str]) -> None:
         super().__init__("unfit_mapping")
-        self.faults = tuple(faults)
+        self.errors = tuple(errors)
 
 
-class Unappliable(DatabaseFault):
+class ChangeRejected(DatabaseError):
     """PostgreSQL or the app's table rejected the change. Only the operator can repair that, not the sender."""

@@ -25,8 +25,8 @@ def configure_logging(*, level: str = "info", form: str | None = None, stream: T
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        stamped,
-        told_without_messages,
+        add_timestamp,
+        format_exception,
     ]
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(colors=stream.isatty())
@@ -44,7 +44,7 @@ def configure_logging(*, level: str = "info", form: str | None = None, stream: T
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared, first_line_only],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared, keep_first_line],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
@@ -56,13 +56,13 @@ def configure_logging(*, level: str = "info", form: str | None = None, stream: T
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def stamped(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+def add_timestamp(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
     """Add the time as an object, which the renderer formats: structlog's TimeStamper takes three times as long."""
     line["timestamp"] = datetime.now(UTC)
     return line
 
 
-def told_without_messages(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+def format_exception(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
     """Replace `exc_info` by the exception's class and its stack, innermost frame last."""
     exc_info = line.pop("exc_info", None)
     if exc_info is True:
@@ -77,7 +77,7 @@ def told_without_messages(_: WrappedLogger, __: str, line: EventDict) -> EventDi
     return line
 
 
-def first_line_only(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+def keep_first_line(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
     """Keep only the first line of a library's message: asyncio quotes the exception on the second line."""
     line["event"] = str(line["event"]).partition("\n")[0]
     return line

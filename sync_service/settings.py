@@ -6,13 +6,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from sync_service import spellings
+from sync_service import parsers
 from sync_service.dsn import Dsn
 from sync_service.errors import SettingsError
-from sync_service.mapping.file import read_mapping
+from sync_service.mapping.toml import parse_mapping
 from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table import TableMapping
-from sync_service.spellings import Misspelt, unquoted
+from sync_service.parsers import InvalidValue, strip_quotes
 
 T = TypeVar("T")
 
@@ -46,6 +46,24 @@ class Settings:
     log_level: str = "info"
     log_format: str | None = None
 
+    @property
+    def issuer(self) -> str | None:
+        """The issuer that a session token must have; None if no setting gives it.
+
+        Without an issuer, the signature alone binds a token to the instance, because each key belongs to one instance.
+        """
+        if self.clerk_issuer:
+            return self.clerk_issuer
+        key = self.clerk_publishable_key
+        return parsers.get_frontend_api_url(key) if key else None
+
+    @property
+    def jwks_url(self) -> str | None:
+        """The URL of the key set for session tokens; None if no setting gives it."""
+        if self.clerk_jwks_url:
+            return self.clerk_jwks_url
+        return f"{self.issuer}/.well-known/jwks.json" if self.issuer else None
+
 
 def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = ()) -> Settings:
     """Return all settings. `required` lists the variables that the command needs.
@@ -62,7 +80,7 @@ def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = ())
                 return default
             given.add(name)
             return parse(text)
-        except Misspelt as error:
+        except InvalidValue as error:
             given.add(name)
             errors.append(f"{name}: {error}")
             return default
@@ -74,29 +92,29 @@ def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = ())
             mapping = _read_mapping_file(file)
         except SettingsError as error:
             where = "" if "SYNC_CONFIG" in given else f"{MAPPING_FILE}: "
-            errors += [f"SYNC_CONFIG: {where}{sentence}" for sentence in error.faults]
+            errors += [f"SYNC_CONFIG: {where}{sentence}" for sentence in error.errors]
     settings = Settings(
-        database=get("DATABASE_URL", spellings.database, None),
-        clerk_webhook_signing_secrets=get("CLERK_WEBHOOK_SIGNING_SECRET", spellings.signing_secrets, ()),
-        clerk_secret_key=get("CLERK_SECRET_KEY", spellings.prefixed("sk_"), None),
-        clerk_api_url=get("CLERK_API_URL", spellings.web_address, "https://api.clerk.com"),
-        clerk_publishable_key=get("CLERK_PUBLISHABLE_KEY", spellings.publishable_key, None),
-        clerk_jwt_key=get("CLERK_JWT_KEY", spellings.pem, None),
-        clerk_jwks_url=get("CLERK_JWKS_URL", spellings.web_address, None),
-        clerk_issuer=get("CLERK_ISSUER", spellings.web_address, None),
-        clerk_authorized_parties=get("CLERK_AUTHORIZED_PARTIES", spellings.parties, ()),
-        clerk_instance_id=get("CLERK_INSTANCE_ID", spellings.prefixed("ins_"), None),
-        sync_api_token=get("SYNC_API_TOKEN", spellings.token, None),
-        sync_ops_token=get("SYNC_OPS_TOKEN", spellings.token, None),
+        database=get("DATABASE_URL", parsers.parse_database_url, None),
+        clerk_webhook_signing_secrets=get("CLERK_WEBHOOK_SIGNING_SECRET", parsers.parse_signing_secrets, ()),
+        clerk_secret_key=get("CLERK_SECRET_KEY", parsers.make_prefix_parser("sk_"), None),
+        clerk_api_url=get("CLERK_API_URL", parsers.parse_url, "https://api.clerk.com"),
+        clerk_publishable_key=get("CLERK_PUBLISHABLE_KEY", parsers.parse_publishable_key, None),
+        clerk_jwt_key=get("CLERK_JWT_KEY", parsers.parse_pem, None),
+        clerk_jwks_url=get("CLERK_JWKS_URL", parsers.parse_url, None),
+        clerk_issuer=get("CLERK_ISSUER", parsers.parse_url, None),
+        clerk_authorized_parties=get("CLERK_AUTHORIZED_PARTIES", parsers.parse_list, ()),
+        clerk_instance_id=get("CLERK_INSTANCE_ID", parsers.make_prefix_parser("ins_"), None),
+        sync_api_token=get("SYNC_API_TOKEN", parsers.parse_api_token, None),
+        sync_ops_token=get("SYNC_OPS_TOKEN", parsers.parse_api_token, None),
         mapping=mapping,
-        sync_max_age=get("SYNC_MAX_AGE", spellings.duration, timedelta(hours=24)),
-        sync_event_retention=get("SYNC_EVENT_RETENTION", spellings.duration, timedelta(days=30)),
-        sync_max_attempts=get("SYNC_MAX_ATTEMPTS", spellings.whole(1, 1000), 10),
-        port=get("PORT", spellings.whole(0, 65535), 8000),
-        host=get("HOST", spellings.host, None),
-        web_concurrency=get("WEB_CONCURRENCY", spellings.whole(1, 256), 1),
-        log_level=get("LOG_LEVEL", spellings.one_of("debug", "info", "warning", "error"), "info"),
-        log_format=get("LOG_FORMAT", spellings.one_of("json", "console"), None),
+        sync_max_age=get("SYNC_MAX_AGE", parsers.parse_duration, timedelta(hours=24)),
+        sync_event_retention=get("SYNC_EVENT_RETENTION", parsers.parse_duration, timedelta(days=30)),
+        sync_max_attempts=get("SYNC_MAX_ATTEMPTS", parsers.make_integer_parser(1, 1000), 10),
+        port=get("PORT", parsers.make_integer_parser(0, 65535), 8000),
+        host=get("HOST", parsers.parse_host, None),
+        web_concurrency=get("WEB_CONCURRENCY", parsers.make_integer_parser(1, 256), 1),
+        log_level=get("LOG_LEVEL", parsers.make_choice_parser("debug", "info", "warning", "error"), "info"),
+        log_format=get("LOG_FORMAT", parsers.make_choice_parser("json", "console"), None),
     )
     for name in required:
         if name not in given:
@@ -107,7 +125,7 @@ def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = ())
 
 
 # The variables that `serve` needs.
-TO_SERVE = ("DATABASE_URL", "CLERK_WEBHOOK_SIGNING_SECRET")
+REQUIRED_TO_SERVE = ("DATABASE_URL", "CLERK_WEBHOOK_SIGNING_SECRET")
 
 _HINTS = {
     "DATABASE_URL": "the URL of your PostgreSQL database, postgresql://user:password@host/database;"
@@ -123,12 +141,12 @@ def _read_variable(environ: Mapping[str, str], name: str) -> str:
     file = environ.get(f"{name}_FILE")
     if file:
         if text:
-            raise Misspelt(f"set together with {name}_FILE; unset one of them")
+            raise InvalidValue(f"set together with {name}_FILE; unset one of them")
         try:
             text = Path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise Misspelt(f"{name}_FILE names a file that cannot be read ({type(error).__name__})") from None
-    return unquoted(text)
+            raise InvalidValue(f"{name}_FILE names a file that cannot be read ({type(error).__name__})") from None
+    return strip_quotes(text)
 
 
 def _read_mapping_file(file: Path) -> TableMapping:
@@ -136,10 +154,10 @@ def _read_mapping_file(file: Path) -> TableMapping:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError([f"cannot be read ({type(error).__name__})"]) from None
-    return read_mapping(text)
+    return parse_mapping(text)
 
 
-def names() -> Iterator[str]:
+def iter_setting_names() -> Iterator[str]:
     """Yield the name of each environment variable, in the order of the fields of `Settings`."""
     for name in Settings.__dataclass_fields__:
         yield {

@@ -9,32 +9,24 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from sync_service.clerk.values import (
-    UNREADABLE_JSON,
-    WITHHELD,
-    Change,
-    ClerkId,
-    Deletion,
-    Snapshot,
-    User,
-    Version,
-)
+from sync_service.clerk.change import Change, Deletion, Snapshot, Version
+from sync_service.clerk.user import REDACTED_FIELDS, UNREADABLE_JSON, ClerkId, User
 from sync_service.errors import BadPayload
 
-SAVED = frozenset({"user.created", "user.updated"})
-DELETED = "user.deleted"
+UPSERT_TYPES = frozenset({"user.created", "user.updated"})
+USER_DELETED = "user.deleted"
 # This event contains the whole user as `data.user`, so each sign-in brings the row up to date. The session itself is
 # not stored. In older events the user is null or absent, and no change is applied.
-SIGNED_IN = "session.created"
+SESSION_CREATED = "session.created"
 
 # The types that are applied, and that an operator can replay.
-HANDLED = (*sorted(SAVED), SIGNED_IN, DELETED)
+HANDLED_TYPES = (*sorted(UPSERT_TYPES), SESSION_CREATED, USER_DELETED)
 
 # Clerk's dashboard sends its example events from this instance, correctly signed, perhaps before any real event. The
 # service must not pin it as its own instance.
 EXAMPLE_INSTANCE = "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S"
 
-UNREADABLE = "unreadable_user"
+UNREADABLE_USER = "unreadable_user"
 
 
 class _Envelope(Struct, frozen=True):
@@ -56,8 +48,8 @@ class Event(Struct, frozen=True):
     """One message of Svix. All deliveries of a message are the same event.
 
     `id` is None if the change did not come by webhook; such a change is applied without a row in the inbox. `change`
-    is None if the type is not handled, or if the user cannot be read; then `fault` is the reason. `payload` is Clerk's
-    user as JSON text, without the withheld fields.
+    is None if the type is not handled, or if the user cannot be read; then `error` is the reason. `payload` is Clerk's
+    user as JSON text, without the redacted fields.
     """
 
     id: str | None
@@ -65,14 +57,14 @@ class Event(Struct, frozen=True):
     instance_id: str | None = None
     clerk_id: str | None = None
     change: Change | None = None
-    fault: str | None = None
+    error: str | None = None
     payload: str | None = None
 
 
-def read_event(message_id: str, body: bytes, withheld: Iterable[str] = WITHHELD) -> Event:
-    """Return the event in the body of a verified webhook. Its payload does not contain the `withheld` fields.
+def parse_event(message_id: str, body: bytes, redacted: Iterable[str] = REDACTED_FIELDS) -> Event:
+    """Return the event in the body of a verified webhook. Its payload does not contain the `redacted` fields.
 
-    Raises `BadPayload` if the body is not an event. An event with an unreadable user is returned with its `fault`.
+    Raises `BadPayload` if the body is not an event. An event with an unreadable user is returned with its `error`.
     """
     try:
         envelope = _envelope_decoder.decode(body)
@@ -81,23 +73,23 @@ def read_event(message_id: str, body: bytes, withheld: Iterable[str] = WITHHELD)
             return Event(message_id, envelope.type, envelope.instance_id)
         # Only the top level is decoded, so the payload keeps the values byte for byte as Clerk sent them.
         fields = _fields_decoder.decode(user)
-        for name in withheld:
+        for name in redacted:
             fields.pop(name, None)
         payload = msgspec.json.encode(fields).decode()
     except UNREADABLE_JSON as error:
         raise BadPayload(_describe_error(error)) from None
     message = message_id, envelope.type, envelope.instance_id
     try:
-        change = read_change(envelope.type, user)
+        change = parse_change(envelope.type, user)
     except UNREADABLE_JSON:
-        return Event(*message, clerk_id=_read_id(user), fault=UNREADABLE, payload=payload)
+        return Event(*message, clerk_id=_read_id(user), error=UNREADABLE_USER, payload=payload)
     return Event(*message, clerk_id=change.clerk_id, change=change, payload=payload)
 
 
 def _extract_user(envelope: _Envelope) -> Raw | None:
     """Return the JSON of the event's user; None if the type is not handled, or if the session has no user."""
-    if envelope.type != SIGNED_IN:
-        return envelope.data if envelope.type in HANDLED else None
+    if envelope.type != SESSION_CREATED:
+        return envelope.data if envelope.type in HANDLED_TYPES else None
     try:
         user = _session_decoder.decode(envelope.data).user
         _id_decoder.decode(user)
@@ -106,31 +98,31 @@ def _extract_user(envelope: _Envelope) -> Raw | None:
     return user
 
 
-def read_change(event_type: str, data: bytes | Raw) -> Change:
+def parse_change(event_type: str, data: bytes | Raw) -> Change:
     """Return the change that an event of a handled type makes; `data` is the JSON of its user.
 
     Raises one of `UNREADABLE_JSON` if the user cannot be read.
     """
-    if event_type == DELETED:
+    if event_type == USER_DELETED:
         return Deletion(_id_decoder.decode(data).id)
     user = _user_decoder.decode(data)
-    return Snapshot(user, Version.of(user), bytes(data))
+    return Snapshot(user, Version.from_webhook(user), bytes(data))
 
 
-def event_of_inbox(row: Mapping[str, Any]) -> Event:
+def event_from_row(row: Mapping[str, Any]) -> Event:
     """Return the event of an inbox row (`id`, `type`, `instance_id`, `clerk_id`, `payload`).
 
-    The payload is parsed again, so an event that an older release could not read may have no `fault` now.
+    The payload is parsed again, so an event that an older release could not read may have no `error` now.
     """
     payload, error = row["payload"], None
     change: Change | None = None
-    if row["type"] == DELETED and row["clerk_id"]:
+    if row["type"] == USER_DELETED and row["clerk_id"]:
         change = Deletion(row["clerk_id"])
-    elif row["type"] in HANDLED and (payload is not None or row["type"] != SIGNED_IN):
+    elif row["type"] in HANDLED_TYPES and (payload is not None or row["type"] != SESSION_CREATED):
         try:
-            change = read_change(row["type"], (payload or "").encode())
+            change = parse_change(row["type"], (payload or "").encode())
         except UNREADABLE_JSON:
-            error = UNREADABLE
+            error = UNREADABLE_USER
     return Event(row["id"], row["type"], row["instance_id"], row["clerk_id"], change, error, payload)
 
 

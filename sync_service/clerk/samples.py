@@ -5,7 +5,7 @@ from typing import Any
 NAMES = ("Ada", "Grace", "Edsger", "Barbara", "Alan", "Katherine")
 
 
-def sample_event(event_type: str, user_id: str, *, milliseconds: int, number: int = 0) -> dict[str, Any]:
+def build_sample_event(event_type: str, user_id: str, *, milliseconds: int, number: int = 0) -> dict[str, Any]:
     """Return the body of an event of `event_type` about `user_id`, as it happened at `milliseconds` since 1970.
 
     `number` selects the first name. The event has no `instance_id`, like older events of Clerk, so an experiment never
@@ -13,7 +13,7 @@ def sample_event(event_type: str, user_id: str, *, milliseconds: int, number: in
     """
     data: dict[str, Any] = {"id": user_id, "object": event_type.partition(".")[0]}
     if event_type in {"user.created", "user.updated"}:
-        data = sample_user(user_id, milliseconds=milliseconds, number=number)
+        data = build_sample_user(user_id, milliseconds=milliseconds, number=number)
     elif event_type.endswith(".deleted"):
         data["deleted"] = True
     return {
@@ -25,7 +25,7 @@ def sample_event(event_type: str, user_id: str, *, milliseconds: int, number: in
     }
 
 
-def sample_user(user_id: str, *, milliseconds: int, number: int = 0) -> dict[str, Any]:
+def build_sample_user(user_id: str, *, milliseconds: int, number: int = 0) -> dict[str, Any]:
     """Return a user with one verified email, in the format of Clerk's Backend API."""
     local = user_id.removeprefix("user_")
     email_id = f"idn_{local}"

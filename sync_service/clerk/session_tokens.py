@@ -19,23 +19,23 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt.types import Options
 
-from sync_service.clerk.keys import Keys
+from sync_service.clerk.jwks import KeySource
 from sync_service.clerk.values import UNREADABLE_JSON
 from sync_service.errors import BadToken
 
 # A session token of Clerk must fit into a cookie of 4 kB.
-LONGEST_TOKEN = 8192
+MAX_TOKEN_LENGTH = 8192
 
 LEEWAY_SECONDS = 5
 
 # A browser uses one token for a minute, and an app may call this service at each request, so verified tokens are
 # cached. Invalid tokens are not cached, so invented ones cannot fill the cache.
-MOST_SEEN = 4096
+MAX_CACHED_TOKENS = 4096
 
-REQUIRED = ["exp", "nbf", "sub", "iss"]
+REQUIRED_CLAIMS = ["exp", "nbf", "sub", "iss"]
 
 # Prefixes of a `sub` that is a machine, a client or an organisation, not a user.
-MACHINES = ("mch_", "m2m_", "oat_", "ak_", "client_", "org_")
+NON_USER_PREFIXES = ("mch_", "m2m_", "oat_", "ak_", "client_", "org_")
 
 # PyJWT's own errors, and those that a maliciously built payload raises in it.
 _DECODE_ERRORS = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError, AttributeError)
@@ -44,7 +44,7 @@ _THREE_PARTS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class SessionToken:
+class SessionClaims:
     """The user of a verified token, and the instance if the key's ID is one."""
 
     clerk_id: str
@@ -53,48 +53,48 @@ class SessionToken:
 
 @dataclass(frozen=True, slots=True)
 class _CacheEntry:
-    token: SessionToken
+    token: SessionClaims
     kid: str | None
     key: RSAPublicKey
     expires_at: float
 
 
-class SessionTokens:
+class SessionTokenVerifier:
     """Verifies the session tokens of one Clerk instance."""
 
-    def __init__(self, keys: Keys, *, issuer: str | None, parties: Sequence[str], instance_id: str | None) -> None:
+    def __init__(self, keys: KeySource, *, issuer: str | None, parties: Sequence[str], instance_id: str | None) -> None:
         """Accept tokens that one of `keys` has signed. With `parties`, the token's `azp` must be one of them."""
         self._keys = keys
         self._issuer = issuer
         self._parties = frozenset(party.rstrip("/") for party in parties)
         self._instance_id = instance_id
-        self._seen: dict[bytes, _CacheEntry] = {}
+        self._cache: dict[bytes, _CacheEntry] = {}
 
-    async def verify(self, token: str) -> SessionToken:
+    async def verify(self, token: str) -> SessionClaims:
         """Return the claims of a valid token. Raises `BadToken`, or `ClerkUnavailable` while there is no key set."""
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
-        entry = self._seen.get(digest)
+        entry = self._cache.get(digest)
         # The key must still be the same: a cached token is invalid once its key has left the key set.
-        if entry and time.time() < entry.expires_at and self._keys.known(entry.kid) is entry.key:
+        if entry and time.time() < entry.expires_at and self._keys.get_cached(entry.kid) is entry.key:
             return entry.token
         kid = self._read_kid(token)
-        key = self._keys.known(kid)
+        key = self._keys.get_cached(kid)
         if key is None:
             # An expired or foreign token is rejected before the key is fetched, so it costs no request to Clerk.
             self._read_claims(token, None)
-            key = await self._keys.find(kid)
+            key = await self._keys.get(kid)
             if key is None:
                 raise BadToken("The token's signing key does not belong to this Clerk instance.")
         claims = self._read_claims(token, key)
-        verified = SessionToken(claims["sub"], kid if kid and kid.startswith("ins_") else None)
-        if len(self._seen) >= MOST_SEEN:
-            self._seen.clear()
-        self._seen[digest] = _CacheEntry(verified, kid, key, float(claims["exp"]))
+        verified = SessionClaims(claims["sub"], kid if kid and kid.startswith("ins_") else None)
+        if len(self._cache) >= MAX_CACHED_TOKENS:
+            self._cache.clear()
+        self._cache[digest] = _CacheEntry(verified, kid, key, float(claims["exp"]))
         return verified
 
     def _read_kid(self, token: str) -> str | None:
         """Return the key ID. Raises `BadToken` unless the header is a session token's."""
-        if len(token) > LONGEST_TOKEN or not _THREE_PARTS.fullmatch(token):
+        if len(token) > MAX_TOKEN_LENGTH or not _THREE_PARTS.fullmatch(token):
             raise BadToken("This is not a session token of Clerk.")
         try:
             # PyJWT would decode the whole token for its header, and decode it again to verify it.
@@ -113,7 +113,7 @@ class SessionTokens:
         """Return the claims. Raises `BadToken` if one is invalid. Without a key, the signature is not verified."""
         claims = self._decode(token, key)
         subject = claims["sub"]
-        if not re.fullmatch(r"[!-~]{1,255}", subject) or subject.startswith(MACHINES):
+        if not re.fullmatch(r"[!-~]{1,255}", subject) or subject.startswith(NON_USER_PREFIXES):
             raise BadToken("The token does not belong to a user.")
         if not re.fullmatch(r"https?://\S+", str(claims["iss"])):
             raise BadToken("The token has no valid issuer.")
@@ -151,10 +151,10 @@ class _Header(msgspec.Struct):
 
 _header_decoder = msgspec.json.Decoder(_Header)
 
-_VERIFIED_OPTIONS: Options = {"require": REQUIRED}
+_VERIFIED_OPTIONS: Options = {"require": REQUIRED_CLAIMS}
 # `verify_signature=False` turns off all other checks of PyJWT too, so they are turned on again.
 _UNVERIFIED_OPTIONS: Options = {
-    "require": REQUIRED,
+    "require": REQUIRED_CLAIMS,
     "verify_signature": False,
     "verify_exp": True,
     "verify_nbf": True,

@@ -16,9 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.algorithms import RSAAlgorithm
 
+from sync_service.clerk.client import build_api_url, build_auth_headers
 from sync_service.errors import ClerkUnavailable
-from sync_service.settings import Settings
-from sync_service.spellings import frontend_api
 
 log = structlog.get_logger()
 
@@ -28,18 +27,18 @@ FRESH_SECONDS = 300
 
 # An unknown key ID may belong to a new key, or the sender may have invented it. The set is fetched again for it, but at
 # most twice a minute, so that such tokens cause no further requests.
-MOST_FETCHES = 2
-WINDOW_SECONDS = 60
+MAX_FETCHES = 2
+FETCH_WINDOW_SECONDS = 60
 
-FETCH_SECONDS = 2.5
+FETCH_TIMEOUT = 2.5
 
 # Exponential backoff between two fetches while there is no key: each pause is twice the previous one.
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 16.0
+MIN_PAUSE, MAX_PAUSE = 0.25, 16.0
 
-SMALLEST_KEY_BITS = 2048
+MIN_KEY_BITS = 2048
 
 
-class GivenKey:
+class StaticKey:
     """The key in `CLERK_JWT_KEY`. It verifies all tokens, with any key ID, and needs no network."""
 
     def __init__(self, pem: str) -> None:
@@ -48,11 +47,11 @@ class GivenKey:
         assert isinstance(key, RSAPublicKey)  # noqa: S101  the parser of the setting has checked it
         self._key = key
 
-    def known(self, _: str | None) -> RSAPublicKey | None:
+    def get_cached(self, _: str | None) -> RSAPublicKey | None:
         """Return the key."""
         return self._key
 
-    async def find(self, _: str | None) -> RSAPublicKey | None:
+    async def get(self, _: str | None) -> RSAPublicKey | None:
         """Return the key."""
         return self._key
 
@@ -60,7 +59,7 @@ class GivenKey:
         """Return at once: a configured key has no lifetime."""
 
 
-class KeySet:
+class JwksCache:
     """Cache of the key set (JWKS) at a URL, by key ID."""
 
     def __init__(
@@ -78,19 +77,19 @@ class KeySet:
         self._clock = clock
         self._keys: dict[str, RSAPublicKey] = {}
         self._fresh_until = 0.0
-        self._fetches: deque[float] = deque(maxlen=MOST_FETCHES)
+        self._fetches: deque[float] = deque(maxlen=MAX_FETCHES)
         self._fetching: asyncio.Task[None] | None = None
-        self._pause = FIRST_PAUSE
+        self._pause = MIN_PAUSE
         self._paused_until = 0.0
 
-    def known(self, kid: str | None) -> RSAPublicKey | None:
+    def get_cached(self, kid: str | None) -> RSAPublicKey | None:
         """Return a cached key. If the set is stale, start a fetch in the background."""
         key = self._keys.get(kid or "")
         if key and self._clock() > self._fresh_until and self._can_fetch():
             self._start_fetch()
         return key
 
-    async def find(self, kid: str | None) -> RSAPublicKey | None:
+    async def get(self, kid: str | None) -> RSAPublicKey | None:
         """Return a key; fetch the set if the key is not in it. Raises `ClerkUnavailable` while there is no key set."""
         if not kid:
             return None
@@ -115,7 +114,7 @@ class KeySet:
         now = self._clock()
         if not self._keys:
             return now >= self._paused_until
-        return len(self._fetches) < MOST_FETCHES or now - self._fetches[0] >= WINDOW_SECONDS
+        return len(self._fetches) < MAX_FETCHES or now - self._fetches[0] >= FETCH_WINDOW_SECONDS
 
     def _start_fetch(self) -> asyncio.Task[None]:
         if self._fetching is None:
@@ -125,46 +124,36 @@ class KeySet:
 
     async def _fetch(self) -> None:
         try:
-            async with asyncio.timeout(FETCH_SECONDS):
+            async with asyncio.timeout(FETCH_TIMEOUT):
                 response = await self._client.get(self._url, headers=self._headers)
             response.raise_for_status()
             keys = _parse_key_set(response.json())
         except (httpx2.HTTPError, TimeoutError, ValueError, RecursionError) as error:
             log.warning("jwks_fetch_failed", reason=type(error).__name__, kept=len(self._keys))
             self._paused_until = self._clock() + self._pause
-            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            self._pause = min(self._pause * 2, MAX_PAUSE)
         else:
             self._keys = keys
             self._fresh_until = self._clock() + FRESH_SECONDS
-            self._pause = FIRST_PAUSE
+            self._pause = MIN_PAUSE
         finally:
             self._fetching = None
 
 
-Keys: TypeAlias = GivenKey | KeySet
+KeySource: TypeAlias = StaticKey | JwksCache
 
 
-def keys_of(settings: Settings, client: httpx2.AsyncClient) -> Keys | None:
+def key_source_from(
+    client: httpx2.AsyncClient, *, jwt_key: str | None, jwks_url: str | None, api_url: str, secret_key: str | None
+) -> KeySource | None:
     """Return the source of keys, from the most specific setting; None if no setting gives one."""
-    if settings.clerk_jwt_key:
-        return GivenKey(settings.clerk_jwt_key)
-    issuer = issuer_of(settings)
-    if settings.clerk_jwks_url or issuer:
-        return KeySet(client, settings.clerk_jwks_url or f"{issuer}/.well-known/jwks.json", {})
-    if settings.clerk_secret_key:
-        bearer = {"Authorization": f"Bearer {settings.clerk_secret_key}"}
-        return KeySet(client, f"{settings.clerk_api_url.removesuffix('/v1')}/v1/jwks", bearer)
+    if jwt_key:
+        return StaticKey(jwt_key)
+    if jwks_url:
+        return JwksCache(client, jwks_url, {})
+    if secret_key:
+        return JwksCache(client, build_api_url(api_url, "/jwks"), build_auth_headers(secret_key))
     return None
-
-
-def issuer_of(settings: Settings) -> str | None:
-    """Return the issuer that a token must have; None if no setting gives it.
-
-    Without an issuer, the signature alone binds a token to the instance, because each key belongs to one instance.
-    """
-    if settings.clerk_issuer:
-        return settings.clerk_issuer
-    return frontend_api(settings.clerk_publishable_key) if settings.clerk_publishable_key else None
 
 
 def _parse_key_set(key_set: Any) -> dict[str, RSAPublicKey]:
@@ -197,4 +186,4 @@ def _parse_key(entry: dict[str, Any]) -> RSAPublicKey | None:
         key = RSAAlgorithm.from_jwk(entry)
     except (jwt.InvalidKeyError, ValueError):
         return None
-    return key if isinstance(key, RSAPublicKey) and key.key_size >= SMALLEST_KEY_BITS else None
+    return key if isinstance(key, RSAPublicKey) and key.key_size >= MIN_KEY_BITS else None

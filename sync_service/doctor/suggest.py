@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from sync_service.mapping.presets import NOBODY, PRESETS
+from sync_service.mapping.presets import PLACEHOLDER_EMAIL, PRESETS
 from sync_service.mapping.sources import NEVER_NULL_SOURCES
 from sync_service.postgres.catalogue import Column, Table
 from sync_service.postgres.conversion import JSON, TIMES
@@ -64,7 +64,7 @@ _REMARKS = {
 _EPOCH = "1970-01-01T00:00:00Z"
 
 
-def likeliest(tables: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
+def choose_users_table(tables: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
     """Return the table, as schema and name, that probably holds the users."""
     candidates = [table for table in tables if _normalize(table[1]) in _TABLE_NAMES]
     return min(candidates, key=_rank_table, default=None)
@@ -75,7 +75,7 @@ def _rank_table(table: tuple[str, str]) -> tuple[int, bool, tuple[str, str]]:
     return _TABLE_NAMES.index(_normalize(name)), schema != "public", table
 
 
-def id_column(table: Table) -> str | None:
+def find_id_column(table: Table) -> str | None:
     """Return the column that probably holds the Clerk ID; None if no column can."""
     candidates = [c for c in table.columns if _normalize(c.name) in _ID_NAMES and _can_hold_id(c)]
     if candidates:
@@ -91,7 +91,7 @@ def _find_id_key(table: Table) -> str | None:
     return key.name if _normalize(key.name) in _KEY_NAMES and _can_hold_id(key) else None
 
 
-def suggested(table: Table, clerk_id: str | None) -> str:
+def suggest_mapping(table: Table, clerk_id: str | None) -> str:
     """Return the text of a `sync.toml`. `clerk_id` is the column of the Clerk ID; with None, a new column is named."""
     if (table.schema, table.name) == (PRESETS["neon_auth"].schema, PRESETS["neon_auth"].table):
         return _NEON_AUTH
@@ -172,7 +172,7 @@ def _choose_when_null(table: Table, column: Column, source: str) -> str | None:
     if not column.not_null or source in NEVER_NULL_SOURCES:
         return None
     if source == "primary_email":
-        return NOBODY
+        return PLACEHOLDER_EMAIL
     if column.base in TIMES:
         return _EPOCH
     is_unique = any(index.unique and column.name in index.keys for index in table.indexes)

@@ -20,10 +20,10 @@ from sync_service.errors import BadPayload, BadSignature, BadTimestamp, MissingH
 TOLERANCE_SECONDS = 300
 
 # Svix sends one signature per active key, and keeps at most eleven keys during rotation. 32 leaves a margin.
-MOST_SIGNATURES = 32
+MAX_SIGNATURES = 32
 
 
-class Verifier:
+class WebhookVerifier:
     """Verifies webhooks with one of several secrets: an old and a new one, or those of two endpoints."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
@@ -47,7 +47,7 @@ class Verifier:
         except UnicodeDecodeError:
             raise BadPayload("The body is not UTF-8.") from None
         # `v1,<base64>` per key. Other versions such as `v1a,…` may be in the list; they never equal an expected `v1`.
-        tokens = signatures.encode("latin-1", "replace").split()[:MOST_SIGNATURES]
+        tokens = signatures.encode("latin-1", "replace").split()[:MAX_SIGNATURES]
         for key in self._keys:
             expected = key.sign(message_id, sent_at, text).encode()
             # All tokens are compared, so that the time taken does not depend on the position of the match.

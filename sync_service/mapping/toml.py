@@ -10,9 +10,9 @@ from typing import Any
 
 from sync_service.errors import SettingsError
 from sync_service.mapping.presets import DEFAULT, PRESETS
-from sync_service.mapping.sources import COMPUTED, PLACEHOLDER, WHOLE, Column
+from sync_service.mapping.fields import COMPUTED, PLACEHOLDER, WHOLE_USER, FieldSource
 from sync_service.mapping.table import TableMapping
-from sync_service.spellings import Misspelt, duration
+from sync_service.parsers import InvalidValue, parse_duration
 
 _NAME = r'(?:"((?:[^"]|"")+)"|([^".]+))'
 _TABLE = re.compile(rf"(?:{_NAME}\.)?{_NAME}")
@@ -27,7 +27,7 @@ _CHOICES = {
 }
 _KEYS = ("preset", "table", "clerk_id", "deleted_at", "delete_grace", "link_by_verified_email", "columns", *_CHOICES)
 # `migrate` creates only tables that it knows. A mapping that changes one of these fields describes another table.
-_SHAPE = ("schema", "table", "clerk_id", "columns", "deleted_at")
+_SHAPE = ("schema", "table", "id_column", "columns", "deleted_at")
 _COLUMN_KEYS = ("from", "constant", "when_null")
 
 # Fields of Clerk's user (from its OpenAPI files) that look like misspelt names of `COMPUTED`.
@@ -36,7 +36,7 @@ _SIMILAR_FIELDS = frozenset(
 )
 
 
-def read_mapping(text: str) -> TableMapping:
+def parse_mapping(text: str) -> TableMapping:
     """Return the mapping that the file describes. Raises `SettingsError` with one sentence per error."""
     errors: list[str] = []
     users = _parse_users_table(text, errors)
@@ -89,9 +89,11 @@ def _read_keys(users: Mapping[str, Any], errors: list[str]) -> dict[str, Any]:
             continue
         try:
             fields[key] = _read_value(key, users[key], errors)
-        except (ValueError, Misspelt) as error:
+        except (ValueError, InvalidValue) as error:
             errors.append(f"users.{key}: {error}")
     fields.pop("preset", None)
+    if "clerk_id" in fields:
+        fields["id_column"] = fields.pop("clerk_id")
     if "table" in fields:
         fields["schema"], fields["table"] = fields["table"]
     return fields
@@ -111,7 +113,7 @@ def _read_value(key: str, given: Any, errors: list[str]) -> Any:
     if key == "table":
         return _parse_table_name(given)
     if key == "delete_grace":
-        return duration(given)
+        return parse_duration(given)
     return _strip_quotes(given)
 
 
@@ -129,7 +131,7 @@ def _strip_quotes(name: str) -> str:
     return name[1:-1].replace('""', '"') if is_quoted else name
 
 
-def _read_columns(given: Any, errors: list[str]) -> dict[str, Column]:
+def _read_columns(given: Any, errors: list[str]) -> dict[str, FieldSource]:
     if not isinstance(given, dict):
         raise ValueError("must be a table; begin it with [users.columns]")  # noqa: TRY004  caught as an invalid value
     columns = {}
@@ -140,7 +142,7 @@ def _read_columns(given: Any, errors: list[str]) -> dict[str, Column]:
     return columns
 
 
-def _read_column(key: str, given: Any, errors: list[str]) -> Column | None:
+def _read_column(key: str, given: Any, errors: list[str]) -> FieldSource | None:
     """Return the column; None after an error."""
     spec = _expand_column(key, given, errors)
     if spec is None:
@@ -154,7 +156,7 @@ def _read_column(key: str, given: Any, errors: list[str]) -> Column | None:
     if source is not None and (hint := _suggest_source(source)):
         errors.append(f"{key}: Clerk's user has no {source}{hint}")
         return None
-    return Column(source, _to_json(spec.get("constant")), _to_json(when_null))
+    return FieldSource(source, _to_json(spec.get("constant")), _to_json(when_null))
 
 
 def _expand_column(key: str, given: Any, errors: list[str]) -> Mapping[str, Any] | None:
@@ -174,8 +176,8 @@ def _expand_column(key: str, given: Any, errors: list[str]) -> Mapping[str, Any]
 def _find_contradictions(mapping: TableMapping) -> Iterator[str]:
     if mapping.on_delete == "soft" and mapping.deleted_at is None:
         yield 'users.deleted_at: not set; on_delete = "soft" needs a column to mark the row'
-    if mapping.clerk_id in mapping.columns:
-        yield f"users.columns.{mapping.clerk_id}: is already the column of users.clerk_id; remove it here"
+    if mapping.id_column in mapping.columns:
+        yield f"users.columns.{mapping.id_column}: is already the column of users.clerk_id; remove it here"
     if mapping.deleted_at in mapping.columns:
         yield f"users.columns.{mapping.deleted_at}: is already the column of users.deleted_at; remove it here"
     if mapping.link_by_verified_email and not any(c.source == "primary_email" for c in mapping.columns.values()):
@@ -185,7 +187,7 @@ def _find_contradictions(mapping: TableMapping) -> Iterator[str]:
 
 def _find_unsafe_rights(mapping: TableMapping) -> Iterator[str]:
     for name, column in mapping.columns.items():
-        if column.root == "unsafe_metadata" and _is_right(name):
+        if column.root_field == "unsafe_metadata" and _is_right(name):
             yield f"users.columns.{name}: users write their unsafe_metadata themselves; use public_metadata instead"
 
 
@@ -199,7 +201,7 @@ def _suggest_source(source: str) -> str:
 
     Clerk may add fields at any time, so an unknown field is an error only if it is similar to a known one.
     """
-    is_known = source == WHOLE or source in COMPUTED or "." in source or source in _SIMILAR_FIELDS
+    is_known = source == WHOLE_USER or source in COMPUTED or "." in source or source in _SIMILAR_FIELDS
     return "" if is_known else _suggest_word(source, COMPUTED)
 
 

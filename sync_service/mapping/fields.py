@@ -4,14 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from sync_service.clerk.values import WITHHELD, User
+from sync_service.clerk.user import REDACTED_FIELDS, User
 
 Data: TypeAlias = Mapping[str, Any]
 
 # Returns a column's value from the user and from Clerk's whole JSON of the user.
 Value: TypeAlias = Callable[[User, Data], Any]
 
-WHOLE = "$"
+WHOLE_USER = "$"
+
+# The source with rules of its own: uniqueness, release, linking (mapping/email_policy.py).
+PRIMARY_EMAIL = "primary_email"
 
 PLACEHOLDER = "{clerk_id}"
 
@@ -61,11 +64,11 @@ COMPUTED: Mapping[str, Callable[[User], Any]] = {
 
 # Sources that always have a value, so that a NOT NULL column needs no `when_null` for them.
 NEVER_NULL_SOURCES = frozenset(
-    {"id", "primary_email_verified", "banned", "locked", "public_metadata", "created_at", "updated_at", WHOLE}
+    {"id", "primary_email_verified", "banned", "locked", "public_metadata", "created_at", "updated_at", WHOLE_USER}
 )
 
 # Sources that do not identify a person. Their columns keep their values when a row is anonymized.
-IMPERSONAL = frozenset(
+IMPERSONAL_FIELDS = frozenset(
     {
         "id",
         "primary_email_verified",
@@ -80,12 +83,12 @@ IMPERSONAL = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class FieldSource:
     """The source of one column's value.
 
     `source` is the name of a computed value, a path such as `public_metadata.plan` (a number is the index in a list),
     `$` for the whole user, or None for a `constant`. `when_null` replaces null, with the ID in place of `{clerk_id}`.
-    `also` are keys that are added to `$`, for columns that the table generates from them. Columns of a preset are
+    `extra_keys` are keys that are added to `$`, for columns that the table generates from them. Columns of a preset are
     `optional`: they are ignored if the table does not have them, and their `when_null` is used only if the column is
     NOT NULL.
     """
@@ -93,44 +96,44 @@ class Column:
     source: str | None
     constant: Any = None
     when_null: Any = None
-    also: Mapping[str, str] = field(default_factory=dict)
+    extra_keys: Mapping[str, str] = field(default_factory=dict)
     optional: bool = False
 
     @property
-    def root(self) -> str:
+    def root_field(self) -> str:
         """The field of Clerk's user at the start of the path."""
         return (self.source or "").partition(".")[0]
 
     @property
-    def personal(self) -> bool:
+    def is_personal(self) -> bool:
         """Whether the value may identify the user."""
-        return self.source is not None and self.root not in IMPERSONAL
+        return self.source is not None and self.root_field not in IMPERSONAL_FIELDS
 
     @property
-    def beyond(self) -> bool:
+    def needs_raw_json(self) -> bool:
         """Whether the value needs Clerk's whole JSON, because it is not computed from the fields of `User`."""
         return self.source is not None and self.source not in COMPUTED
 
-    def reader(self) -> Value:
-        """Return a function with the same result as `value`, by the shortest way for this column."""
+    def make_reader(self) -> Value:
+        """Return a function with the same result as `read_value`, by the shortest way for this column."""
         compute = COMPUTED.get(self.source or "")
         if compute is None or self.when_null is not None:
-            return self.value
+            return self.read_value
         return lambda user, _: compute(user)
 
-    def value(self, user: User, data: Data) -> Any:
+    def read_value(self, user: User, data: Data) -> Any:
         """Return the value in JSON's types. `data` is Clerk's whole JSON if a column of the mapping needs it."""
         if self.source is None:
             return self.constant
         value = self._read(user, data)
-        return filled(self.when_null, user.id) if value is None else value
+        return fill_placeholder(self.when_null, user.id) if value is None else value
 
     def _read(self, user: User, data: Data) -> Any:
         if compute := COMPUTED.get(self.source or ""):
             return compute(user)
-        if self.source == WHOLE:
-            document = {name: value for name, value in data.items() if name not in WITHHELD}
-            return document | {key: COMPUTED[source](user) for key, source in self.also.items()}
+        if self.source == WHOLE_USER:
+            document = {name: value for name, value in data.items() if name not in REDACTED_FIELDS}
+            return document | {key: COMPUTED[source](user) for key, source in self.extra_keys.items()}
         steps = (self.source or "").split(".")
         value = _follow_path(data, steps)
         # In Clerk's own fields "" means null; in the app's metadata "" is a value of the app.
@@ -150,6 +153,6 @@ def _follow_path(data: Data, steps: Sequence[str]) -> Any:
     return value
 
 
-def filled(template: Any, clerk_id: str) -> Any:
+def fill_placeholder(template: Any, clerk_id: str) -> Any:
     """Return the replacement for null, with the ID in place of `{clerk_id}`."""
     return template.replace(PLACEHOLDER, clerk_id) if isinstance(template, str) else template

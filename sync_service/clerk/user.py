@@ -1,11 +1,9 @@
-"""Clerk's user, and the two changes that a source can report: a snapshot of the user, or a deletion.
+"""Clerk's user.
 
 Names are Clerk's own (its Backend API, object `User`). Only the fields that a mapping may need are here. Decoding is
 lenient: a missing field and null are both None, and unknown fields are ignored.
 """
 
-import hashlib
-from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -21,11 +19,7 @@ UNREADABLE_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 # Private metadata may contain secrets of the app; the users themselves write unsafe metadata. Neither is stored in any
 # table, unless the mapping names it.
-WITHHELD = ("private_metadata", "unsafe_metadata")
-
-# Size in bytes. postgres/changes.sql depends on it.
-DIGEST = 16
-
+REDACTED_FIELDS = ("private_metadata", "unsafe_metadata")
 
 class Verification(Struct, frozen=True):
     """`status` is an open set (verified, unverified, expired, failed, …); only `verified` has a meaning here."""
@@ -79,54 +73,3 @@ class User(Struct, frozen=True, kw_only=True):
         """The phone number that `primary_phone_number_id` names."""
         primary_id = self.primary_phone_number_id
         return next((phone for phone in self.phone_numbers or () if primary_id and phone.id == primary_id), None)
-
-
-class Version(Struct, frozen=True, order=True):
-    """Orders the snapshots of one user, independent of their order of arrival.
-
-    `updated_at` is Clerk's, in milliseconds. Two snapshots of the same millisecond are ordered by `tie`, a digest of
-    their content: the order is arbitrary, but the same snapshot wins everywhere. A snapshot from Clerk's API is the
-    current state, so its version is greater than that of any webhook of the same millisecond.
-    """
-
-    updated_at: int
-    tie: bytes
-
-    @classmethod
-    def of(cls, user: User) -> "Version":
-        """Return the version of a user from a webhook."""
-        content = msgspec.json.encode(user, order="sorted")
-        return cls(int(user.updated_at), hashlib.blake2b(content, digest_size=DIGEST).digest())
-
-    @classmethod
-    def fetched(cls, user: User) -> "Version":
-        """Return the version of a user from Clerk's API."""
-        version = cls.of(user)
-        return cls(version.updated_at, b"\xff" * DIGEST + version.tie)
-
-    @property
-    def content(self) -> bytes:
-        """The digest of the user, which is the same from a webhook and from the API."""
-        return self.tie[-DIGEST:]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A user at `version`. `said` is Clerk's JSON of the user, for mappings that read more than `User` has."""
-
-    user: User
-    version: Version
-    said: bytes = field(default=b"{}", repr=False, compare=False)
-    clerk_id: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "clerk_id", self.user.id)
-
-
-class Deletion(Struct, frozen=True):
-    """The deletion of a user. It has no version: Clerk never reuses an ID, so it is final."""
-
-    clerk_id: str
-
-
-Change: TypeAlias = Snapshot | Deletion
