@@ -86,5 +86,6 @@ tests/test_house.py holds the list against the imports.
     cli.doctor           what stands in the way, and what to run
     cli.mapping          a `sync.toml` for the table that is there
     cli.users            one user
+    cli.docs             the documentation pages
     cli                  the command line
 """

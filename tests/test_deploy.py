@@ -107,4 +107,5 @@ def test_every_command_of_the_contract_so_far_is_there() -> None:
         "doctor",
         "mapping",
         "users",
+        "docs",
     ]

@@ -81,13 +81,6 @@ def test_sql_is_in_one_place() -> None:
                     assert not statement.search(node.value), f"{room}: {node.value}"
 
 
-def test_the_readme_has_every_setting_and_no_other() -> None:
-    readme = (ROOT / "README.md").read_text()
-    table = re.findall(r"^\| ((?:`[A-Z_]+`(?:, )?)+) \|", readme, re.MULTILINE)
-    named = {name for row in table for name in re.findall(r"`([A-Z_]+)`", row)}
-    assert named == set(settings.names())
-
-
 def test_the_example_environment_has_every_setting_and_nothing_that_could_be_a_secret() -> None:
     lines = (ROOT / "deploy" / ".env.example").read_text().splitlines()
     given = dict(line.lstrip("# ").split("=", 1) for line in lines if re.match(r"#? ?[A-Z_]+=", line))

@@ -8,10 +8,10 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from sync_service.cli import dev, doctor, events, mapping, migrate, send, serve, users
+from sync_service.cli import dev, docs, doctor, events, mapping, migrate, send, serve, users
 from sync_service.errors import SettingsError, SyncError, Unfit
 
-COMMANDS = (dev, serve, migrate, send, events, doctor, mapping, users)
+COMMANDS = (dev, serve, migrate, send, events, doctor, mapping, users, docs)
 
 
 def main() -> None:
