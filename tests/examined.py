@@ -5,7 +5,7 @@ from typing import Any
 
 import asyncpg
 
-from sync_service.cli.database import connected
+from sync_service.cli.database import open_connection
 from sync_service.doctor.examine import Examination
 from sync_service.doctor.findings import Finding
 from sync_service.dsn import clean_dsn
@@ -34,9 +34,8 @@ async def examined(database: str, toml: str | None = None, **changes: Any) -> Fi
     mapping = read_mapping(toml) if toml else DEFAULT
     given = Settings(database=clean_dsn(database), clerk_webhook_signing_secrets=(SECRET,), mapping=mapping)
     settings = replace(given, **changes)
-    assert settings.database
     examination = Examination(settings)
-    async with connected(settings.database) as connection:
+    async with open_connection(settings) as connection:
         await examination.of_database(connection)
     found = Findings(examination.findings)
     print(*found, sep="\n")  # for the look for sentinels

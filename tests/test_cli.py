@@ -58,7 +58,7 @@ def test_dev_does_all_of_it_with_nothing_set(tmp_path: Path) -> None:
         assert history["row"] is None
         assert history["identity"]["deleted_at"]
         assert [line["type"] for line in history["events"]] == ["user.deleted", "user.updated", "user.created"]
-        assert "nothing brings it back" in run("users", "show", "user_1", cwd=tmp_path).stdout
+        assert "the deletion is final" in run("users", "show", "user_1", cwd=tmp_path).stdout
         assert (
             run("migrate", "--check", cwd=tmp_path).stdout
             == f"The schema is up to date, at version {needed_version()}.\n"
@@ -297,7 +297,8 @@ def test_send_is_made_to_measure(tmp_path: Path, database: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "word"), [("{", "cannot be read as JSON"), ("[]", "holds no JSON object"), (None, "cannot be read")]
+    ("content", "word"),
+    [("{", "cannot be read as JSON"), ("[]", "does not contain a JSON object"), (None, "cannot be read")],
 )
 def test_send_with_data_that_is_none_is_status_2(tmp_path: Path, content: str | None, word: str) -> None:
     if content is not None:

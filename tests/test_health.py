@@ -42,8 +42,8 @@ async def test_a_schema_behind_or_ahead_is_said_and_not_ready(
         answer = await world.client.get("/readyz")
         assert (answer.status_code, answer.json()) == (503, {"status": "not ready", "reason": "schema"})
         assert (await world.client.get("/healthz")).status_code == 200
-        await until(lambda: output.log("not ready"))
-        assert word in output.log("not ready")[0]["why"]
+        await until(lambda: output.log("not_ready"))
+        assert word in output.log("not_ready")[0]["detail"]
 
 
 async def test_a_database_never_migrated_keeps_events_with_the_sender(
@@ -66,7 +66,7 @@ async def test_it_starts_with_the_database_away(tmp_path: Path, db: asyncpg.Conn
         assert (answer.status_code, answer.json()["reason"]) == (503, "database")
         assert (await world.client.get("/healthz")).status_code == 200
         assert (await world.deliver(event("user.created", "user_1"))).status_code == 503
-        assert output.log("not ready")[0]["reason"]
+        assert output.log("not_ready")[0]["reason"] == "database"
 
 
 async def test_keys_left_out_of_the_address_are_named(
@@ -76,5 +76,5 @@ async def test_keys_left_out_of_the_address_are_named(
     dsn = clean_dsn(settings.database.url + "&channel_binding=require&connect_timeout=10")
     async with serving(settings, db, database=dsn) as world:
         assert (await world.client.get("/readyz")).status_code == 200
-    [line] = [line for line in output.log() if "left out" in line["event"]]
-    assert line["keys"] == ["channel_binding", "connect_timeout"]
+    [line] = output.log("dsn_parameters_ignored")
+    assert line["parameters"] == ["channel_binding", "connect_timeout"]

@@ -349,7 +349,7 @@ async def test_a_caller_whose_time_is_over_does_not_take_the_question_along(
     signing_in: World, clerk: ClerkStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer comes in time; what was asked for goes on behind it, and is there for the next."""
-    monkeypatch.setattr("sync_service.web.sync.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("sync_service.web.deadline.RESPONSE_TIMEOUT", 0.2)
     clerk.delay = 0.5
     clerk.knows("user_1")
     answer = await login(signing_in)

@@ -104,7 +104,7 @@ async def test_a_question_that_is_none_is_a_400(looking: World, output: Output) 
     for body in NO_QUESTIONS:
         answer = await ask(looking, body)
         assert (answer.status_code, code(answer)) == (400, "bad_request"), body
-    assert not output.log("bug")
+    assert not output.log("unhandled_exception")
 
 
 async def test_questions_are_limited(looking: World) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from sync_service.clerk.events import EXAMPLE_INSTANCE
 from sync_service.web import webhooks
+from sync_service.web.body import MAX_BODY_BYTES
 from sync_service.web.health import Readiness
 from tests.conftest import Output, Serve
 from tests.world import (
@@ -140,7 +141,7 @@ async def test_what_is_no_event_is_a_400_though_it_is_signed(world: World, outpu
     """B7: nothing is stored, the reason is in the log without the content, and the next event is as welcome as ever."""
     answer = await world.deliver(NOT_EVENTS[name])
     assert (answer.status_code, code(answer)) == (400, "bad_payload")
-    assert [line["code"] for line in output.log("webhook refused")] == ["bad_payload"]
+    assert [line["code"] for line in output.log("webhook_refused")] == ["bad_payload"]
     assert await world.db.fetchval("select count(*) from clerk_sync.events") == 0
     assert await world.outcome(CREATED) == "applied"
 
@@ -201,9 +202,9 @@ async def test_a_body_over_a_megabyte_is_a_413_however_it_is_sent(world: World) 
 
 
 async def test_a_body_just_within_the_limit_is_taken(world: World) -> None:
-    filler = "x" * (webhooks.MOST_BYTES - len(as_bytes(event("user.created", "user_1", public_metadata={"k": ""}))))
+    filler = "x" * (MAX_BODY_BYTES - len(as_bytes(event("user.created", "user_1", public_metadata={"k": ""}))))
     body = as_bytes(event("user.created", "user_1", public_metadata={"k": filler}))
-    assert len(body) == webhooks.MOST_BYTES
+    assert len(body) == MAX_BODY_BYTES
     assert await world.outcome(body) == "applied"
     assert (await world.deliver(body + b" ")).status_code == 413
 
@@ -219,7 +220,7 @@ async def test_a_chunked_body_is_taken(world: World) -> None:
 
 async def test_a_body_that_does_not_come_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Meanwhile others are served."""
-    monkeypatch.setattr(webhooks, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr("sync_service.web.body.BODY_TIMEOUT", 0.3)
     host, port = world.client.base_url.host, world.client.base_url.port
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(b"POST /webhooks/clerk HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
@@ -284,7 +285,7 @@ async def test_a_proxy_that_rewrites_the_body_is_told_apart(world: World, output
     assert code(await world.post(rewritten, signed(CREATED, "msg_1"))) == "bad_signature"
     assert code(await world.post(CREATED, {})) == "missing_headers"
     assert code(await world.deliver(CREATED, at=0)) == "bad_timestamp"
-    refused = {line["code"]: line for line in output.log("webhook refused")}
+    refused = {line["code"]: line for line in output.log("webhook_refused")}
     assert set(refused) == {"bad_signature", "missing_headers", "bad_timestamp"}
     assert "proxy" in refused["bad_signature"]["hint"]
     assert "CLERK_WEBHOOK_SIGNING_SECRET" in refused["bad_signature"]["hint"]
@@ -327,7 +328,7 @@ async def test_no_failing_path_tells_a_table_a_statement_or_a_secret(
     assert (answer.status_code, code(answer)) == (503, "unavailable")
     assert int(answer.headers["retry-after"]) > 0
     await db.execute("alter table clerk_sync.elsewhere rename to events")
-    lines = output.log("unavailable")
+    lines = output.log("database_error")
     assert lines[0]["reason"] == "undefined_table"
     assert lines[0]["exception"] == "Unavailable"
     assert PII_SENTINEL not in output.said
@@ -343,9 +344,9 @@ async def test_a_bug_is_a_500_that_says_nothing(world: World, output: Output, mo
         raise RuntimeError(PII_SENTINEL)
 
     monkeypatch.setattr(webhooks, "read_event", bug)
-    monkeypatch.setattr(Readiness, "answer", bug)
+    monkeypatch.setattr(Readiness, "endpoint", bug)
     answers = [await world.deliver(CREATED), await world.client.get("/readyz")]
-    for answer, line, where in zip(answers, output.log("bug"), ("webhooks.py", "app.py"), strict=True):
+    for answer, line, where in zip(answers, output.log("unhandled_exception"), ("webhooks.py", "app.py"), strict=True):
         assert (answer.status_code, code(answer)) == (500, "internal_server_error")
         assert line["request_id"] == answer.headers["x-request-id"]
         assert line["exception"] == "RuntimeError"
@@ -364,7 +365,7 @@ async def test_another_instance_is_refused(world: World, output: Output) -> None
     without = event("user.created", "user_3")
     del without["instance_id"]
     assert await world.outcome(without) == "applied"
-    assert output.log("webhook refused")[0]["code"] == "wrong_instance"
+    assert output.log("webhook_refused")[0]["code"] == "wrong_instance"
 
 
 async def test_an_instance_that_is_set_is_the_only_one(serve: Serve, db: asyncpg.Connection) -> None:

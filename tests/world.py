@@ -23,7 +23,7 @@ from sync_service.mapping.table import TableMapping
 from sync_service.postgres.statements import quoted
 from sync_service.settings import Settings
 from sync_service.web.app import create_app
-from sync_service.web.whole import WholeAnswers
+from sync_service.web.protocol import CoalescingProtocol
 
 PII_SENTINEL = "PII_SENTINEL"
 SECRET = "whsec_c2VudGluZWwvU0VDUkVUU0VOVElORUwvMDEyMzQ1"
@@ -232,7 +232,7 @@ class Prompt(uvicorn.Server):
 async def served_app(app: ASGIApp) -> AsyncIterator[str]:
     """Serve any app, and yield its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, access_log=False, http=WholeAnswers, ws="none", lifespan="on")
+    config = uvicorn.Config(app, log_config=None, access_log=False, http=CoalescingProtocol, ws="none", lifespan="on")
     server = Prompt(config)
     serving_task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:

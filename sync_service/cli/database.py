@@ -1,4 +1,4 @@
-"""A connection for the length of one command, and what is said when there is none."""
+"""A database connection for one command."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -6,14 +6,23 @@ from collections.abc import AsyncIterator
 import asyncpg
 
 from sync_service.dsn import Dsn
-from sync_service.errors import SyncError, Unappliable, Unavailable, Unfit
+from sync_service.errors import SettingsError, SyncError, Unappliable, Unavailable, Unfit
 from sync_service.postgres.faults import translated
 from sync_service.postgres.pool import connect
+from sync_service.settings import Settings
+
+
+def require_dsn(settings: Settings) -> Dsn:
+    """Return the DSN. Raises `SettingsError` if there is none."""
+    if settings.database is None:
+        raise SettingsError(["DATABASE_URL: not set"])
+    return settings.database
 
 
 @contextlib.asynccontextmanager
-async def connected(dsn: Dsn) -> AsyncIterator[asyncpg.Connection]:
-    """Yield a connection. Raises `SyncError` with the class of what went wrong, never its message."""
+async def open_connection(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """Yield a connection. Raises `SyncError` with the class of a database error, never with its message."""
+    dsn = require_dsn(settings)
     try:
         with translated():
             connection = await connect(dsn)
@@ -25,6 +34,6 @@ async def connected(dsn: Dsn) -> AsyncIterator[asyncpg.Connection]:
     except Unfit:
         raise
     except (Unavailable, Unappliable) as error:
-        raise SyncError(f"The database refused ({error}).") from error
+        raise SyncError(f"The database reports an error ({error}).") from error
     finally:
         await connection.close(timeout=5)

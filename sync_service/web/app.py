@@ -1,4 +1,4 @@
-"""The app, made from settings by a function; importing this module does nothing."""
+"""The ASGI app, created from settings by a function; importing this module has no side effects."""
 
 import asyncio
 import contextlib
@@ -31,102 +31,105 @@ from sync_service.sync.apply import Applier
 from sync_service.sync.asking import Questions
 from sync_service.sync.login import Logins
 from sync_service.sync.retry import Retry
-from sync_service.web.callers import Callers
+from sync_service.web.auth import Authenticator
 from sync_service.web.health import Readiness, healthz
 from sync_service.web.metrics import Metrics
+from sync_service.web.middleware import RequestLogMiddleware
 from sync_service.web.problems import HANDLERS
-from sync_service.web.requests import Requests
-from sync_service.web.sync import Sync
-from sync_service.web.users import Users
-from sync_service.web.webhooks import ClerkWebhook
+from sync_service.web.sync import SyncEndpoint
+from sync_service.web.users import UserEndpoints
+from sync_service.web.webhooks import WebhookEndpoint
 
 log = structlog.get_logger()
 
-# A webhook takes 10 s at most; a platform kills after 10 (Docker) or 30 s (Heroku).
-STOP_SECONDS = 10
+# A webhook takes 10 s at most. A platform kills the process after 10 s (Docker) or 30 s (Heroku).
+STOP_TIMEOUT = 10
 
-# Four fifths of what Clerk allows a production instance in 10 s, shared by the processes of one service. What a
-# development instance has beyond its own, smaller quota, Clerk itself refuses, and is then not asked for a while.
-MOST_QUESTIONS = 800
+# Requests to Clerk in 10 s: four fifths of a production instance's quota, shared by the processes of one service. A
+# development instance has a smaller quota: Clerk rejects the excess, and the service then pauses its requests.
+MAX_CLERK_REQUESTS = 800
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    """Return the app. Nothing is opened before it starts, and it starts with the database away, too."""
+    """Return the app. It opens connections only after its start, and it starts without the database, too.
+
+    Raises `SettingsError`.
+    """
     if settings.database is None or not settings.clerk_webhook_signing_secrets:
         raise SettingsError([f"{name}: not set" for name in TO_SERVE])
     dsn = settings.database
     metrics = Metrics()
     verifier = Verifier(settings.clerk_webhook_signing_secrets)
     statements = Statements(settings.mapping)
-    clerk_webhook = Route("/webhooks/clerk", _ClerkWebhook(), methods=["POST"])
+    webhook_route = Route("/webhooks/clerk", _WebhookApp(), methods=["POST"])
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
         if dsn.dropped:
-            log.warning("left out of DATABASE_URL, for the driver does not know them", keys=dsn.dropped)
+            log.warning("dsn_parameters_ignored", parameters=dsn.dropped, hint="asyncpg does not support them")
         pool = await open_pool(dsn)
         readiness = Readiness(pool, statements)
-        woken = asyncio.Event()
-        applier = Applier(pool, statements, max_attempts=settings.sync_max_attempts, left_over=woken.set)
+        wake = asyncio.Event()
+        applier = Applier(pool, statements, max_attempts=settings.sync_max_attempts, left_over=wake.set)
         client = httpx2.AsyncClient()
         keys = keys_of(settings, client)
-        callers = Callers(_session_tokens(settings, keys), settings.sync_api_token)
-        questions = _questions(settings, applier, client, metrics)
+        authenticator = Authenticator(_create_token_verifier(settings, keys), settings.sync_api_token)
+        refresher = _create_refresher(settings, applier, client, metrics)
         max_age, instance_id = settings.sync_max_age, settings.clerk_instance_id
-        logins = Logins(applier, questions, max_age=max_age, instance_id=instance_id)
-        retry = Retry(applier.telling("replay"), settings.sync_event_retention, woken, questions)
-        background = [asyncio.create_task(readiness.tell()), asyncio.create_task(retry.run())]
+        login_service = Logins(applier, refresher, max_age=max_age, instance_id=instance_id)
+        worker = Retry(applier.telling("replay"), settings.sync_event_retention, wake, refresher)
+        background = [asyncio.create_task(readiness.log_state()), asyncio.create_task(worker.run())]
         if keys:
             background.append(asyncio.create_task(keys.refresh()))  # so that the first login need not wait for it
         try:
             yield {
-                "webhook": ClerkWebhook(verifier, applier, metrics, instance_id),
+                "webhook": WebhookEndpoint(verifier, applier, metrics, instance_id),
                 "readiness": readiness,
-                "sync": Sync(callers, logins, metrics),
-                "users": Users(callers, questions, applier, metrics),
+                "sync": SyncEndpoint(authenticator, login_service, metrics),
+                "users": UserEndpoints(authenticator, refresher, applier, metrics),
             }
         finally:
             for task in background:
                 task.cancel()
-            await questions.close()
+            await refresher.close()
             await client.aclose()
             try:
-                await asyncio.wait_for(pool.close(), STOP_SECONDS)
+                await asyncio.wait_for(pool.close(), STOP_TIMEOUT)
             except TimeoutError:
                 pool.terminate()
             log.info("stopped")
 
     app = Starlette(
         routes=[
-            clerk_webhook,
-            _sync_route(settings),
+            webhook_route,
+            _create_sync_route(settings),
             Route("/users/resolve", _resolve, methods=["POST"]),
             Route("/users/{clerk_id}", _user),
             Route("/healthz", healthz),
             Route("/readyz", _readyz),
-            Route("/metrics", metrics.answer),
+            Route("/metrics", metrics.endpoint),
         ],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
-    return Requests(app, most_asked=clerk_webhook)
+    return RequestLogMiddleware(app, fast_route=webhook_route)
 
 
-class _ClerkWebhook:
-    """A class, not a function: so Starlette hands it the request as the server did (ASGI)."""
+class _WebhookApp:
+    """A class, not a function, so that Starlette passes the ASGI arguments unchanged."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        webhook: ClerkWebhook = scope["state"]["webhook"]
-        await webhook(scope, receive, send)
+        endpoint: WebhookEndpoint = scope["state"]["webhook"]
+        await endpoint(scope, receive, send)
 
 
 async def _sync(request: Request) -> Response:
-    sync: Sync = request.state.sync
-    return await sync.answer(request)
+    sync: SyncEndpoint = request.state.sync
+    return await sync.endpoint(request)
 
 
-def _sync_route(settings: Settings) -> Route:
-    """Return the route; browsers may call it from the authorized parties that are origins, and from nowhere else."""
+def _create_sync_route(settings: Settings) -> Route:
+    """Return the route. Browsers may call it only from those authorized parties that are origins."""
     origins = [
         party.rstrip("/") for party in settings.clerk_authorized_parties if party.startswith(("http:", "https:"))
     ]
@@ -139,21 +142,21 @@ def _sync_route(settings: Settings) -> Route:
         allow_headers=["Authorization", "Content-Type", "X-Request-Id"],
         expose_headers=["Retry-After", "X-Request-Id"],
     )
-    # OPTIONS too, or the route would refuse what the middleware is to answer.
+    # A route checks the method before its middleware runs, so it must accept OPTIONS for the CORS preflight.
     return Route("/sync", _sync, methods=["POST", "OPTIONS"], middleware=[cors])
 
 
 async def _user(request: Request) -> Response:
-    users: Users = request.state.users
-    return await users.one(request)
+    users: UserEndpoints = request.state.users
+    return await users.get_user(request)
 
 
 async def _resolve(request: Request) -> Response:
-    users: Users = request.state.users
+    users: UserEndpoints = request.state.users
     return await users.resolve(request)
 
 
-def _session_tokens(settings: Settings, keys: Keys | None) -> SessionTokens | None:
+def _create_token_verifier(settings: Settings, keys: Keys | None) -> SessionTokens | None:
     if keys is None:
         return None
     return SessionTokens(
@@ -164,12 +167,12 @@ def _session_tokens(settings: Settings, keys: Keys | None) -> SessionTokens | No
     )
 
 
-def _questions(settings: Settings, applier: Applier, client: httpx2.AsyncClient, metrics: Metrics) -> Questions:
+def _create_refresher(settings: Settings, applier: Applier, client: httpx2.AsyncClient, metrics: Metrics) -> Questions:
     key = settings.clerk_secret_key
     return Questions(
         applier,
         ClerkApi(client, settings.clerk_api_url, key) if key else None,
-        Quota(most=max(1, MOST_QUESTIONS // settings.web_concurrency)),
+        Quota(most=max(1, MAX_CLERK_REQUESTS // settings.web_concurrency)),
         max_age=settings.sync_max_age,
         instance_id=settings.clerk_instance_id,
         missed=metrics.missed_webhooks.inc,
@@ -178,17 +181,17 @@ def _questions(settings: Settings, applier: Applier, client: httpx2.AsyncClient,
 
 async def _readyz(request: Request) -> Response:
     readiness: Readiness = request.state.readiness
-    return await readiness.answer(request)
+    return await readiness.endpoint(request)
 
 
-def app_of_environment() -> ASGIApp:
-    """Return the app of this process's environment: what uvicorn calls in each process that it starts."""
+def create_app_from_environment() -> ASGIApp:
+    """Return the app with the settings of this process's environment; uvicorn calls it in each process it starts."""
     die_with_parent()
     settings = read_settings(os.environ, required=TO_SERVE)
     configure_logging(level=settings.log_level, form=settings.log_format)
     app = create_app(settings)
-    # What is there now stays, and a request leaves next to no cycles: looking for some after every 700 objects was a
-    # sixth of all the time.
+    # The objects that exist now stay alive, and a request creates almost no reference cycles. With Python's default
+    # threshold of 700 objects, garbage collection took a sixth of all the time.
     gc.freeze()
     gc.set_threshold(50_000)
     return app
