@@ -187,7 +187,7 @@ def test_docs_lists_the_pages_with_one_line_each(tmp_path: Path) -> None:
     done = run("docs", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith("  ")]
-    assert [name for name, _ in lines] == docs.page_names() == PAGE_NAMES
+    assert [name for name, _ in lines] == docs.list_pages() == PAGE_NAMES
     for _, summary in lines:
         assert len(summary) < 120
         assert summary.endswith(".")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from sync_service.cli import dev, docs, doctor, events, mapping, migrate, send, serve, users
-from sync_service.errors import SettingsError, SyncError, Unfit
+from sync_service.errors import MappingMismatch, SettingsError, SyncError
 
 COMMANDS = (dev, serve, migrate, send, events, doctor, mapping, users, docs)
 
@@ -33,8 +33,8 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         return int(error.code or 0)
     try:
         status: int = parsed.run(parsed, environ)
-    except (SettingsError, Unfit) as error:
-        print(_format_errors(_HEADLINES[type(error)], error.faults), file=sys.stderr)
+    except (SettingsError, MappingMismatch) as error:
+        print(_format_errors(_HEADLINES[type(error)], error.errors), file=sys.stderr)
         return 2
     except SyncError as error:
         print(f"sync-service: {error}", file=sys.stderr)
@@ -50,7 +50,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 _HEADLINES = {
     SettingsError: "Wrong settings or arguments, so the command did not start:",
-    Unfit: "The mapping does not fit the table; `sync-service doctor` shows details:",
+    MappingMismatch: "The mapping does not fit the table; `sync-service doctor` shows details:",
 }
 
 

@@ -5,8 +5,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
-from sync_service.postgres.events import Filter
-from sync_service.spellings import UNITS
+from sync_service.store.events import Filter
+from sync_service.parsers import DURATION_UNITS
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  it has no public name
 
@@ -18,7 +18,7 @@ def parse_time(text: str) -> datetime:
     """
     try:
         if ago := re.fullmatch(r"([0-9]{1,6})([smhd])", text):
-            return datetime.now(UTC) - timedelta(**{UNITS[ago[2]]: int(ago[1])})
+            return datetime.now(UTC) - timedelta(**{DURATION_UNITS[ago[2]]: int(ago[1])})
         time = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"write 2026-01-31T12:00, or 2h for two hours ago, not {text!r}") from None

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 
 from sync_service.dsn import Dsn
-from sync_service.errors import SettingsError, SyncError, Unappliable, Unavailable, Unfit
-from sync_service.postgres.faults import translated
+from sync_service.errors import ChangeRejected, DatabaseUnavailable, MappingMismatch, SettingsError, SyncError
+from sync_service.postgres.errors import translate_errors
 from sync_service.postgres.pool import connect
 from sync_service.settings import Settings
 
@@ -24,16 +24,16 @@ async def open_connection(settings: Settings) -> AsyncIterator[asyncpg.Connectio
     """Yield a connection. Raises `SyncError` with the class of a database error, never with its message."""
     dsn = require_dsn(settings)
     try:
-        with translated():
+        with translate_errors():
             connection = await connect(dsn)
-    except (Unavailable, Unappliable) as error:
+    except (DatabaseUnavailable, ChangeRejected) as error:
         raise SyncError(f"The database of DATABASE_URL cannot be reached ({error}).") from error
     try:
-        with translated():
+        with translate_errors():
             yield connection
-    except Unfit:
+    except MappingMismatch:
         raise
-    except (Unavailable, Unappliable) as error:
+    except (DatabaseUnavailable, ChangeRejected) as error:
         raise SyncError(f"The database reports an error ({error}).") from error
     finally:
         await connection.close(timeout=5)

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from sync_service.cli.arguments import Commands
-from sync_service.cli.local import DATA_FOLDER, SECRET_FILE, ensure_signing_secret
+from sync_service.dev.state import DATA_FOLDER, SECRET_FILE, ensure_signing_secret
 from sync_service.cli.migrate import migrate_database
 from sync_service.cli.serve import check_mapping, check_port
-from sync_service.dsn import Dsn, clean_dsn
+from sync_service.dsn import Dsn, parse_dsn
 from sync_service.logs import configure_logging
-from sync_service.postgres.embedded import embedded_postgres
+from sync_service.dev.embedded import run_embedded_postgres
 from sync_service.settings import Settings, read_settings
 
 
@@ -50,8 +50,8 @@ def _open_database(settings: Settings) -> Iterator[Dsn]:
     if settings.database:
         yield settings.database
     else:
-        with embedded_postgres(DATA_FOLDER) as server:
-            yield clean_dsn(server.dsn())
+        with run_embedded_postgres(DATA_FOLDER) as server:
+            yield parse_dsn(server.dsn())
 
 
 def _format_welcome(settings: Settings, host: str, own_secret: str | None) -> str:

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from rich.console import Console
 
-from sync_service.cli.types import Commands
+from sync_service.cli.arguments import Commands
 
 # Longer lines are hard to read, however wide the terminal is.
 MAX_WIDTH = 110
@@ -15,23 +15,23 @@ MAX_WIDTH = 110
 _FOLDER = files("sync_service").joinpath("docs")
 
 
-def add_to(commands: Commands) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("docs", help="list the documentation pages, or print one")
-    parser.add_argument("page", metavar="PAGE", nargs="?", type=_page_name, help="the page to print, such as mapping")
+    parser.add_argument("page", metavar="PAGE", nargs="?", type=_parse_page_name, help="the page to print, such as mapping")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the page, or the list of pages."""
     if arguments.page is None:
-        print(_page_list())
+        print(_format_page_list())
     else:
         _print_page(read_page(arguments.page))
     return 0
 
 
-def page_names() -> list[str]:
+def list_pages() -> list[str]:
     """Return the names of the pages, in alphabetical order."""
     return sorted(file.name.removesuffix(".md") for file in _FOLDER.iterdir() if file.name.endswith(".md"))
 
@@ -47,10 +47,10 @@ def summarize(page: str) -> str:
     return " ".join(summary.split())
 
 
-def _page_name(text: str) -> str:
+def _parse_page_name(text: str) -> str:
     """Return the name of an existing page. Raises `ArgumentTypeError`, so that argparse exits with status 2."""
     name = text.lower().removesuffix(".md")
-    names = page_names()
+    names = list_pages()
     if name in names:
         return name
     close = get_close_matches(name, names, n=1)
@@ -58,8 +58,8 @@ def _page_name(text: str) -> str:
     raise argparse.ArgumentTypeError(f"there is no page {text!r}.{hint} The pages are {', '.join(names)}.")
 
 
-def _page_list() -> str:
-    names = page_names()
+def _format_page_list() -> str:
+    names = list_pages()
     width = max(map(len, names))
     lines = [f"  {name:{width}}  {summarize(read_page(name))}" for name in names]
     return "\n".join(["Pages, for `sync-service docs PAGE`:", "", *lines])

@@ -10,13 +10,13 @@ from rich.console import Console
 
 from sync_service.cli.arguments import Commands
 from sync_service.cli.database import open_connection
-from sync_service.cli.local import with_dev_defaults
+from sync_service.dev.state import with_dev_defaults
 from sync_service.doctor.examine import Examination
-from sync_service.doctor.findings import KINDS, Finding, in_order
+from sync_service.doctor.findings import Finding, KINDS, in_order
 from sync_service.doctor.keys import bad_settings
 from sync_service.doctor.server import unreachable
 from sync_service.errors import SettingsError, SyncError
-from sync_service.settings import TO_SERVE, Settings, read_settings
+from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
 
 
 def add_parser(commands: Commands) -> None:
@@ -50,13 +50,13 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _read_valid_settings(environ: Mapping[str, str]) -> tuple[Settings | None, tuple[str, ...]]:
     """Return the settings without the wrong ones, and the errors. A wrong mapping leaves no settings to check."""
     try:
-        return read_settings(environ, required=TO_SERVE), ()
+        return read_settings(environ, required=REQUIRED_TO_SERVE), ()
     except SettingsError as error:
-        wrong = {line.partition(":")[0] for line in error.faults}
+        wrong = {line.partition(":")[0] for line in error.errors}
         if "SYNC_CONFIG" in wrong:
-            return None, error.faults
+            return None, error.errors
         valid = {name: text for name, text in environ.items() if name.removesuffix("_FILE") not in wrong}
-        return read_settings(valid), error.faults
+        return read_settings(valid), error.errors
 
 
 async def _run_checks(settings: Settings) -> list[Finding]:

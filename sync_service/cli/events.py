@@ -9,9 +9,9 @@ from typing import Any
 
 from sync_service.cli.arguments import Commands, filter_from, format_error, format_time, parse_time
 from sync_service.cli.database import open_connection
-from sync_service.cli.local import load_settings
+from sync_service.dev.state import load_settings
 from sync_service.cli.replay import replay
-from sync_service.postgres.events import list_events, show_event
+from sync_service.store.events import get_event, list_events
 from sync_service.settings import Settings
 
 STATUSES = ("applied", "stale", "ignored", "failed", "dead")
@@ -73,4 +73,4 @@ def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 async def _show(settings: Settings, message_id: str) -> dict[str, Any] | None:
     async with open_connection(settings) as connection:
-        return await show_event(connection, message_id)
+        return await get_event(connection, message_id)

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from sync_service.cli.arguments import Commands
 from sync_service.cli.database import open_connection
-from sync_service.cli.local import load_settings
+from sync_service.dev.state import load_settings
 from sync_service.errors import SettingsError, SyncError
-from sync_service.mapping.file import read_mapping
-from sync_service.mapping.suggest import id_column, likeliest, suggested
-from sync_service.postgres.catalogue import read_table
+from sync_service.mapping.toml import parse_mapping
+from sync_service.doctor.suggest import choose_users_table, find_id_column, suggest_mapping
+from sync_service.mapping.introspection import read_table
 from sync_service.postgres.survey import holds_other_ids, read_tables
 from sync_service.settings import Settings
 
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _parse_table(table: str) -> tuple[str, str]:
     try:
-        mapping = read_mapping(f"[users]\ntable = '''{table}'''\n")
+        mapping = parse_mapping(f"[users]\ntable = '''{table}'''\n")
     except SettingsError:
         raise SettingsError(['--table: write public.users, or "my schema"."my.table"']) from None
     return mapping.schema, mapping.table
@@ -46,12 +46,12 @@ def _parse_table(table: str) -> tuple[str, str]:
 
 async def _suggest(settings: Settings, given_name: tuple[str, str] | None) -> str:
     async with open_connection(settings) as connection:
-        name = given_name or likeliest(await read_tables(connection))
+        name = given_name or choose_users_table(await read_tables(connection))
         table = await read_table(connection, *name) if name else None
         if table is None:
             hint = "No table looks like a table of users. Name it with --table."
             raise SyncError("This table does not exist." if given_name else hint)
-        clerk_id = id_column(table)
+        clerk_id = find_id_column(table)
         if clerk_id and (clerk_id,) == table.primary_key and await holds_other_ids(connection, table, clerk_id):
             clerk_id = None
-        return suggested(table, clerk_id)
+        return suggest_mapping(table, clerk_id)

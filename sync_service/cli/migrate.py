@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from sync_service.cli.arguments import Commands
 from sync_service.cli.database import open_connection
-from sync_service.cli.local import load_settings
-from sync_service.postgres.schema import SchemaState, create_users, migrate, schema_state
+from sync_service.dev.state import load_settings
+from sync_service.postgres.migrate import SchemaState, migrate, read_schema_state
+from sync_service.mapping.creation import create_table
 from sync_service.settings import Settings
 
 
@@ -25,12 +26,12 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = load_settings(environ, "DATABASE_URL")
     ran, state = asyncio.run(migrate_database(settings, check_only=arguments.check))
     if arguments.json:
-        print(json.dumps({"ran": ran, "version": state.version, "needed": state.needed, "ready": state.ready}))
+        print(json.dumps({"ran": ran, "version": state.version, "needed": state.needed, "ready": state.is_ready}))
     else:
         for name in ran:
             print(f"Ran {name}.")
         print(state)
-    return 0 if state.ready else 1
+    return 0 if state.is_ready else 1
 
 
 async def migrate_database(settings: Settings, *, check_only: bool = False) -> tuple[list[str], SchemaState]:
@@ -39,5 +40,5 @@ async def migrate_database(settings: Settings, *, check_only: bool = False) -> t
         ran = []
         if not check_only:
             ran = [f"{migration.version:04}_{migration.name}" for migration in await migrate(connection)]
-            await create_users(connection, settings.mapping)
-        return ran, await schema_state(connection)
+            await create_table(connection, settings.mapping)
+        return ran, await read_schema_state(connection)

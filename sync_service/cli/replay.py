@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -15,16 +16,15 @@ from rich.progress import Progress
 from sync_service.clerk.events import Event
 from sync_service.cli.arguments import filter_from
 from sync_service.cli.database import open_connection, require_dsn
-from sync_service.cli.local import load_settings
-from sync_service.errors import DatabaseFault, SettingsError
+from sync_service.dev.state import load_settings
+from sync_service.errors import DatabaseError, SettingsError
 from sync_service.logs import configure_logging
-from sync_service.postgres.events import Filter, count_events, events_by_id, pages, preview
-from sync_service.postgres.faults import translated
-from sync_service.postgres.pool import open_pool
-from sync_service.postgres.statements import Statements
+from sync_service.store.access import Store
+from sync_service.store.dry_run import dry_run
+from sync_service.store.events import Filter, count_events, get_events, iter_pages
+from sync_service.postgres.pool import open_database
 from sync_service.settings import Settings
 from sync_service.sync.apply import Applier
-from sync_service.sync.attempt import attempt
 
 log = structlog.get_logger()
 
@@ -55,19 +55,20 @@ async def _replay(
     """Return the number of events by outcome, and the given IDs that do not exist."""
     outcomes: Counter[str] = Counter()
     seen: set[str | None] = set()
-    statements = Statements(settings.mapping)
-    async with open_connection(settings) as connection, await open_pool(require_dsn(settings)) as pool:
+    database = await open_database(require_dsn(settings))
+    store = Store(database, settings.mapping)
+    applier = Applier(store, source="replay", max_attempts=settings.sync_max_attempts)
+    async with contextlib.aclosing(database), open_connection(settings) as connection:
         total = len(arguments.ids) or await count_events(connection, event_filter)
-        applier = Applier(pool, statements, source="replay", max_attempts=settings.sync_max_attempts)
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             bar = progress.add_task("replaying", total=total)
             async for page in _iter_pages(connection, arguments.ids, event_filter):
                 seen.update(event.id for event in page)
                 if arguments.dry_run:
-                    outcomes += await _preview_page(connection, statements, page, as_json=arguments.json)
+                    outcomes += await _preview_page(store, page, as_json=arguments.json)
                 else:
-                    outcomes += Counter(outcome.outcome for _, outcome in await attempt(applier, page))
+                    outcomes += Counter(outcome.outcome for outcome in await applier.apply_again(page))
                 progress.advance(bar, len(page))
                 if not console.is_terminal and total > len(page):
                     log.info("replaying", done=outcomes.total(), total=total)
@@ -78,19 +79,17 @@ async def _iter_pages(
     connection: asyncpg.Connection, ids: list[str], event_filter: Filter
 ) -> AsyncIterator[list[Event]]:
     if ids:
-        yield await events_by_id(connection, ids)
+        yield await get_events(connection, ids)
         return
-    async for page in pages(connection, event_filter):
+    async for page in iter_pages(connection, event_filter):
         yield page
 
 
-async def _preview_page(
-    connection: asyncpg.Connection, statements: Statements, page: list[Event], *, as_json: bool
-) -> Counter[str]:
+async def _preview_page(store: Store, page: list[Event], *, as_json: bool) -> Counter[str]:
     """Print how a replay would change each row; return the number of events by outcome."""
     outcomes: Counter[str] = Counter()
     for event in page:
-        outcome, changes = await _preview_event(connection, statements, event)
+        outcome, changes = await _preview_event(store, event)
         outcomes[outcome] += 1
         if as_json:
             print(json.dumps({"id": event.id, "clerk_id": event.clerk_id, "outcome": outcome, "changes": changes}))
@@ -101,17 +100,15 @@ async def _preview_page(
     return outcomes
 
 
-async def _preview_event(
-    connection: asyncpg.Connection, statements: Statements, event: Event
-) -> tuple[str, dict[str, list[Any]]]:
+async def _preview_event(store: Store, event: Event) -> tuple[str, dict[str, list[Any]]]:
     """Return the outcome that a replay would have, and the changed columns with their old and new values."""
     try:
-        with translated():
-            before, after = await preview(connection, statements, event)
-    except DatabaseFault as error:
+        async with store.acquire() as bound:
+            before, after = await dry_run(bound, store.binding.lookups.row, event)
+    except DatabaseError as error:
         return "would fail", {"reason": [None, error.reason]}
     changes = _compare_rows(before, after)
-    if event.fault:
+    if event.error:
         return "would fail", changes
     return "would change" if changes else "no change", changes
 

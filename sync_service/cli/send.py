@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sync_service.clerk.samples import sample_event
+from sync_service.clerk.samples import build_sample_event
 from sync_service.cli.arguments import Commands
-from sync_service.cli.local import load_settings
+from sync_service.dev.state import load_settings
 from sync_service.errors import SettingsError, SyncError
 
 SEND_TIMEOUT = 15  # Svix waits as long for a response
@@ -75,7 +75,7 @@ def _create_body(arguments: argparse.Namespace, data: str | dict[str, Any] | Non
         return data
     fields = data or {}
     user_id = arguments.user or fields.get("id") or f"user_{secrets.token_hex(12)}"
-    event = sample_event(arguments.type, user_id, milliseconds=time.time_ns() // 1_000_000, number=number)
+    event = build_sample_event(arguments.type, user_id, milliseconds=time.time_ns() // 1_000_000, number=number)
     event["data"] |= fields | {"id": user_id}
     return json.dumps(event, separators=(",", ":"), ensure_ascii=False)
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from sync_service.cli.arguments import Commands
 from sync_service.cli.database import open_connection
-from sync_service.errors import SyncError, Unfit
+from sync_service.errors import MappingMismatch, SyncError
 from sync_service.logs import configure_logging
-from sync_service.postgres.schema import schema_state
-from sync_service.postgres.statements import Statements
-from sync_service.settings import TO_SERVE, Settings, read_settings
+from sync_service.postgres.migrate import read_schema_state
+from sync_service.mapping.table_binding import TableBinding
+from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
 
 # A slow database must not delay the start for longer.
 CHECK_TIMEOUT = 3
@@ -25,7 +25,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve until a signal stops the service."""
-    settings = read_settings(environ, required=TO_SERVE)
+    settings = read_settings(environ, required=REQUIRED_TO_SERVE)
     configure_logging(level=settings.log_level, form=settings.log_format)
     host = settings.host or "0.0.0.0"  # noqa: S104  a platform's router connects from outside
     check_port(host, settings.port)
@@ -36,12 +36,12 @@ def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 async def check_mapping(settings: Settings) -> None:
-    """Raise `Unfit` if the mapping cannot work; without a migrated database in reach, the check is skipped."""
+    """Raise `MappingMismatch` if the mapping cannot work; without a migrated database in reach, the check is skipped."""
     try:
         async with asyncio.timeout(CHECK_TIMEOUT), open_connection(settings) as connection:
-            if (await schema_state(connection)).ready:
-                await Statements(settings.mapping).held_against(connection)
-    except Unfit:
+            if (await read_schema_state(connection)).is_ready:
+                await TableBinding(settings.mapping).ensure_bound(connection)
+    except MappingMismatch:
         raise
     except (SyncError, TimeoutError):
         return

@@ -10,10 +10,12 @@ from typing import Any
 
 from sync_service.cli.arguments import Commands, format_error, format_time
 from sync_service.cli.database import open_connection
-from sync_service.cli.local import load_settings
-from sync_service.postgres.inbox import take_back
-from sync_service.postgres.lookup import user_history
-from sync_service.postgres.statements import Statements
+from sync_service.dev.state import load_settings
+from sync_service.store.changes import restore_user
+from sync_service.store.events import get_user_history
+from sync_service.mapping.queries import build_lookup_queries
+from sync_service.mapping.table_binding import TableBinding
+from sync_service.store.access import BoundConnection
 from sync_service.settings import Settings
 
 
@@ -38,7 +40,7 @@ def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 async def _find_user(settings: Settings, clerk_id: str) -> dict[str, Any]:
     async with open_connection(settings) as connection:
-        return await user_history(connection, Statements(settings.mapping), clerk_id)
+        return await get_user_history(connection, build_lookup_queries(settings.mapping), clerk_id)
 
 
 def _run_restore(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -51,7 +53,8 @@ def _run_restore(arguments: argparse.Namespace, environ: Mapping[str, str]) -> i
 
 async def _restore(settings: Settings, clerk_id: str) -> bool:
     async with open_connection(settings) as connection:
-        return await take_back(connection, Statements(settings.mapping), clerk_id)
+        queries = await TableBinding(settings.mapping).ensure_bound(connection)
+        return await restore_user(BoundConnection(connection, queries), clerk_id)
 
 
 def _format_user(user: dict[str, Any]) -> str:
@@ -67,8 +70,8 @@ def _format_user(user: dict[str, Any]) -> str:
 def _format_identity(identity: dict[str, Any] | None) -> str:
     if identity is None:
         return "unknown to the service"
-    if identity["kept_at"]:
-        return f"the deletion was undone {format_time(identity['kept_at'])}; later deletions are ignored"
+    if identity["restored_at"]:
+        return f"the deletion was undone {format_time(identity['restored_at'])}; later deletions are ignored"
     if identity["deleted_at"]:
         return f"deleted {format_time(identity['deleted_at'])}; the deletion is final"
     version = datetime.fromtimestamp(identity["version"] / 1000, UTC)

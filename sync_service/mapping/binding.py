@@ -32,12 +32,12 @@ class BoundMapping:
     @property
     def writes_id(self) -> bool:
         """Whether the ID is written, and not generated from another column."""
-        return not self.column_types[self.mapping.clerk_id].generated
+        return not self.column_types[self.mapping.id_column].generated
 
     @property
     def written_columns(self) -> list[str]:
         """The columns of an INSERT, the ID first."""
-        return [*([self.mapping.clerk_id] if self.writes_id else []), *self.mapping.columns]
+        return [*([self.mapping.id_column] if self.writes_id else []), *self.mapping.columns]
 
     def build_row(self, snapshot: Snapshot) -> tuple[Row, list[str]]:
         """Return the row in the form that the columns take, and the columns whose value was truncated."""
@@ -66,12 +66,12 @@ def bind(mapping: TableMapping, table: Table | None) -> BoundMapping | list[str]
         for name, field in mapping.columns.items()
         if _is_written(table.column(name))
     }
-    column_types = {name: column for name in (mapping.clerk_id, *columns) if (column := table.column(name))}
+    column_types = {name: column for name in (mapping.id_column, *columns) if (column := table.column(name))}
     return BoundMapping(
         mapping=replace(mapping, columns=columns),
         table=table,
         column_types=column_types,
-        key=table.primary_key[0] if len(table.primary_key) == 1 else mapping.clerk_id,
+        key=table.primary_key[0] if len(table.primary_key) == 1 else mapping.id_column,
         coerced_columns=tuple((name, column) for name, column in column_types.items() if needs_coercion(column)),
     )
 

@@ -48,7 +48,7 @@ class EmailPolicy:
         text = self._placeholder(column)
         if text is None:
             return "null"
-        id_column = quote_ident(self.bound.mapping.clerk_id)
+        id_column = quote_ident(self.bound.mapping.id_column)
         return f"replace({quote_literal(text)}, {quote_literal(PLACEHOLDER)}, {id_column}::text)"
 
     def compare(self, column: str, parameter: str) -> str:

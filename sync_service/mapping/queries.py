@@ -89,7 +89,7 @@ def build_queries(mapping: TableMapping, bound: BoundMapping) -> Queries:
 
 
 def _name_gaps(mapping: TableMapping) -> dict[str, str]:
-    return {"table": quote_table(mapping.schema, mapping.table), "id_column": quote_ident(mapping.clerk_id)}
+    return {"table": quote_table(mapping.schema, mapping.table), "id_column": quote_ident(mapping.id_column)}
 
 
 def _render(name: str, gaps: dict[str, str]) -> str:
@@ -148,7 +148,7 @@ _TOMBSTONED = """{id_column} = any(array(
 
 def _id_type(bound: BoundMapping) -> str:
     """Return the type in which IDs are compared: a cast to varchar(40) would make two long IDs equal."""
-    column = bound.column_types[bound.mapping.clerk_id]
+    column = bound.column_types[bound.mapping.id_column]
     return column.base if column.base in {"text", "varchar", "bpchar"} else column.type
 
 
@@ -160,14 +160,14 @@ def _delete_clause(bound: BoundMapping, email: EmailPolicy, table: str) -> str:
     changes = list(_anonymize(bound) if mapping.on_delete == "anonymize" else _release_emails(bound, email))
     if column := bound.table.column(mapping.deleted_at):
         changes.append(_assign_deleted(column, deleted=True))
-    id_column = quote_ident(mapping.clerk_id)
+    id_column = quote_ident(mapping.id_column)
     return f"update {table} set {', '.join(changes or [f'{id_column} = {id_column}'])}"  # noqa: S608  quoted names
 
 
 def _anonymize(bound: BoundMapping) -> Iterator[str]:
     for name, field in bound.mapping.columns.items():
         if field.is_personal:
-            value = scrub_expression(field, bound.column_types[name], quote_ident(bound.mapping.clerk_id))
+            value = scrub_expression(field, bound.column_types[name], quote_ident(bound.mapping.id_column))
             if value:
                 yield f"{quote_ident(name)} = {value}"
 

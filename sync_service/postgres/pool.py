@@ -16,6 +16,9 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 CONNECT_TIMEOUT = 3
 COMMAND_TIMEOUT = 4
 
+# A platform kills a process that stops for longer than 10 s (Docker).
+CLOSE_TIMEOUT = 10
+
 # Webhooks share connections. More of them would queue inside PostgreSQL instead of in this process.
 MAX_CONNECTIONS = 10
 
@@ -30,10 +33,10 @@ class Database:
         """Return a context manager for a connection. It raises `DatabaseError` for any error of the database."""
         return _Acquisition(self._pool)
 
-    async def close(self, timeout: float) -> None:  # noqa: ASYNC109  asyncpg waits for ever, so the limit belongs here
-        """Close all connections; after `timeout` seconds, abort them."""
+    async def aclose(self) -> None:
+        """Close all connections; after `CLOSE_TIMEOUT`, abort them."""
         try:
-            await asyncio.wait_for(self._pool.close(), timeout)
+            await asyncio.wait_for(self._pool.close(), CLOSE_TIMEOUT)
         except TimeoutError:
             self._pool.terminate()
 
@@ -47,7 +50,7 @@ class _Acquisition:
 
     async def __aenter__(self) -> Connection:
         try:
-            self._connection: Connection = await self._pool.acquire()
+            self._connection: asyncpg.pool.PoolConnectionProxy = await self._pool.acquire()
         except Exception as error:
             if translated := translate_error(error):
                 raise translated from error
@@ -76,7 +79,7 @@ async def open_database(dsn: Dsn) -> Database:
             max_size=MAX_CONNECTIONS,
             timeout=CONNECT_TIMEOUT,
             command_timeout=COMMAND_TIMEOUT,
-            connect=_Connector(behind_pooler=True if dsn.transaction_pooler else None),
+            connect=_Connector(behind_pooler=True if dsn.is_transaction_pooler else None),
             # No setting of a session is ever changed, so there is no reset: one round trip less for each use.
             reset=_skip_reset,
         )

@@ -38,7 +38,7 @@ async def resolve_email_conflict(
         if owner and not policy.can_release:
             raise ChangeRejected(EMAIL_CONFLICT, table=store.mapping.table, column=policy.unique_column)
         loser = None
-        if owner and policy.unique_column:
+        if owner and policy.unique_column and email:
             loser = await _decide_loser(store, bound, owner, snapshot, email)
             if loser == snapshot.clerk_id:
                 row[policy.unique_column] = fill_placeholder(policy.placeholder, snapshot.clerk_id)

@@ -16,21 +16,21 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sync_service.clerk.api import ClerkApi
-from sync_service.clerk.breaker import Quota
-from sync_service.clerk.keys import Keys, issuer_of, keys_of
-from sync_service.clerk.signature import Verifier
-from sync_service.clerk.tokens import SessionTokens
+from sync_service.clerk.client import ClerkClient
+from sync_service.clerk.rate_limit import RateLimiter
+from sync_service.clerk.jwks import KeySource, key_source_from
+from sync_service.clerk.webhook_signature import WebhookVerifier
+from sync_service.clerk.session_tokens import SessionTokenVerifier
 from sync_service.errors import SettingsError
 from sync_service.logs import configure_logging
-from sync_service.postgres.pool import open_pool
-from sync_service.postgres.statements import Statements
+from sync_service.postgres.pool import open_database
+from sync_service.store.access import Store
 from sync_service.process import die_with_parent
-from sync_service.settings import TO_SERVE, Settings, read_settings
+from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
 from sync_service.sync.apply import Applier
-from sync_service.sync.asking import Questions
-from sync_service.sync.login import Logins
-from sync_service.sync.retry import Retry
+from sync_service.sync.refresh import UserRefresher
+from sync_service.sync.login import LoginService
+from sync_service.sync.maintenance import MaintenanceWorker
 from sync_service.web.auth import Authenticator
 from sync_service.web.health import Readiness, healthz
 from sync_service.web.metrics import Metrics
@@ -56,28 +56,34 @@ def create_app(settings: Settings) -> ASGIApp:
     Raises `SettingsError`.
     """
     if settings.database is None or not settings.clerk_webhook_signing_secrets:
-        raise SettingsError([f"{name}: not set" for name in TO_SERVE])
+        raise SettingsError([f"{name}: not set" for name in REQUIRED_TO_SERVE])
     dsn = settings.database
     metrics = Metrics()
-    verifier = Verifier(settings.clerk_webhook_signing_secrets)
-    statements = Statements(settings.mapping)
+    verifier = WebhookVerifier(settings.clerk_webhook_signing_secrets)
     webhook_route = Route("/webhooks/clerk", _WebhookApp(), methods=["POST"])
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
-        if dsn.dropped:
-            log.warning("dsn_parameters_ignored", parameters=dsn.dropped, hint="asyncpg does not support them")
-        pool = await open_pool(dsn)
-        readiness = Readiness(pool, statements)
+        if dsn.ignored_parameters:
+            log.warning("dsn_parameters_ignored", parameters=dsn.ignored_parameters, hint="asyncpg does not support them")
+        database = await open_database(dsn)
+        store = Store(database, settings.mapping)
+        readiness = Readiness(store)
         wake = asyncio.Event()
-        applier = Applier(pool, statements, max_attempts=settings.sync_max_attempts, left_over=wake.set)
+        applier = Applier(store, max_attempts=settings.sync_max_attempts, on_work_left=wake.set)
         client = httpx2.AsyncClient()
-        keys = keys_of(settings, client)
+        keys = key_source_from(
+            client,
+            jwt_key=settings.clerk_jwt_key,
+            jwks_url=settings.jwks_url,
+            api_url=settings.clerk_api_url,
+            secret_key=settings.clerk_secret_key,
+        )
         authenticator = Authenticator(_create_token_verifier(settings, keys), settings.sync_api_token)
         refresher = _create_refresher(settings, applier, client, metrics)
         max_age, instance_id = settings.sync_max_age, settings.clerk_instance_id
-        login_service = Logins(applier, refresher, max_age=max_age, instance_id=instance_id)
-        worker = Retry(applier.telling("replay"), settings.sync_event_retention, wake, refresher)
+        login_service = LoginService(applier, refresher, max_age=max_age, instance_id=instance_id)
+        worker = MaintenanceWorker(applier.with_source("replay"), settings.sync_event_retention, wake, refresher)
         background = [asyncio.create_task(readiness.log_state()), asyncio.create_task(worker.run())]
         if keys:
             background.append(asyncio.create_task(keys.refresh()))  # so that the first login need not wait for it
@@ -93,10 +99,7 @@ def create_app(settings: Settings) -> ASGIApp:
                 task.cancel()
             await refresher.close()
             await client.aclose()
-            try:
-                await asyncio.wait_for(pool.close(), STOP_TIMEOUT)
-            except TimeoutError:
-                pool.terminate()
+            await database.aclose()
             log.info("stopped")
 
     app = Starlette(
@@ -156,26 +159,26 @@ async def _resolve(request: Request) -> Response:
     return await users.resolve(request)
 
 
-def _create_token_verifier(settings: Settings, keys: Keys | None) -> SessionTokens | None:
+def _create_token_verifier(settings: Settings, keys: KeySource | None) -> SessionTokenVerifier | None:
     if keys is None:
         return None
-    return SessionTokens(
+    return SessionTokenVerifier(
         keys,
-        issuer=issuer_of(settings),
+        issuer=settings.issuer,
         parties=settings.clerk_authorized_parties,
         instance_id=settings.clerk_instance_id,
     )
 
 
-def _create_refresher(settings: Settings, applier: Applier, client: httpx2.AsyncClient, metrics: Metrics) -> Questions:
+def _create_refresher(settings: Settings, applier: Applier, client: httpx2.AsyncClient, metrics: Metrics) -> UserRefresher:
     key = settings.clerk_secret_key
-    return Questions(
+    return UserRefresher(
         applier,
-        ClerkApi(client, settings.clerk_api_url, key) if key else None,
-        Quota(most=max(1, MAX_CLERK_REQUESTS // settings.web_concurrency)),
+        ClerkClient(client, settings.clerk_api_url, key) if key else None,
+        RateLimiter(max_requests=max(1, MAX_CLERK_REQUESTS // settings.web_concurrency)),
         max_age=settings.sync_max_age,
         instance_id=settings.clerk_instance_id,
-        missed=metrics.missed_webhooks.inc,
+        on_missed_webhook=metrics.missed_webhooks.inc,
     )
 
 
@@ -187,7 +190,7 @@ async def _readyz(request: Request) -> Response:
 def create_app_from_environment() -> ASGIApp:
     """Return the app with the settings of this process's environment; uvicorn calls it in each process it starts."""
     die_with_parent()
-    settings = read_settings(os.environ, required=TO_SERVE)
+    settings = read_settings(os.environ, required=REQUIRED_TO_SERVE)
     configure_logging(level=settings.log_level, form=settings.log_format)
     app = create_app(settings)
     # The objects that exist now stay alive, and a request creates almost no reference cycles. With Python's default

@@ -6,7 +6,7 @@ from hmac import compare_digest
 import structlog
 from starlette.requests import Request
 
-from sync_service.clerk.tokens import SessionToken, SessionTokens
+from sync_service.clerk.session_tokens import SessionClaims, SessionTokenVerifier
 from sync_service.errors import BadToken
 
 log = structlog.get_logger()
@@ -17,13 +17,13 @@ _BEARER = re.compile(rb"bearer +(\S+) *", re.IGNORECASE)
 class Authenticator:
     """Authenticates callers. A method that is not configured accepts no caller."""
 
-    def __init__(self, session_tokens: SessionTokens | None, api_token: str | None) -> None:
+    def __init__(self, session_tokens: SessionTokenVerifier | None, api_token: str | None) -> None:
         """Pass None for a method that is not configured."""
         self._session_tokens = session_tokens
         self._api_token = api_token.encode() if api_token else None
         self._warned = False
 
-    async def authenticate(self, request: Request) -> SessionToken | None:
+    async def authenticate(self, request: Request) -> SessionClaims | None:
         """Return the user's session, or None for the app's backend. Raises `BadToken` or `ClerkUnavailable`."""
         token = _read_token(request)
         if self._is_service_token(token):

@@ -2,16 +2,15 @@
 
 import asyncio
 
-import asyncpg
 import msgspec
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sync_service.errors import SyncError, Unfit
-from sync_service.postgres.faults import translated
-from sync_service.postgres.schema import SchemaState, schema_state
-from sync_service.postgres.statements import Statements
+from sync_service.errors import MappingMismatch, SyncError
+from sync_service.postgres.errors import translate_errors
+from sync_service.postgres.migrate import SchemaState, read_schema_state
+from sync_service.store.access import Store
 
 log = structlog.get_logger()
 
@@ -26,34 +25,33 @@ async def healthz(request: Request) -> Response:
 class Readiness:
     """Queries the database on every call; no result is cached."""
 
-    def __init__(self, pool: asyncpg.Pool, statements: Statements) -> None:
-        self._pool = pool
-        self._statements = statements
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     async def check(self) -> SchemaState:
         """Return the state of the schema.
 
-        Raises `Unfit` if the mapping does not fit the table, another `SyncError` if the database is unavailable.
+        Raises `MappingMismatch` if the mapping does not fit the table, another `SyncError` if the database is unavailable.
         """
-        with translated():
-            async with asyncio.timeout(READY_TIMEOUT), self._pool.acquire() as connection:
-                state = await schema_state(connection)
-                if state.ready:
-                    await self._statements.held_against(connection)
+        with translate_errors():
+            async with asyncio.timeout(READY_TIMEOUT), self._store.database.acquire() as connection:
+                state = await read_schema_state(connection)
+                if state.is_ready:
+                    await self._store.binding.ensure_bound(connection)
                 return state
 
     async def log_state(self) -> None:
         """Log, once at the start, that the service is ready or why it is not."""
         try:
             state = await self.check()
-        except Unfit as error:
-            log.warning("not_ready", reason="mapping", errors=error.faults)
+        except MappingMismatch as error:
+            log.warning("not_ready", reason="mapping", errors=error.errors)
             return
         except SyncError as error:
             hint = "the service connects by itself once the database is available"
             log.warning("not_ready", reason="database", error=str(error), hint=hint)
             return
-        if state.ready:
+        if state.is_ready:
             log.info("ready", schema=state.version)
         else:
             log.error("not_ready", reason="schema", detail=str(state))
@@ -62,8 +60,8 @@ class Readiness:
         """Return 200, or 503 with `database`, `schema` or `mapping` as the reason (GET /readyz)."""
         try:
             state = await self.check()
-            reason = None if state.ready else "schema"
-        except Unfit:
+            reason = None if state.is_ready else "schema"
+        except MappingMismatch:
             reason = "mapping"
         except SyncError:
             reason = "database"

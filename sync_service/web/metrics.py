@@ -10,7 +10,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sync_service.errors import ClerkRefused, ClerkUnavailable, DatabaseFault, Refusal
+from sync_service.errors import ClerkAuthError, ClerkUnavailable, DatabaseError, RequestError
 
 log = structlog.get_logger()
 
@@ -67,21 +67,21 @@ class Metrics:
 def count_errors(counter: Counter, event: str) -> Iterator[None]:
     """Count an error by its code, log it as `event`, and raise it again.
 
-    A `DatabaseFault` is counted only; `problems.database_error` logs it.
+    A `DatabaseError` is counted only; `problems.database_error` logs it.
     """
     try:
         yield
-    except Refusal as error:
+    except RequestError as error:
         counter.labels(error.code).inc()
         log.info(event, code=error.code, detail=str(error))
         raise
     except ClerkUnavailable as error:
         counter.labels("clerk_unavailable").inc()
         hint = None
-        if isinstance(error, ClerkRefused):
+        if isinstance(error, ClerkAuthError):
             hint = "Clerk rejects CLERK_SECRET_KEY, or the key belongs to another instance"
         log.warning(event, code="clerk_unavailable", reason=error.reason, hint=hint)
         raise
-    except DatabaseFault:
+    except DatabaseError:
         counter.labels("unavailable").inc()
         raise

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
-from sync_service.errors import ClerkUnavailable, DatabaseFault, Refusal
+from sync_service.errors import ClerkUnavailable, DatabaseError, RequestError
 
 log = structlog.get_logger()
 
@@ -22,13 +22,13 @@ def problem(status: int, code: str, title: str, detail: str = "", headers: dict[
 
 def client_error(request: Request, error: Exception) -> Response:
     """Return the 4xx response to an error of the caller."""
-    assert isinstance(error, Refusal)  # noqa: S101  HANDLERS registers this function for that class
+    assert isinstance(error, RequestError)  # noqa: S101  HANDLERS registers this function for that class
     return problem(error.status, error.code, error.title, str(error), dict(error.headers))
 
 
 def database_error(request: Request, error: Exception) -> Response:
     """Return 503 with `Retry-After`: the database failed, and a later attempt can succeed."""
-    assert isinstance(error, DatabaseFault)  # noqa: S101  as above
+    assert isinstance(error, DatabaseError)  # noqa: S101  as above
     log.error("database_error", reason=error.reason, exc_info=error)
     return problem(
         503,
@@ -70,8 +70,8 @@ def internal_error(request: Request, error: Exception) -> Response:
 
 
 HANDLERS: dict[type[Exception] | int, ExceptionHandler] = {
-    Refusal: client_error,
-    DatabaseFault: database_error,
+    RequestError: client_error,
+    DatabaseError: database_error,
     ClerkUnavailable: clerk_unavailable,
     HTTPException: http_error,
     Exception: internal_error,

@@ -10,9 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sync_service.clerk.values import ClerkId, Snapshot, User, Version
+from sync_service.clerk.user import ClerkId, User
+from sync_service.clerk.change import Snapshot, Version
 from sync_service.errors import BadRequest, WrongUser
-from sync_service.sync.login import Logins
+from sync_service.sync.login import LoginService
 from sync_service.web.auth import Authenticator
 from sync_service.web.body import decode_body, read_body
 from sync_service.web.deadline import response_deadline
@@ -34,7 +35,7 @@ class _ResponseBody(Struct):
 class SyncEndpoint:
     """The endpoint and its dependencies."""
 
-    def __init__(self, authenticator: Authenticator, login_service: Logins, metrics: Metrics) -> None:
+    def __init__(self, authenticator: Authenticator, login_service: LoginService, metrics: Metrics) -> None:
         self._authenticator = authenticator
         self._login_service = login_service
         self._metrics = metrics

@@ -7,11 +7,11 @@ from msgspec import Meta, Raw, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sync_service.clerk.values import ClerkId
+from sync_service.clerk.user import ClerkId
 from sync_service.errors import UnknownUser
-from sync_service.postgres.logins import resolve
+from sync_service.store.identities import resolve_keys
 from sync_service.sync.apply import Applier
-from sync_service.sync.asking import Questions
+from sync_service.sync.refresh import UserRefresher
 from sync_service.web.auth import Authenticator
 from sync_service.web.body import decode_body, read_body
 from sync_service.web.deadline import response_deadline
@@ -37,11 +37,10 @@ class _UserResponse(Struct):
 class UserEndpoints:
     """The two endpoints and their dependencies."""
 
-    def __init__(self, authenticator: Authenticator, refresher: Questions, applier: Applier, metrics: Metrics) -> None:
+    def __init__(self, authenticator: Authenticator, refresher: UserRefresher, applier: Applier, metrics: Metrics) -> None:
         self._authenticator = authenticator
         self._refresher = refresher
-        self._pool = applier.pool
-        self._statements = applier.statements
+        self._store = applier.store
         self._metrics = metrics
 
     async def get_user(self, request: Request) -> Response:
@@ -50,11 +49,11 @@ class UserEndpoints:
             self._authenticator.require_service_token(request)
             clerk_id = _parse_id(request.path_params["clerk_id"])
             async with response_deadline():
-                found = await self._refresher.look(clerk_id)
-            if found.row is None:
+                state = await self._refresher.get_user_state(clerk_id)
+            if state.row is None:
                 raise UnknownUser("This user has no row.")
         self._metrics.lookups.labels("found").inc()
-        return _create_response(_UserResponse(Raw(found.row.encode())))
+        return _create_response(_UserResponse(Raw(state.row.encode())))
 
     async def resolve(self, request: Request) -> Response:
         """Return the app's own keys of up to 1,000 users."""
@@ -62,8 +61,8 @@ class UserEndpoints:
             self._authenticator.require_service_token(request)
             body = decode_body(_decoder, await read_body(request))
             clerk_ids = list(dict.fromkeys(body.clerk_ids))  # each ID once
-            async with response_deadline():
-                records = await resolve(self._pool, self._statements, clerk_ids)
+            async with response_deadline(), self._store.acquire() as bound:
+                records = await resolve_keys(bound, clerk_ids)
         result = _ResolveResponse({}, [], [])
         for clerk_id, key, deleted in records:
             if deleted:

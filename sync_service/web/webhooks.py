@@ -10,14 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sync_service.clerk.events import EXAMPLE_INSTANCE, Event, read_event
-from sync_service.clerk.signature import Verifier
-from sync_service.errors import BadPayload, Refusal, Unavailable, WrongInstance
-from sync_service.postgres.faults import translated
-from sync_service.postgres.inbox import pin_instance
+from sync_service.clerk.events import EXAMPLE_INSTANCE, Event, parse_event
+from sync_service.clerk.webhook_signature import WebhookVerifier
+from sync_service.errors import BadPayload, DatabaseUnavailable, RequestError, WrongInstance
+from sync_service.store.identities import pin_instance
 from sync_service.sync.apply import Applier
-from sync_service.sync.intake import Intake
-from sync_service.sync.parking import Outcome
+from sync_service.sync.batch import EventBatcher
+from sync_service.sync.outcome import Outcome
 from sync_service.web.body import read_body
 from sync_service.web.metrics import Metrics
 from sync_service.web.problems import client_error, database_error, internal_error
@@ -38,12 +37,12 @@ HINTS = {
 class WebhookEndpoint:
     """The endpoint as an ASGI app. It responds to its own errors, so it can run outside Starlette."""
 
-    def __init__(self, verifier: Verifier, applier: Applier, metrics: Metrics, instance_id: str | None) -> None:
+    def __init__(self, verifier: WebhookVerifier, applier: Applier, metrics: Metrics, instance_id: str | None) -> None:
         """Accept events of `instance_id` only; None stands for the instance that the database has pinned."""
         self._verifier = verifier
-        self._pool = applier.pool
-        self._redacted_fields = applier.statements.mapping.withheld
-        self._batcher = Intake(applier.apply_quickly, applier.apply_patiently, seconds=APPLY_TIMEOUT)
+        self._database = applier.store.database
+        self._redacted_fields = applier.store.mapping.redacted_fields
+        self._batcher = EventBatcher(applier.apply_batch, applier.apply_waiting_for_lock, timeout=APPLY_TIMEOUT)
         self._count = cache(metrics.webhooks.labels)
         self._last_webhook = metrics.last_webhook
         self._instance_id = instance_id
@@ -55,13 +54,13 @@ class WebhookEndpoint:
         try:
             body = await read_body(request)
             message_id = self._verifier.verify(_select_signature_headers(request), body, now=time.time())
-            event = read_event(message_id, body, self._redacted_fields)
+            event = parse_event(message_id, body, self._redacted_fields)
             outcome = await self._apply(event)
-        except Refusal as error:
+        except RequestError as error:
             self._count(error.code).inc()
             self._log.warning("webhook_refused", code=error.code, hint=HINTS.get(error.code), detail=str(error))
             response = client_error(request, error)
-        except Unavailable as error:
+        except DatabaseUnavailable as error:
             self._count("unavailable").inc()
             response = database_error(request, error)
         except Exception as error:  # noqa: BLE001  any other exception is a 500, so that Svix sends the event again
@@ -83,17 +82,17 @@ class WebhookEndpoint:
                     await self._check_instance(event.instance_id)
                     outcome = await self._batcher.submit(event)
         except TimeoutError:
-            raise Unavailable("no response from the database in time") from None
+            raise DatabaseUnavailable("no response from the database in time") from None
         if outcome.outcome == "unavailable":
-            raise Unavailable(outcome.reason or "")
+            raise DatabaseUnavailable(outcome.reason or "")
         if outcome.outcome == "unstorable":
             raise BadPayload("The event contains text or numbers that PostgreSQL cannot store.")
         return outcome
 
     async def _check_instance(self, instance_id: str) -> None:
         if self._instance_id is None and instance_id != EXAMPLE_INSTANCE:
-            with translated():
-                self._instance_id = await pin_instance(self._pool, instance_id)
+            async with self._database.acquire() as connection:
+                self._instance_id = await pin_instance(connection, instance_id)
         if self._instance_id not in {None, instance_id}:
             raise WrongInstance("The event belongs to another Clerk instance than the one that this service accepts.")
 

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from sync_service.postgres.embedded import running
+from sync_service.dev.embedded import running
 from sync_service.settings import Settings, read_settings
 
 STATE_FOLDER = Path(".sync-service")
