@@ -11,10 +11,10 @@ from rich.console import Console
 from sync_service.cli.database import connected
 from sync_service.cli.local import environ_or_dev
 from sync_service.cli.types import Commands
-from sync_service.doctor.examine import Examination
-from sync_service.doctor.findings import KINDS, Finding, in_order
-from sync_service.doctor.keys import bad_settings
-from sync_service.doctor.server import unreachable
+from sync_service.doctor.clerk_keys import report_bad_settings
+from sync_service.doctor.findings import KINDS, Finding, sort_findings
+from sync_service.doctor.run import CheckRun
+from sync_service.doctor.server import report_unreachable_database
 from sync_service.errors import SettingsError, SyncError
 from sync_service.settings import TO_SERVE, Settings, read_settings
 
@@ -29,10 +29,10 @@ def add_to(commands: Commands) -> None:
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Look at all of it; return 0 when nothing is wrong, 2 when a setting is, else 1."""
     settings, faults = _settings(environ_or_dev(environ))
-    found = list(bad_settings(faults))
+    found = list(report_bad_settings(faults))
     if settings:
         found += asyncio.run(_examine(settings))
-    found = in_order(found)
+    found = sort_findings(found)
     kinds = Counter(finding.kind for finding in found)
     if arguments.json:
         told = {"findings": found} | {kind: kinds[kind] for kind in KINDS}
@@ -58,19 +58,19 @@ def _settings(environ: Mapping[str, str]) -> tuple[Settings | None, tuple[str, .
 async def _examine(settings: Settings) -> list[Finding]:
     console = Console(stderr=True)
     with console.status("looking at the settings") as status:
-        examination = Examination(settings, lambda what: status.update(f"looking at {what}"))
+        check_run = CheckRun(settings, lambda what: status.update(f"looking at {what}"))
         if settings.database is None:
-            await examination.of_clerk()
-            return examination.findings
+            await check_run.check_clerk()
+            return check_run.findings
         try:
             async with connected(settings.database) as connection:
-                await examination.of_database(connection)
+                await check_run.check_database(connection)
         except SyncError as error:
             # What can be found without it, or was until then, is told all the same.
-            if not examination.findings:
-                await examination.of_clerk()
-            return [unreachable(str(error).rstrip(".")), *examination.findings]
-    return examination.findings
+            if not check_run.findings:
+                await check_run.check_clerk()
+            return [report_unreachable_database(str(error).rstrip(".")), *check_run.findings]
+    return check_run.findings
 
 
 def _told(finding: Finding) -> str:

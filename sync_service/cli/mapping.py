@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from sync_service.cli.database import connected
 from sync_service.cli.local import database_or_dev
 from sync_service.cli.types import Commands
+from sync_service.doctor.introspection import has_only_foreign_ids, read_tables
 from sync_service.dsn import Dsn
 from sync_service.errors import SettingsError, SyncError
 from sync_service.mapping.file import read_mapping
 from sync_service.mapping.suggest import id_column, likeliest, suggested
 from sync_service.postgres.catalogue import read_table
-from sync_service.postgres.survey import holds_other_ids, read_tables
 
 
 def add_to(commands: Commands) -> None:
@@ -48,6 +48,6 @@ async def _suggest(dsn: Dsn, named: tuple[str, str] | None) -> str:
         if table is None:
             raise SyncError("There is no such table." if named else "No table looks like users: name it with --table.")
         clerk_id = id_column(table)
-        if clerk_id and (clerk_id,) == table.primary_key and await holds_other_ids(connection, table, clerk_id):
+        if clerk_id and (clerk_id,) == table.primary_key and await has_only_foreign_ids(connection, table, clerk_id):
             clerk_id = None
         return suggested(table, clerk_id)
