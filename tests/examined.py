@@ -5,9 +5,9 @@ from typing import Any
 
 import asyncpg
 
-from sync_service.cli.database import open_connection
-from sync_service.doctor.examine import Examination
+from sync_service.cli.database import connected
 from sync_service.doctor.findings import Finding
+from sync_service.doctor.run import CheckRun
 from sync_service.dsn import clean_dsn
 from sync_service.mapping.file import read_mapping
 from sync_service.mapping.presets import DEFAULT
@@ -34,10 +34,11 @@ async def examined(database: str, toml: str | None = None, **changes: Any) -> Fi
     mapping = read_mapping(toml) if toml else DEFAULT
     given = Settings(database=clean_dsn(database), clerk_webhook_signing_secrets=(SECRET,), mapping=mapping)
     settings = replace(given, **changes)
-    examination = Examination(settings)
-    async with open_connection(settings) as connection:
-        await examination.of_database(connection)
-    found = Findings(examination.findings)
+    assert settings.database
+    check_run = CheckRun(settings)
+    async with connected(settings.database) as connection:
+        await check_run.check_database(connection)
+    found = Findings(check_run.findings)
     print(*found, sep="\n")  # for the look for sentinels
     return found
 

@@ -8,10 +8,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sync_service.doctor.server import server_findings
+from sync_service.doctor.introspection import Server
+from sync_service.doctor.server import check_server
 from sync_service.dsn import clean_dsn
 from sync_service.postgres.schema import SchemaState, migrate
-from sync_service.postgres.survey import Server
 from tests.clerk_stub import SECRET_KEY, ClerkStub
 from tests.examined import cured, examined
 from tests.processes import free_port, run
@@ -172,11 +172,11 @@ def test_a_server_of_long_ago_is_wrong() -> None:
         read_only=False,
         role="app",
         database="app",
-        may_create=True,
+        can_create_schema=True,
         pooled=False,
-        refused=(),
+        unwritable_tables=(),
     )
-    found = list(server_findings(server, clean_dsn("postgresql://app@host/app"), SchemaState(1, 1)))
+    found = list(check_server(server, clean_dsn("postgresql://app@host/app"), SchemaState(1, 1)))
     assert [(finding.code, finding.kind) for finding in found] == [("old_postgres", "wrong"), ("database", "note")]
 
 
@@ -211,7 +211,7 @@ async def test_silence_from_the_beginning_is_wrong_after_a_week(database: str, d
     await installed(db, 8)
     status, told = doctor(tmp_path, database)
     assert (status, codes(told)) == (1, {"webhook_silence"})
-    assert told["findings"][0]["what"] == "no webhook was ever accepted for 8 days"
+    assert told["findings"][0]["what"] == "no webhook was ever accepted since the installation 8 days ago"
 
 
 async def test_silence_after_the_last_event_is_wrong_after_a_week(database: str, db: Any) -> None:

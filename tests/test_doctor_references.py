@@ -5,9 +5,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sync_service.doctor.graph import references
-from sync_service.postgres.counts import Counter
-from sync_service.postgres.survey import ForeignKey
+from sync_service.doctor.counts import Counter
+from sync_service.doctor.foreign_key_graph import build_graph
+from sync_service.doctor.introspection import ForeignKey
 from tests.examined import cured, examined
 
 MAPPED = '[users]\nclerk_id = "clerk_id"\n[users.columns]\nemail = "primary_email"\n'
@@ -27,8 +27,8 @@ async def made(db: Any, *statements: str) -> None:
 def key(child: int, parent: int, on_delete: str = "c") -> ForeignKey:
     return ForeignKey(
         name=f"{child}_{parent}",
-        child=child,
-        parent=parent,
+        child_oid=child,
+        parent_oid=parent,
         schema="public",
         table=str(child),
         parent_schema="public",
@@ -40,14 +40,17 @@ def key(child: int, parent: int, on_delete: str = "c") -> ForeignKey:
         parent_columns=("id",),
         indexed=True,
         indexes=(),
-        rows=0,
+        estimated_rows=0,
     )
 
 
 def test_a_circle_of_foreign_keys_ends() -> None:
     """Each key once; what goes with the user is what cascades all the way."""
-    found = references(1, [key(1, 1, "n"), key(2, 1), key(3, 2), key(2, 3), key(4, 3, "r"), key(5, 1, "n"), key(6, 5)])
-    told = {(r.key.child, r.key.parent): (r.depth, r.goes, r.forbids) for r in found}
+    found = build_graph(1, [key(1, 1, "n"), key(2, 1), key(3, 2), key(2, 3), key(4, 3, "r"), key(5, 1, "n"), key(6, 5)])
+    told = {
+        (edge.key.child_oid, edge.key.parent_oid): (edge.depth, edge.is_deleted_with_user, edge.can_block_deletion)
+        for edge in found
+    }
     assert told == {
         (1, 1): (1, False, False),
         (2, 1): (1, True, False),
@@ -270,15 +273,15 @@ async def test_a_count_that_takes_too_long_is_said_to_be_missing(database: str, 
         "create table notes (user_id integer references users on delete cascade)",
         "insert into notes select 1 from generate_series(1, 10)",
     )
-    monkeypatch.setattr(Counter.__init__, "__kwdefaults__", {"one": 5.0, "together": 0.0})
+    monkeypatch.setattr(Counter.__init__, "__kwdefaults__", {"query_timeout": 5.0, "total_timeout": 0.0})
     found = await examined(database, MAPPED)
     assert (
         found.one("users").what
         == "public.users: users: not counted, with a Clerk ID: not counted, without: not counted"
     )
-    assert found.one("foreign_keys").lines[0].endswith("not counted rows")
+    assert found.one("foreign_keys").lines[0].endswith("rows: not counted")
     assert found.one("deletion_cost").data["not_counted"] == ["public.notes.user_id"]
-    monkeypatch.setattr(Counter.__init__, "__kwdefaults__", {"one": 5.0, "together": 40.0})
+    monkeypatch.setattr(Counter.__init__, "__kwdefaults__", {"query_timeout": 5.0, "total_timeout": 40.0})
     async with db.transaction():
         await db.execute("lock table notes")
         assert (await examined(database, MAPPED)).one("foreign_keys").data["foreign_keys"][0]["rows"] is None

@@ -1,4 +1,4 @@
-"""A table of the app as PostgreSQL's catalogue knows it: columns, types, indexes, what we may do there."""
+"""A table of the app from PostgreSQL's catalogue: columns, types, indexes, and the privileges of our role."""
 
 from importlib.resources import files
 
@@ -9,10 +9,11 @@ from sync_service.postgres.pool import Connection
 
 
 class Column(Struct, frozen=True):
-    """`type` is for people (`character varying(100)`), `base` the type below any domain (`varchar`, `timestamptz`).
+    """A column of the table.
 
-    `category` is PostgreSQL's (pg_type.typcategory): S text, D time, E enum, A array, N number, B boolean, U others.
-    `length` is in characters. `generated` columns cannot be written.
+    `type` is for messages (`character varying(100)`); `base` is the type below any domain (`varchar`, `timestamptz`).
+    `category` is pg_type.typcategory: S text, D time, E enum, A array, N number, B boolean, U others.
+    `length` is the maximum in characters. A `generated` column cannot be written.
     """
 
     name: str
@@ -27,7 +28,7 @@ class Column(Struct, frozen=True):
 
 
 class Index(Struct, frozen=True):
-    """`keys` are names of columns, or expressions such as `lower(email)`."""
+    """An index. `keys` are names of columns, or expressions such as `lower(email)`."""
 
     name: str
     unique: bool
@@ -38,9 +39,10 @@ class Index(Struct, frozen=True):
 
 
 class Table(Struct, frozen=True):
-    """`kind` is pg_class.relkind: r and p are tables. `row_security`: policies apply to us.
+    """A table, or a view under the name of a table.
 
-    `usable`: we may use its schema. `closed_sequences` are those that its defaults draw from and we may not.
+    `kind` is pg_class.relkind: r and p are tables. `row_security`: policies apply to our role.
+    `usable`: our role may use the schema. `closed_sequences` supply defaults, and our role may not use them.
     """
 
     schema: str
@@ -56,21 +58,21 @@ class Table(Struct, frozen=True):
     closed_sequences: tuple[str, ...] = ()
 
     def column(self, name: str | None) -> Column | None:
-        """Return the column of that name, if there is one."""
+        """Return the column with that name, or None."""
         return next((column for column in self.columns if column.name == name), None)
 
     def unique_on(self, *keys: str) -> bool:
-        """Return whether an index takes these keys together only once, whatever else is in the row."""
+        """Return whether a unique index on exactly these keys exists; an invalid or partial one does not count."""
         return any(i.unique and i.valid and not i.partial and set(i.keys) == set(keys) for i in self.indexes)
 
     @property
     def primary_key(self) -> tuple[str, ...]:
-        """The columns of the primary key, none without one."""
+        """The columns of the primary key; empty without a primary key."""
         return next((index.keys for index in self.indexes if index.primary), ())
 
 
 async def read_table(connection: Connection, schema: str, name: str) -> Table | None:
-    """Return the table (or view, to say that it is one), or None. Raises what asyncpg raises."""
+    """Return the table or None; views are included, so that a check can report them. Raises errors of asyncpg."""
     row = await connection.fetchrow(_SQL, schema, name)
     if row is None:
         return None

@@ -1,4 +1,4 @@
--- A table as PostgreSQL knows it, in one row; none if there is no such table.
+-- The catalogue's data on a table in one row; no row if the table does not exist.
 -- https://www.postgresql.org/docs/current/catalogs.html
 select
     n.nspname as schema,
@@ -15,7 +15,7 @@ select
             on l.classid = 'pg_attrdef'::regclass and l.objid = d.oid and l.refclassid = 'pg_class'::regclass
         join pg_class as s on s.oid = l.refobjid
         join pg_namespace as sn on sn.oid = s.relnamespace
-        -- `case`, lest it be asked of what is no sequence, which is an error.
+        -- `case` fixes the order: has_sequence_privilege() raises an error for a relation that is not a sequence.
         where d.adrelid = c.oid
             and case when s.relkind = 'S' then not has_sequence_privilege(s.oid, 'USAGE, UPDATE') end
     ) as closed_sequences,
@@ -37,7 +37,7 @@ select
         from pg_attribute as a
         join pg_type as t on t.oid = a.atttypid
         cross join lateral (
-            -- Down to what is below all domains: each may add a length, a default, a refusal of null.
+            -- The type below all domains. Each domain can add a length, a default or NOT NULL.
             with recursive below as (
                 select t.oid, t.typname, t.typtype, t.typbasetype, t.typtypmod, t.typnotnull, t.typdefault
                 union all
@@ -57,7 +57,7 @@ select
             'primary', i.indisprimary,
             'valid', i.indisvalid,
             'partial', i.indpred is not null,
-            -- A column's name as it is, an expression as PostgreSQL prints it.
+            -- A column by its plain name, an expression as PostgreSQL prints it.
             'keys', (select json_agg(coalesce(a.attname, pg_get_indexdef(i.indexrelid, k.n::integer, true)) order by k.n)
                 from unnest(i.indkey::smallint[]) with ordinality as k (attnum, n)
                 left join pg_attribute as a on a.attrelid = c.oid and a.attnum = k.attnum and k.attnum > 0

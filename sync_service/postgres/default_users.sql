@@ -1,4 +1,4 @@
--- The table for an app that has none. Where public.users exists, it is left as it is.
+-- The users table for an app without one. An existing public.users stays unchanged.
 create table if not exists public.users (
     id text primary key,
     email text unique,

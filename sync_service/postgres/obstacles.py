@@ -1,4 +1,4 @@
-"""What in a table stands in the way of a mapping (pure): of all users, or of some."""
+"""Validation of a mapping against its table: issues of all users, and issues of some users (pure)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,16 +6,27 @@ from difflib import get_close_matches
 
 from sync_service.mapping import sources
 from sync_service.mapping.table import TableMapping
-from sync_service.postgres.catalogue import Table
+from sync_service.postgres.catalogue import Column, Table
 from sync_service.postgres.conversion import TIMES, scrubbed
 
-# Clerk's IDs have 32 characters today.
+# Today Clerk's IDs have 32 characters.
 SHORTEST_ID = 32
+
+# `doctor` removes this part, because it prints the statement itself.
+DOCTOR_HINT = "; `sync-service doctor` prints the statement that creates it"
+
+# Clerk always sends a value for these fields, or sync-service computes one.
+_NEVER_NULL = frozenset(
+    {"id", "primary_email_verified", "banned", "locked", "public_metadata", "created_at", "updated_at", sources.WHOLE}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """`code` is for programs, `name` the table or column that is in the way, `why` the rest of the sentence."""
+    """One issue of a mapping with its table.
+
+    `code` is for programs. `name` is the table, column, schema or sequence with the issue; `why` ends the sentence.
+    """
 
     code: str
     name: str
@@ -27,29 +38,36 @@ class Obstacle:
 
 
 def obstacles(mapping: TableMapping, table: Table) -> Iterator[str]:
-    """Yield why the mapping cannot work with the table: sentences that begin with the name of what is in the way."""
+    """Return an iterator of sentences that explain why the mapping cannot be used; each begins with a name."""
     return map(str, for_all(mapping, table))
 
 
 def warnings(mapping: TableMapping, table: Table) -> list[str]:
-    """Return what will stand in the way of some users, though not of all: sentences that name the column."""
+    """Return sentences about columns that cause problems for some users."""
     return [str(obstacle) for obstacle in for_some(mapping, table)]
 
 
 def for_all(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
-    """Yield what stands in the way of every user: with it, the service does not write at all."""
+    """Yield the issues that affect every user. With any of them, the service does not write to the table."""
     if table.kind not in {"r", "p"}:
         yield Obstacle("not_a_table", mapping.name, "is a view or a foreign table; name the table behind it")
         return
-    yield from _id_faults(mapping, table)
-    yield from _column_faults(mapping, table)
+    yield from _check_clerk_id(mapping, table)
+    yield from _check_columns(mapping, table)
+    yield from _check_deleted_at(mapping, table)
+    yield from _check_privileges(mapping, table)
+
+
+def _check_privileges(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
     if not table.usable:
         why = "the role of DATABASE_URL may not use this schema; grant usage on it"
         yield Obstacle("no_schema_privilege", mapping.schema, why)
     for sequence in table.closed_sequences:
-        why = f"the role of DATABASE_URL may not draw {mapping.name}'s defaults from it; grant usage on it"
+        why = f"the role of DATABASE_URL may not draw defaults of {mapping.name} from it; grant usage on it"
         yield Obstacle("no_sequence_privilege", sequence, why)
-    needed = {"SELECT", "INSERT", "UPDATE"} | ({"DELETE"} if mapping.on_delete == "cascade" else set())
+    needed = {"SELECT", "INSERT", "UPDATE"}
+    if mapping.on_delete == "cascade":
+        needed.add("DELETE")
     if missing := sorted(needed - table.privileges):
         why = f"the role of DATABASE_URL may not {', '.join(missing)}; grant it"
         yield Obstacle("no_privilege", mapping.name, why)
@@ -58,29 +76,37 @@ def for_all(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
         yield Obstacle("row_security", mapping.name, why)
 
 
-def _column_faults(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
+def _check_columns(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
     for name, spec in mapping.columns.items():
         column = table.column(name)
         if column is None and not spec.optional:
-            yield _missing("missing_column", mapping, table, name)
-        scrubs = mapping.on_delete == "anonymize" and spec.personal
-        if column and scrubs and not column.generated and scrubbed(spec, column) is None:
-            why = f"is NOT NULL, and {column.type} can show nobody: give it a `when_null`"
+            yield _report_missing_column("missing_column", mapping, table, name)
+        if column and mapping.on_delete == "anonymize" and not _can_be_anonymized(spec, column):
+            why = f"is NOT NULL, and no value of {column.type} is anonymous: set a `when_null` for it"
             yield Obstacle("not_scrubbed", f"{mapping.name}.{name}", why, name)
-    if mapping.deleted_at:
-        column = table.column(mapping.deleted_at)
-        if column is None:
-            yield _missing("missing_deleted_at", mapping, table, mapping.deleted_at)
-        elif column.base not in TIMES | {"bool"}:
-            why = f"is {column.type}, and must be a time or a boolean"
-            yield Obstacle("wrong_deleted_at", f"{mapping.name}.{column.name}", why, column.name)
 
 
-def _id_faults(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
+def _can_be_anonymized(spec: sources.Column, column: Column) -> bool:
+    return not spec.personal or column.generated or scrubbed(spec, column) is not None
+
+
+def _check_deleted_at(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
+    if not mapping.deleted_at:
+        return
+    column = table.column(mapping.deleted_at)
+    if column is None:
+        yield _report_missing_column("missing_deleted_at", mapping, table, mapping.deleted_at)
+    elif column.base not in TIMES | {"bool"}:
+        why = f"is {column.type}, and must be a time or a boolean"
+        yield Obstacle("wrong_deleted_at", f"{mapping.name}.{column.name}", why, column.name)
+
+
+def _check_clerk_id(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
     name = f"{mapping.name}.{mapping.clerk_id}"
     column = table.column(mapping.clerk_id)
     if column is None:
-        yield _missing("missing_clerk_id", mapping, table, mapping.clerk_id, "; it is to hold the Clerk ID")
+        purpose = "; it must hold the Clerk ID"
+        yield _report_missing_column("missing_clerk_id", mapping, table, mapping.clerk_id, purpose)
     elif column.category != "S":
         why = f"is {column.type}, which cannot hold a Clerk ID (user_…); name a column of text"
         yield Obstacle("wrong_clerk_id_type", name, why, column.name)
@@ -88,25 +114,25 @@ def _id_faults(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
         why = f"is {column.type}, too short for a Clerk ID, which has {SHORTEST_ID} characters or more"
         yield Obstacle("short_clerk_id", name, why, column.name)
     elif not table.unique_on(mapping.clerk_id):
-        why = "has no unique index; `sync-service doctor` prints the statement that makes it"
+        why = f"has no unique index{DOCTOR_HINT}"
         yield Obstacle("missing_unique_index", name, why, column.name)
 
 
 def for_some(mapping: TableMapping, table: Table) -> Iterator[Obstacle]:
-    """Yield what some users will not get past: their events are parked."""
+    """Yield the issues that affect some users; their events are parked."""
     for name in insisting(mapping, table):
         why = "is NOT NULL, has no default, and no mapping fills it: no user can be inserted"
         yield Obstacle("not_null_unfilled", f"{mapping.name}.{name}", why, name)
     for name, spec in mapping.columns.items():
         column = table.column(name)
-        refuses = column is not None and column.not_null and not column.generated
-        if refuses and spec.when_null is None and _may_be_null(spec):
-            why = f"is NOT NULL, and Clerk's users may have no {spec.source}: give it a `when_null`"
+        refuses_null = column is not None and column.not_null and not column.generated
+        if refuses_null and spec.when_null is None and _can_be_null(spec):
+            why = f"is NOT NULL, and a Clerk user may have no {spec.source}: set a `when_null` for it"
             yield Obstacle("not_null_for_some", f"{mapping.name}.{name}", why, name)
 
 
 def insisting(mapping: TableMapping, table: Table) -> list[str]:
-    """Return the columns that a new row must have and neither the mapping nor a default fills."""
+    """Return the NOT NULL columns that neither the mapping nor a default fills in a new row."""
     filled = {mapping.clerk_id, *mapping.columns}
     return [
         column.name
@@ -115,12 +141,11 @@ def insisting(mapping: TableMapping, table: Table) -> list[str]:
     ]
 
 
-def _may_be_null(spec: sources.Column) -> bool:
-    never = {"id", "primary_email_verified", "banned", "locked", "public_metadata", "created_at", "updated_at", "$"}
-    return spec.source is not None and spec.source not in never
+def _can_be_null(spec: sources.Column) -> bool:
+    return spec.source is not None and spec.source not in _NEVER_NULL
 
 
-def _missing(code: str, mapping: TableMapping, table: Table, name: str, purpose: str = "") -> Obstacle:
+def _report_missing_column(code: str, mapping: TableMapping, table: Table, name: str, purpose: str = "") -> Obstacle:
     close = get_close_matches(name, [column.name for column in table.columns], n=1)
     meant = f"; is {close[0]} meant?" if close else ""
     return Obstacle(code, f"{mapping.name}.{name}", f"there is no such column{meant}{purpose}", name)

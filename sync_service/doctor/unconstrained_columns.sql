@@ -1,10 +1,10 @@
--- Columns of the app that could hold a key (texts, whole numbers, uuids) and that no foreign key binds; $1 is the users
--- table. The schemas of platforms and extensions are theirs, unless the users table lies there.
+-- Columns of the app that could hold a key (text, integer, uuid) and have no foreign key; $1 is the users table.
+-- Schemas of platforms and extensions are excluded, unless one of them contains the users table.
 select
     n.nspname::text as schema,
     c.relname::text as table,
     c.relkind = 'p' as partitioned,
-    a.attname::text as column,
+    a.attname::text as name,
     format_type(a.atttypid, a.atttypmod) as type,
     t.typcategory::text as category,
     coalesce(b.typname, t.typname)::text as base,
@@ -12,9 +12,9 @@ select
         then nullif(greatest(a.atttypmod, t.typtypmod), -1) - 4 end as length,
     exists (select from pg_index as i
         where i.indrelid = c.oid and i.indisvalid and i.indpred is null and i.indkey[0] = a.attnum) as indexed,
-    -- Its rows go with the user all the same.
+    -- A foreign key of another column in this table refers to the users table and decides when rows are deleted.
     exists (select from pg_constraint as con
-        where con.conrelid = c.oid and con.contype = 'f' and con.confrelid = $1::oid) as bound
+        where con.conrelid = c.oid and con.contype = 'f' and con.confrelid = $1::oid) as already_referenced
 from pg_class as c
 join pg_namespace as n on n.oid = c.relnamespace
 join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped

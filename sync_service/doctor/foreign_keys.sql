@@ -1,4 +1,4 @@
--- The foreign keys below a table ($1), to any depth; `union` ends at what it has seen, so cycles do too.
+-- The foreign keys below a table ($1), to any depth. `union` drops duplicate rows, so the recursion ends at a cycle.
 with recursive below (oid) as (
     select $1::oid
     union
@@ -9,8 +9,8 @@ with recursive below (oid) as (
 )
 select
     con.conname::text as name,
-    con.conrelid::bigint as child,
-    con.confrelid::bigint as parent,
+    con.conrelid::bigint as child_oid,
+    con.confrelid::bigint as parent_oid,
     cn.nspname::text as schema,
     c.relname::text as table,
     pn.nspname::text as parent_schema,
@@ -24,7 +24,7 @@ select
     (select array_agg(a.attname::text order by k.n)
         from unnest(con.confkey) with ordinality as k (attnum, n)
         join pg_attribute as a on a.attrelid = con.confrelid and a.attnum = k.attnum) as parent_columns,
-    -- One that begins with the referencing columns, in any order. Those that leave out only nulls serve as well.
+    -- The index begins with the referencing columns, in any order. A partial index that omits only nulls also serves.
     exists (select from pg_index as i
         where i.indrelid = con.conrelid and i.indisvalid
             and (select array_agg(x order by x)
@@ -38,7 +38,8 @@ select
         where i.indrelid = con.conrelid and i.indkey::smallint[] && con.conkey) as indexes,
     (select coalesce(sum(greatest(l.reltuples, 0)), 0)::bigint
         from pg_class as l
-        where l.relkind = 'r' and (l.oid = c.oid or l.oid in (select t.relid from pg_partition_tree(c.oid) as t))) as rows
+        where l.relkind = 'r' and (l.oid = c.oid or l.oid in (select t.relid from pg_partition_tree(c.oid) as t))
+    ) as estimated_rows
 from pg_constraint as con
 join below on con.confrelid = below.oid
 join pg_class as c on c.oid = con.conrelid
