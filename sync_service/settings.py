@@ -9,9 +9,9 @@ from typing import TypeVar
 from sync_service import parsers
 from sync_service.dsn import Dsn
 from sync_service.errors import SettingsError
-from sync_service.mapping.toml import parse_mapping
 from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table import TableMapping
+from sync_service.mapping.toml import parse_mapping
 from sync_service.parsers import InvalidValue, strip_quotes
 
 T = TypeVar("T")

@@ -16,8 +16,8 @@ DIGEST_SIZE = 16
 class Version(Struct, frozen=True, order=True):
     """Orders the snapshots of one user, independent of their order of arrival.
 
-    `updated_at` is Clerk's, in milliseconds. Two snapshots of the same millisecond are ordered by `tiebreak`, a digest of
-    their content: the order is arbitrary, but the same snapshot wins everywhere. A snapshot from Clerk's API is the
+    `updated_at` is Clerk's, in milliseconds. Two snapshots of the same millisecond are ordered by `tiebreak`, a digest
+    of their content: the order is arbitrary, but the same snapshot wins everywhere. A snapshot from Clerk's API is the
     current state, so its version is greater than that of any webhook of the same millisecond.
     """
 

@@ -181,9 +181,7 @@ async def _look_up_instance(url: str, headers: dict[str, str]) -> InstanceLookup
     return InstanceLookup(_read_instances(response.content), response.status_code)
 
 
-async def _get_once(
-    url: str, headers: dict[str, str], parameters: dict[str, Any]
-) -> httpx2.Response | InstanceLookup:
+async def _get_once(url: str, headers: dict[str, str], parameters: dict[str, Any]) -> httpx2.Response | InstanceLookup:
     """Return a successful response, or a lookup without instances that has its status or its error."""
     try:
         async with httpx2.AsyncClient(timeout=LOOKUP_TIMEOUT, headers=headers) as client:

@@ -21,6 +21,7 @@ UNREADABLE_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 # table, unless the mapping names it.
 REDACTED_FIELDS = ("private_metadata", "unsafe_metadata")
 
+
 class Verification(Struct, frozen=True):
     """`status` is an open set (verified, unverified, expired, failed, …); only `verified` has a meaning here."""
 

@@ -5,8 +5,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
-from sync_service.store.events import Filter
 from sync_service.parsers import DURATION_UNITS
+from sync_service.store.events import Filter
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  it has no public name
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from sync_service.cli.arguments import Commands
-from sync_service.dev.state import DATA_FOLDER, SECRET_FILE, ensure_signing_secret
 from sync_service.cli.migrate import migrate_database
 from sync_service.cli.serve import check_mapping, check_port
+from sync_service.dev.embedded import run_embedded_postgres
+from sync_service.dev.state import DATA_FOLDER, SECRET_FILE, ensure_signing_secret
 from sync_service.dsn import Dsn, parse_dsn
 from sync_service.logs import configure_logging
-from sync_service.dev.embedded import run_embedded_postgres
 from sync_service.settings import Settings, read_settings
 
 

@@ -18,7 +18,9 @@ _FOLDER = files("sync_service").joinpath("docs")
 def add_parser(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("docs", help="list the documentation pages, or print one")
-    parser.add_argument("page", metavar="PAGE", nargs="?", type=_parse_page_name, help="the page to print, such as mapping")
+    parser.add_argument(
+        "page", metavar="PAGE", nargs="?", type=_parse_page_name, help="the page to print, such as mapping"
+    )
     parser.set_defaults(run=run)
 
 

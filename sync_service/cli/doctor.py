@@ -11,10 +11,8 @@ from rich.console import Console
 from sync_service.cli.arguments import Commands
 from sync_service.cli.database import open_connection
 from sync_service.dev.state import with_dev_defaults
-from sync_service.doctor.examine import Examination
-from sync_service.doctor.findings import Finding, KINDS, in_order
-from sync_service.doctor.keys import bad_settings
-from sync_service.doctor.server import unreachable
+from sync_service.doctor.findings import KINDS, Finding, sort_findings
+from sync_service.doctor.server import report_unreachable_database
 from sync_service.errors import SettingsError, SyncError
 from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
 
@@ -30,11 +28,14 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Run all checks; return 2 if a setting is wrong, 1 if something else is, otherwise 0."""
+    # This imports the HTTP client, which takes a quarter of a second that other commands need not spend.
+    from sync_service.doctor.clerk_keys import report_bad_settings  # noqa: PLC0415
+
     settings, setting_errors = _read_valid_settings(with_dev_defaults(environ))
-    findings = list(bad_settings(setting_errors))
+    findings = list(report_bad_settings(setting_errors))
     if settings:
         findings += asyncio.run(_run_checks(settings))
-    findings = in_order(findings)
+    findings = sort_findings(findings)
     counts = Counter(finding.kind for finding in findings)
     if arguments.json:
         report = {"findings": findings} | {kind: counts[kind] for kind in KINDS}
@@ -60,20 +61,22 @@ def _read_valid_settings(environ: Mapping[str, str]) -> tuple[Settings | None, t
 
 
 async def _run_checks(settings: Settings) -> list[Finding]:
+    from sync_service.doctor.run import CheckRun  # noqa: PLC0415  as in `run`
+
     console = Console(stderr=True)
     with console.status("checking the settings") as status:
-        checks = Examination(settings, lambda subject: status.update(f"checking {subject}"))
+        checks = CheckRun(settings, lambda subject: status.update(f"checking {subject}"))
         if settings.database is None:
-            await checks.of_clerk()
+            await checks.check_clerk()
             return checks.findings
         try:
             async with open_connection(settings) as connection:
-                await checks.of_database(connection)
+                await checks.check_database(connection)
         except SyncError as error:
             # The checks that need no database run all the same, and earlier findings are kept.
             if not checks.findings:
-                await checks.of_clerk()
-            return [unreachable(str(error).rstrip(".")), *checks.findings]
+                await checks.check_clerk()
+            return [report_unreachable_database(str(error).rstrip(".")), *checks.findings]
     return checks.findings
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from sync_service.cli.arguments import Commands, filter_from, format_error, format_time, parse_time
 from sync_service.cli.database import open_connection
-from sync_service.dev.state import load_settings
 from sync_service.cli.replay import replay
-from sync_service.store.events import get_event, list_events
+from sync_service.dev.state import load_settings
 from sync_service.settings import Settings
+from sync_service.store.events import get_event, list_events
 
 STATUSES = ("applied", "stale", "ignored", "failed", "dead")
 

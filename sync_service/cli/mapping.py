@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from sync_service.cli.arguments import Commands
 from sync_service.cli.database import open_connection
 from sync_service.dev.state import load_settings
-from sync_service.errors import SettingsError, SyncError
-from sync_service.mapping.toml import parse_mapping
+from sync_service.doctor.introspection import has_only_foreign_ids, read_tables
 from sync_service.doctor.suggest import choose_users_table, find_id_column, suggest_mapping
+from sync_service.errors import SettingsError, SyncError
 from sync_service.mapping.introspection import read_table
-from sync_service.postgres.survey import holds_other_ids, read_tables
+from sync_service.mapping.toml import parse_mapping
 from sync_service.settings import Settings
 
 
@@ -52,6 +52,6 @@ async def _suggest(settings: Settings, given_name: tuple[str, str] | None) -> st
             hint = "No table looks like a table of users. Name it with --table."
             raise SyncError("This table does not exist." if given_name else hint)
         clerk_id = find_id_column(table)
-        if clerk_id and (clerk_id,) == table.primary_key and await holds_other_ids(connection, table, clerk_id):
+        if clerk_id and (clerk_id,) == table.primary_key and await has_only_foreign_ids(connection, table, clerk_id):
             clerk_id = None
         return suggest_mapping(table, clerk_id)

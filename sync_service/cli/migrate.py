@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from sync_service.cli.arguments import Commands
 from sync_service.cli.database import open_connection
 from sync_service.dev.state import load_settings
-from sync_service.postgres.migrate import SchemaState, migrate, read_schema_state
 from sync_service.mapping.creation import create_table
+from sync_service.postgres.migrate import SchemaState, migrate, read_schema_state
 from sync_service.settings import Settings
 
 

@@ -19,11 +19,11 @@ from sync_service.cli.database import open_connection, require_dsn
 from sync_service.dev.state import load_settings
 from sync_service.errors import DatabaseError, SettingsError
 from sync_service.logs import configure_logging
+from sync_service.postgres.pool import open_database
+from sync_service.settings import Settings
 from sync_service.store.access import Store
 from sync_service.store.dry_run import dry_run
 from sync_service.store.events import Filter, count_events, get_events, iter_pages
-from sync_service.postgres.pool import open_database
-from sync_service.settings import Settings
 from sync_service.sync.apply import Applier
 
 log = structlog.get_logger()

@@ -9,8 +9,8 @@ from sync_service.cli.arguments import Commands
 from sync_service.cli.database import open_connection
 from sync_service.errors import MappingMismatch, SyncError
 from sync_service.logs import configure_logging
-from sync_service.postgres.migrate import read_schema_state
 from sync_service.mapping.table_binding import TableBinding
+from sync_service.postgres.migrate import read_schema_state
 from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
 
 # A slow database must not delay the start for longer.
@@ -36,7 +36,7 @@ def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 async def check_mapping(settings: Settings) -> None:
-    """Raise `MappingMismatch` if the mapping cannot work; without a migrated database in reach, the check is skipped."""
+    """Raise `MappingMismatch` if the mapping cannot work. Without a migrated database the check is skipped."""
     try:
         async with asyncio.timeout(CHECK_TIMEOUT), open_connection(settings) as connection:
             if (await read_schema_state(connection)).is_ready:

@@ -11,12 +11,12 @@ from typing import Any
 from sync_service.cli.arguments import Commands, format_error, format_time
 from sync_service.cli.database import open_connection
 from sync_service.dev.state import load_settings
-from sync_service.store.changes import restore_user
-from sync_service.store.events import get_user_history
 from sync_service.mapping.queries import build_lookup_queries
 from sync_service.mapping.table_binding import TableBinding
-from sync_service.store.access import BoundConnection
 from sync_service.settings import Settings
+from sync_service.store.access import BoundConnection
+from sync_service.store.changes import restore_user
+from sync_service.store.events import get_user_history
 
 
 def add_parser(commands: Commands) -> None:

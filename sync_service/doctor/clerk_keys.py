@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from sync_service.clerk.instance import Answer
+from sync_service.clerk.client import InstanceLookup
 from sync_service.doctor.findings import Finding
+from sync_service.parsers import get_frontend_api_url
 from sync_service.settings import Settings
-from sync_service.spellings import frontend_api
 
 _API_KEYS_PAGE = "Clerk's dashboard: Configure, API keys"
 
@@ -41,7 +41,7 @@ def check_keys(settings: Settings) -> Iterator[Finding]:
 
 
 def check_instances(
-    settings: Settings, pinned_instance: str | None, secret: Answer | None, publishable: Answer | None
+    settings: Settings, pinned_instance: str | None, secret: InstanceLookup | None, publishable: InstanceLookup | None
 ) -> Iterator[Finding]:
     """Yield the differences between the instances of settings, keys and database.
 
@@ -65,15 +65,6 @@ def check_instances(
         yield from _check_publishable_key(expected, secret, publishable)
 
 
-def find_jwks_url(settings: Settings) -> str | None:
-    """Return the URL of the key set for session tokens, or None if no setting names it."""
-    if settings.clerk_jwks_url:
-        return settings.clerk_jwks_url
-    key = settings.clerk_publishable_key
-    issuer = settings.clerk_issuer or (frontend_api(key) if key else None)
-    return f"{issuer}/.well-known/jwks.json" if issuer else None
-
-
 def _check_environments(settings: Settings) -> Iterator[Finding]:
     secret = _read_environment(settings.clerk_secret_key)
     publishable = _read_environment(settings.clerk_publishable_key)
@@ -90,7 +81,7 @@ def _check_environments(settings: Settings) -> Iterator[Finding]:
 
 def _check_hosts(settings: Settings) -> Iterator[Finding]:
     key = settings.clerk_publishable_key
-    host = urlsplit(frontend_api(key)).hostname if key else None
+    host = urlsplit(get_frontend_api_url(key)).hostname if key else None
     for name, url in (("CLERK_ISSUER", settings.clerk_issuer), ("CLERK_JWKS_URL", settings.clerk_jwks_url)):
         if host and url and urlsplit(url).hostname != host:
             yield Finding(
@@ -103,7 +94,7 @@ def _check_hosts(settings: Settings) -> Iterator[Finding]:
             )
 
 
-def _check_secret_key(settings: Settings, expected: str | None, response: Answer) -> Iterator[Finding]:
+def _check_secret_key(settings: Settings, expected: str | None, response: InstanceLookup) -> Iterator[Finding]:
     if response.status in {401, 403}:
         yield Finding(
             code="api_key_refused",
@@ -113,14 +104,14 @@ def _check_secret_key(settings: Settings, expected: str | None, response: Answer
             do=(f"copy the current key: {_API_KEYS_PAGE}",),
             data={"status": response.status},
         )
-    elif response.fault or response.status != 200:
-        error = response.fault or response.status
+    elif response.error or response.status != 200:
+        error = response.error or response.status
         yield Finding(
             code="clerk_unreachable",
             kind="note",
             what=f"Clerk's Backend API at {settings.clerk_api_url} cannot be used ({error})",
             why="Without it, CLERK_SECRET_KEY cannot be checked.",
-            data={"fault": response.fault, "status": response.status},
+            data={"fault": response.error, "status": response.status},
         )
     elif expected and response.instances and expected not in response.instances:
         found = ", ".join(sorted(response.instances))
@@ -134,19 +125,21 @@ def _check_secret_key(settings: Settings, expected: str | None, response: Answer
         )
 
 
-def _check_publishable_key(expected: str | None, secret: Answer | None, response: Answer) -> Iterator[Finding]:
+def _check_publishable_key(
+    expected: str | None, secret: InstanceLookup | None, response: InstanceLookup
+) -> Iterator[Finding]:
     others: set[str] = set()
     if expected:
         others = {expected}
     elif secret:
         others = set(secret.instances)
-    if response.fault or response.status != 200:
+    if response.error or response.status != 200:
         yield Finding(
             code="jwks_unreachable",
             kind="note",
-            what=f"the keys of session tokens could not be fetched ({response.fault or response.status})",
+            what=f"the keys of session tokens could not be fetched ({response.error or response.status})",
             why="Session tokens cannot be verified without them, unless CLERK_JWT_KEY is set.",
-            data={"fault": response.fault, "status": response.status},
+            data={"fault": response.error, "status": response.status},
         )
     elif others and response.instances and not others & response.instances:
         expected_names = ", ".join(sorted(others))

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from sync_service.doctor.column_fixes import widen_column
 from sync_service.doctor.findings import Finding
 from sync_service.doctor.index_fixes import create_lower_index
-from sync_service.mapping.sources import COMPUTED, WHOLE
-from sync_service.mapping.sources import Column as FieldSource
+from sync_service.mapping.binding import IDENTIFYING_FIELDS
+from sync_service.mapping.coercion import JSON_TYPES, TIME_TYPES
+from sync_service.mapping.fields import COMPUTED, WHOLE_USER, FieldSource
+from sync_service.mapping.introspection import Column, Index, Table
 from sync_service.mapping.table import TableMapping
-from sync_service.postgres.catalogue import Column, Index, Table
-from sync_service.postgres.conversion import JSON, TIMES
-from sync_service.postgres.fit import NAMES_ONE
 
 # The fields of a Clerk user, from the Backend API and the event schema of 2026-05-12.
 _CLERK_FIELDS = """
@@ -62,12 +61,12 @@ def check_columns(mapping: TableMapping, table: Table) -> Iterator[Finding]:
 
 
 def _check_source(mapping: TableMapping, source: FieldSource, column: Column) -> Iterator[Finding]:
-    if not source.source or source.source == WHOLE or source.source in COMPUTED or source.root in CLERK_FIELDS:
+    if not source.source or source.source == WHOLE_USER or source.source in COMPUTED or source.root_field in CLERK_FIELDS:
         return
     yield Finding(
         code="unknown_field",
         kind="warning",
-        what=f"{mapping.name}.{column.name}: is filled from {source.source}, but a Clerk user has no {source.root}",
+        what=f"{mapping.name}.{column.name}: is filled from {source.source}, but a Clerk user has no {source.root_field}",
         why="The column is null for every user, unless Clerk has added the field since this release.",
         do=(f"correct {column.name} under [users.columns] in sync.toml",),
         data={"column": column.name, "source": source.source},
@@ -90,7 +89,7 @@ def _check_length(mapping: TableMapping, source: FieldSource, column: Column) ->
 
 
 def _explain_short_column(field: str) -> str:
-    if field in NAMES_ONE:
+    if field in IDENTIFYING_FIELDS:
         return "PostgreSQL refuses a longer value, and the event is parked."
     if field in MAX_EXACT_LENGTHS:
         return "The end of a longer value is cut off, and the rest is useless."
@@ -113,7 +112,7 @@ def _check_type(mapping: TableMapping, source: FieldSource, column: Column) -> I
 def _has_wrong_type(column: Column, field: str) -> bool:
     """Return whether the type refuses the field's values. Fields without a fixed type are left to PostgreSQL."""
     if field in _TIME_FIELDS:
-        return column.base not in TIMES | JSON and column.category not in {"S", "N", "A"}
+        return column.base not in TIME_TYPES | JSON_TYPES and column.category not in {"S", "N", "A"}
     return field in _TEXT_FIELDS and (column.category in {"N", "B", "D"} or column.base == "uuid")
 
 
@@ -121,7 +120,7 @@ def _check_unique_indexes(mapping: TableMapping, table: Table) -> Iterator[Findi
     """Yield the unique indexes on mapped columns, except those on the Clerk ID and on the email."""
     for index in table.indexes:
         columns = _find_mapped_columns(mapping, table, index)
-        if not index.unique or index.keys == (mapping.clerk_id,) or not columns:
+        if not index.unique or index.keys == (mapping.id_column,) or not columns:
             continue
         if {mapping.columns[name].source for name in columns} == {"primary_email"}:
             continue

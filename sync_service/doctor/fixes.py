@@ -6,7 +6,7 @@ runs it again. An index is built CONCURRENTLY; a constraint is added NOT VALID a
 
 from collections.abc import Sequence
 
-from sync_service.doctor.quoting import quote_qualified
+from sync_service.postgres.sql import quote_table
 
 # PostgreSQL cuts longer names (NAMEDATALEN - 1 bytes).
 MAX_NAME_BYTES = 63
@@ -17,7 +17,7 @@ def alter_table(schema: str, table: str, action: str, *, then: str = "") -> str:
 
     The timeout is set inside the transaction, because a transaction pooler keeps no session settings.
     """
-    statements = ["begin;", "set local lock_timeout = '1s';", f"alter table {quote_qualified(schema, table)} {action};"]
+    statements = ["begin;", "set local lock_timeout = '1s';", f"alter table {quote_table(schema, table)} {action};"]
     if then:
         statements.append(then)
     return " ".join([*statements, "commit;"])

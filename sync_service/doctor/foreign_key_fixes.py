@@ -5,17 +5,16 @@ from collections.abc import Sequence
 from sync_service.doctor.fixes import alter_with_parent, choose_name
 from sync_service.doctor.index_fixes import create_index
 from sync_service.doctor.introspection import ForeignKey, UnconstrainedColumn
-from sync_service.doctor.quoting import quote_qualified, quote_table
-from sync_service.postgres.catalogue import Table
-from sync_service.postgres.statements import quoted
+from sync_service.mapping.introspection import Table
+from sync_service.postgres.sql import quote_ident, quote_table
 
 
 def cascade_deletion(key: ForeignKey) -> tuple[str, ...]:
     """Return the statements that recreate a foreign key with ON DELETE CASCADE."""
-    columns, referenced = (", ".join(map(quoted, names)) for names in (key.columns, key.parent_columns))
-    child, parent = quote_qualified(key.schema, key.table), quote_qualified(key.parent_schema, key.parent_table)
+    columns, referenced = (", ".join(map(quote_ident, names)) for names in (key.columns, key.parent_columns))
+    child, parent = quote_table(key.schema, key.table), quote_table(key.parent_schema, key.parent_table)
     action = (
-        f"drop constraint {quoted(key.name)}, add constraint {quoted(key.name)} foreign key ({columns})"
+        f"drop constraint {quote_ident(key.name)}, add constraint {quote_ident(key.name)} foreign key ({columns})"
         f" references {parent} ({referenced}) on delete cascade not valid"
     )
     recreated = alter_with_parent(child, parent, "access exclusive", action)
@@ -24,7 +23,7 @@ def cascade_deletion(key: ForeignKey) -> tuple[str, ...]:
 
 def validate_constraint(schema: str, table: str, name: str) -> str:
     """Return the statement that checks the rows older than the constraint; it blocks neither reads nor writes."""
-    return f"alter table {quote_qualified(schema, table)} validate constraint {quoted(name)};"
+    return f"alter table {quote_table(schema, table)} validate constraint {quote_ident(name)};"
 
 
 def add_foreign_key(column: UnconstrainedColumn, table: Table, referenced_column: str) -> tuple[str, ...]:
@@ -32,24 +31,24 @@ def add_foreign_key(column: UnconstrainedColumn, table: Table, referenced_column
     name = choose_name([column.table, column.name, "fkey"], set())
     index = () if column.indexed else (create_index(column.schema, column.table, [column.name]),)
     action = (
-        f"add constraint {quoted(name)} foreign key ({quoted(column.name)})"
-        f" references {quote_table(table)} ({quoted(referenced_column)}) on delete cascade not valid"
+        f"add constraint {quote_ident(name)} foreign key ({quote_ident(column.name)})"
+        f" references {quote_table(table.schema, table.name)} ({quote_ident(referenced_column)}) on delete cascade not valid"
     )
-    child = quote_qualified(column.schema, column.table)
-    added = alter_with_parent(child, quote_table(table), "share row exclusive", action)
+    child = quote_table(column.schema, column.table)
+    added = alter_with_parent(child, quote_table(table.schema, table.name), "share row exclusive", action)
     return (*index, added, validate_constraint(column.schema, column.table, name))
 
 
 def list_orphans_of_key(key: ForeignKey) -> str:
     """Return the query that lists the child rows without a parent row."""
-    child, parent = quote_qualified(key.schema, key.table), quote_qualified(key.parent_schema, key.parent_table)
+    child, parent = quote_table(key.schema, key.table), quote_table(key.parent_schema, key.parent_table)
     return _list_orphans(child, key.columns, parent, key.parent_columns)
 
 
 def list_orphans_of_column(column: UnconstrainedColumn, table: Table, referenced_column: str) -> str:
     """Return the query that lists the rows without an existing user."""
-    child = quote_qualified(column.schema, column.table)
-    return _list_orphans(child, [column.name], quote_table(table), [referenced_column])
+    child = quote_table(column.schema, column.table)
+    return _list_orphans(child, [column.name], quote_table(table.schema, table.name), [referenced_column])
 
 
 def _list_orphans(child: str, columns: Sequence[str], parent: str, parent_columns: Sequence[str]) -> str:
@@ -57,8 +56,8 @@ def _list_orphans(child: str, columns: Sequence[str], parent: str, parent_column
     return _ORPHANS_SQL.format(
         child=child,
         parent=parent,
-        not_null=" and ".join(f"child.{quoted(name)} is not null" for name in columns),
-        condition=" and ".join(f"parent.{quoted(theirs)} = child.{quoted(ours)}" for ours, theirs in pairs),
+        not_null=" and ".join(f"child.{quote_ident(name)} is not null" for name in columns),
+        condition=" and ".join(f"parent.{quote_ident(theirs)} = child.{quote_ident(ours)}" for ours, theirs in pairs),
     )
 
 

@@ -56,6 +56,6 @@ select
     count(*) as identities,
     count(*) filter (where created_by <> 'webhook' and first_seen_at > coalesce(
         (select max(received_at) from clerk_sync.events), '-infinity')) as new_users_since_last_webhook,
-    count(*) filter (where address_wanted) as pending_emails
+    count(*) filter (where email_pending) as pending_emails
 from clerk_sync.identities
 """

@@ -5,16 +5,14 @@ No query here counts the rows of the app.
 
 import contextlib
 from collections.abc import AsyncIterator
-from importlib.resources import files
 
 import asyncpg
 import msgspec
 from msgspec import Struct
 
-from sync_service.doctor.quoting import quote_table
-from sync_service.postgres.catalogue import Table
+from sync_service.mapping.introspection import Table
 from sync_service.postgres.pool import Connection
-from sync_service.postgres.statements import quoted
+from sync_service.postgres.sql import quote_ident, quote_table, read_sql
 
 # One query of the catalogue takes milliseconds; ten seconds means that the server is overloaded.
 CATALOGUE_TIMEOUT = 10.0
@@ -124,7 +122,7 @@ async def begin_limited_read(connection: Connection, seconds: float = CATALOGUE_
 
 async def read_server(connection: asyncpg.Connection) -> Server:
     """Return the server's version and the rights of our role. Raises errors of asyncpg."""
-    row = dict(await connection.fetchrow(_read_sql("server.sql")) or {})
+    row = dict(await connection.fetchrow(read_sql(__package__, "server.sql")) or {})
     # A pooler's greeting contains a process ID of its own, which differs from the server's.
     row["pooled"] = row.pop("pid") != connection.get_server_pid()
     return msgspec.convert(row, Server)
@@ -133,14 +131,14 @@ async def read_server(connection: asyncpg.Connection) -> Server:
 async def read_foreign_keys(connection: Connection, users_oid: int) -> list[ForeignKey]:
     """Return the foreign keys below the users table, to any depth. Raises errors of asyncpg."""
     async with begin_limited_read(connection):
-        rows = await connection.fetch(_read_sql("foreign_keys.sql"), users_oid)
+        rows = await connection.fetch(read_sql(__package__, "foreign_keys.sql"), users_oid)
     return [msgspec.convert(dict(row), ForeignKey) for row in rows]
 
 
 async def read_unconstrained_columns(connection: Connection, users_oid: int) -> list[UnconstrainedColumn]:
     """Return the app's columns that could hold a key and have no foreign key. Raises errors of asyncpg."""
     async with begin_limited_read(connection):
-        rows = await connection.fetch(_read_sql("unconstrained_columns.sql"), users_oid)
+        rows = await connection.fetch(read_sql(__package__, "unconstrained_columns.sql"), users_oid)
     return [msgspec.convert(dict(row), UnconstrainedColumn) for row in rows]
 
 
@@ -151,12 +149,8 @@ async def read_tables(connection: Connection) -> list[tuple[str, str]]:
 
 async def has_only_foreign_ids(connection: Connection, table: Table, column: str) -> bool:
     """Return whether the column has values and none of the first thousand is a Clerk ID. Raises errors of asyncpg."""
-    sql = _FOREIGN_IDS_SQL.format(column=quoted(column), table=quote_table(table))
+    sql = _FOREIGN_IDS_SQL.format(column=quote_ident(column), table=quote_table(table.schema, table.name))
     return bool(await connection.fetchval(sql))
-
-
-def _read_sql(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 _LIMITS_SQL = "select set_config('statement_timeout', $1, true), set_config('lock_timeout', '1000', true)"

@@ -10,9 +10,9 @@ from sync_service.doctor.findings import Finding, format_count
 from sync_service.doctor.foreign_key_fixes import add_foreign_key, list_orphans_of_column
 from sync_service.doctor.introspection import UnconstrainedColumn
 from sync_service.doctor.reference_counts import OrphanCount
+from sync_service.mapping.introspection import Column, Table
 from sync_service.mapping.table import TableMapping
-from sync_service.postgres.catalogue import Column, Table
-from sync_service.postgres.obstacles import SHORTEST_ID
+from sync_service.mapping.validation import MIN_ID_LENGTH
 
 _ROLE = "author|creator|owner|sender|recipient|receiver|member|assignee|reviewer|follower|following"
 _ACTION = "(?:created|updated|deleted|invited|assigned|uploaded|approved)by"
@@ -118,7 +118,7 @@ def _report_missing_foreign_key(
     mapping: TableMapping, table: Table, reference: UserReference, data: dict[str, Any]
 ) -> Finding:
     column, referenced_column = reference.column, reference.referenced_column or ""
-    can_add_key = mapping.on_delete == "cascade" and not column.partitioned and table.unique_on(referenced_column)
+    can_add_key = mapping.on_delete == "cascade" and not column.partitioned and table.is_unique_on(referenced_column)
     return Finding(
         code="no_foreign_key",
         kind="warning",
@@ -140,7 +140,7 @@ def _add_suitable_column(column: UnconstrainedColumn) -> str:
 def _find_referenced_column(
     mapping: TableMapping, table: Table, column: UnconstrainedColumn, *, is_clerk_id: bool
 ) -> str | None:
-    clerk_id = table.column(mapping.clerk_id)
+    clerk_id = table.column(mapping.id_column)
     key = table.column(table.primary_key[0]) if len(table.primary_key) == 1 else None
     if not is_clerk_id and key and _can_hold(column, key):
         return key.name
@@ -152,7 +152,7 @@ def _find_referenced_column(
 def _can_hold(column: UnconstrainedColumn, target: Column) -> bool:
     if _find_type_family(target) != _find_type_family(column):
         return False
-    return target.category != "S" or column.length is None or column.length >= SHORTEST_ID
+    return target.category != "S" or column.length is None or column.length >= MIN_ID_LENGTH
 
 
 def _find_type_family(column: Column | UnconstrainedColumn) -> str:

@@ -7,9 +7,8 @@ from msgspec import Struct
 
 from sync_service.doctor.counts import Counter
 from sync_service.doctor.introspection import ForeignKey, UnconstrainedColumn
-from sync_service.doctor.quoting import quote_qualified, quote_table
-from sync_service.postgres.catalogue import Column, Table
-from sync_service.postgres.statements import quoted
+from sync_service.mapping.introspection import Column, Table
+from sync_service.postgres.sql import quote_ident, quote_table
 
 # PostgreSQL counts a table up to this size in less than a second. Above it, its estimate is sufficient.
 MAX_COUNTED_BYTES = 64 * 1024 * 1024
@@ -42,7 +41,7 @@ async def count_child_rows(counter: Counter, key: ForeignKey) -> int | None:
     size = (await counter.fetch_row(_SIZE_SQL, key.child_oid)).get("bytes")
     if size is None or size > MAX_COUNTED_BYTES:
         return key.estimated_rows or None
-    found = await counter.fetch_row(_ROWS_SQL.format(child=quote_qualified(key.schema, key.table)))
+    found = await counter.fetch_row(_ROWS_SQL.format(child=quote_table(key.schema, key.table)))
     return found.get("n")
 
 
@@ -52,12 +51,12 @@ async def max_rows_per_user(counter: Counter, path: Sequence[ForeignKey]) -> int
     joins = []
     for n, key in enumerate(path[1:], start=1):
         condition = _build_join_condition(f"r{n}", key.columns, f"r{n - 1}", key.parent_columns)
-        joins.append(f"join {quote_qualified(key.schema, key.table)} as r{n} on {condition}")
+        joins.append(f"join {quote_table(key.schema, key.table)} as r{n} on {condition}")
     sql = _MAX_PER_USER_SQL.format(
-        child=quote_qualified(first.schema, first.table),
+        child=quote_table(first.schema, first.table),
         joins=" ".join(joins),
         not_null=_build_not_null_condition("r0", first.columns),
-        user=", ".join(f"r0.{quoted(name)}" for name in first.columns),
+        user=", ".join(f"r0.{quote_ident(name)}" for name in first.columns),
     )
     return (await counter.fetch_row(sql)).get("max_rows")
 
@@ -67,8 +66,8 @@ async def count_orphans(
 ) -> OrphanCount:
     """Return how many rows of the column refer to a user, and how many of those users do not exist."""
     sql = _ORPHANS_SQL.format(
-        child=quote_qualified(column.schema, column.table),
-        parent=quote_table(table),
+        child=quote_table(column.schema, column.table),
+        parent=quote_table(table.schema, table.name),
         condition=_build_join_condition("parent", [referenced_column], "child", [column.name]),
         not_null=_build_not_null_condition("child", [column.name]),
     )
@@ -77,10 +76,10 @@ async def count_orphans(
 
 async def count_rows_of_deleted_users(counter: Counter, key: ForeignKey, deleted_at: Column) -> int | None:
     """Return how many rows belong to users that the column `deleted_at` marks as deleted."""
-    marked = f"parent.{quoted(deleted_at.name)}"
+    marked = f"parent.{quote_ident(deleted_at.name)}"
     sql = _OF_DELETED_USERS_SQL.format(
-        child=quote_qualified(key.schema, key.table),
-        parent=quote_qualified(key.parent_schema, key.parent_table),
+        child=quote_table(key.schema, key.table),
+        parent=quote_table(key.parent_schema, key.parent_table),
         condition=_build_join_condition("parent", key.parent_columns, "child", key.columns),
         deleted=marked if deleted_at.base == "bool" else f"{marked} is not null",
     )
@@ -89,11 +88,11 @@ async def count_rows_of_deleted_users(counter: Counter, key: ForeignKey, deleted
 
 def _build_join_condition(left: str, left_columns: Sequence[str], right: str, right_columns: Sequence[str]) -> str:
     pairs = zip(left_columns, right_columns, strict=True)
-    return " and ".join(f"{left}.{quoted(one)} = {right}.{quoted(other)}" for one, other in pairs)
+    return " and ".join(f"{left}.{quote_ident(one)} = {right}.{quote_ident(other)}" for one, other in pairs)
 
 
 def _build_not_null_condition(alias: str, columns: Sequence[str]) -> str:
-    return " and ".join(f"{alias}.{quoted(name)} is not null" for name in columns)
+    return " and ".join(f"{alias}.{quote_ident(name)} is not null" for name in columns)
 
 
 _SIZE_SQL = """

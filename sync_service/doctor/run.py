@@ -5,8 +5,8 @@ from typing import TypeAlias
 
 import asyncpg
 
-from sync_service.clerk.instance import Answer, instance_of_host, instance_of_key, known_users
-from sync_service.doctor.clerk_keys import check_instances, check_keys, find_jwks_url
+from sync_service.clerk.client import InstanceLookup, find_known_users, look_up_host_instance, look_up_key_instance
+from sync_service.doctor.clerk_keys import check_instances, check_keys
 from sync_service.doctor.columns import check_columns
 from sync_service.doctor.counts import Counter
 from sync_service.doctor.findings import Finding
@@ -34,8 +34,8 @@ from sync_service.doctor.server import check_server
 from sync_service.doctor.table import check_table, report_missing_table
 from sync_service.doctor.user_counts import UserCounts, count_users, sample_unknown_ids
 from sync_service.doctor.user_stats import ClerkSample, check_users
-from sync_service.postgres.catalogue import Table, read_table
-from sync_service.postgres.schema import schema_state
+from sync_service.mapping.introspection import Table, read_table
+from sync_service.postgres.migrate import read_schema_state
 from sync_service.settings import Settings
 
 # Gets a noun phrase: the subject of the current check.
@@ -58,9 +58,9 @@ class CheckRun:
         self._add(check_keys(settings))
         secret = publishable = None
         if key := settings.clerk_secret_key:
-            secret = await instance_of_key(settings.clerk_api_url, key)
-        if (url := find_jwks_url(settings)) and settings.clerk_publishable_key:
-            publishable = await instance_of_host(url)
+            secret = await look_up_key_instance(settings.clerk_api_url, key)
+        if (url := settings.jwks_url) and settings.clerk_publishable_key:
+            publishable = await look_up_host_instance(url)
         pinned_instance = inbox.pinned_instance if inbox else None
         self._add(check_instances(settings, pinned_instance, secret, publishable))
         self._can_trust_secret_key = _has_expected_instance(secret, settings.clerk_instance_id or pinned_instance)
@@ -70,10 +70,10 @@ class CheckRun:
         assert self.settings.database  # noqa: S101  the caller has connected with it
         self._on_progress("the database")
         server, counter = await read_server(connection), Counter(connection)
-        state = None if "migrations" in server.unwritable_tables else await schema_state(connection)
+        state = None if "migrations" in server.unwritable_tables else await read_schema_state(connection)
         self._add(check_server(server, self.settings.database, state))
         inbox = None
-        if state and state.ready and not server.unwritable_tables:
+        if state and state.is_ready and not server.unwritable_tables:
             inbox = await count_inbox(counter)
             self._add(check_inbox(inbox, len(self.settings.clerk_webhook_signing_secrets)))
         await self.check_clerk(inbox)
@@ -108,7 +108,7 @@ class CheckRun:
         if not (key and self._can_trust_secret_key):
             return ClerkSample()
         ids = await sample_unknown_ids(counter, self.settings.mapping, table)
-        known = await known_users(self.settings.clerk_api_url, key, ids) if ids else None
+        known = await find_known_users(self.settings.clerk_api_url, key, ids) if ids else None
         return ClerkSample() if known is None else ClerkSample(len(ids), len(set(ids) - known))
 
     async def _check_foreign_keys(self, counter: Counter, table: Table, users: UserCounts) -> list[ForeignKeyEdge]:
@@ -148,7 +148,7 @@ class CheckRun:
         self.findings += findings
 
 
-def _has_expected_instance(secret: Answer | None, expected: str | None) -> bool:
+def _has_expected_instance(secret: InstanceLookup | None, expected: str | None) -> bool:
     """Return whether Clerk accepts the secret key and does not name another instance than the expected one."""
     if secret is None or secret.status != 200:
         return False

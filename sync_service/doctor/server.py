@@ -6,7 +6,7 @@ from sync_service.doctor.findings import Finding
 from sync_service.doctor.grant_fixes import grant_clerk_sync, grant_create_schema
 from sync_service.doctor.introspection import Server
 from sync_service.dsn import Dsn
-from sync_service.postgres.schema import SchemaState
+from sync_service.postgres.migrate import SchemaState
 
 # Generated columns need PostgreSQL 12. The catalogue queries on keys of partitioned tables and the built-in
 # gen_random_uuid() need 13.
@@ -46,7 +46,7 @@ def check_server(server: Server, dsn: Dsn, state: SchemaState | None) -> Iterato
             why="Every webhook gets status 503.",
             do=("set DATABASE_URL to the primary server",),
         )
-    if state and not state.ready:
+    if state and not state.is_ready:
         yield from _check_schema(server, state)
     if server.unwritable_tables:
         yield Finding(
@@ -85,7 +85,7 @@ def _check_schema(server: Server, state: SchemaState) -> Iterator[Finding]:
 
 def _report_database(server: Server, dsn: Dsn, state: SchemaState | None) -> Finding:
     what, why = f"PostgreSQL {server.version_text}", "The service is tested with 15 and 18, with and without a pooler."
-    is_pooled = server.pooled or dsn.transaction_pooler
+    is_pooled = server.pooled or dsn.is_transaction_pooler
     if is_pooled:
         what += ", behind a transaction pooler"
         why += " Behind this pooler it uses no prepared statements."

@@ -4,11 +4,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from sync_service.mapping.coercion import JSON_TYPES, TIME_TYPES
+from sync_service.mapping.fields import NEVER_NULL_SOURCES
+from sync_service.mapping.introspection import Column, Table
 from sync_service.mapping.presets import PLACEHOLDER_EMAIL, PRESETS
-from sync_service.mapping.sources import NEVER_NULL_SOURCES
-from sync_service.postgres.catalogue import Column, Table
-from sync_service.postgres.conversion import JSON, TIMES
-from sync_service.postgres.obstacles import SHORTEST_ID
+from sync_service.mapping.validation import MIN_ID_LENGTH
 
 # Names in the form of `_normalize`: lower case, without underscores. The most probable name comes first.
 _TABLE_NAMES = (
@@ -123,14 +123,14 @@ def _describe_keys(table: Table, clerk_id: str) -> str:
     remark = "the app keeps its own key"
     if table.primary_key:
         remark += f": {', '.join(table.primary_key)}"
-    if not table.unique_on(clerk_id):
+    if not table.is_unique_on(clerk_id):
         remark += "; a unique index is missing, sync-service doctor prints the SQL"
     return remark
 
 
 def _find_deleted_at(table: Table) -> Column | None:
     for column in table.columns:
-        if _normalize(column.name) in _DELETED_AT_NAMES and column.base in TIMES | {"bool"}:
+        if _normalize(column.name) in _DELETED_AT_NAMES and column.base in TIME_TYPES | {"bool"}:
             return column
     return None
 
@@ -173,7 +173,7 @@ def _choose_when_null(table: Table, column: Column, source: str) -> str | None:
         return None
     if source == "primary_email":
         return PLACEHOLDER_EMAIL
-    if column.base in TIMES:
+    if column.base in TIME_TYPES:
         return _EPOCH
     is_unique = any(index.unique and column.name in index.keys for index in table.indexes)
     return "{clerk_id}" if is_unique else ""
@@ -196,11 +196,11 @@ def _write_example(column: Column) -> str:
         return "false"
     if column.category == "N":
         return "0"
-    if column.base in TIMES:
+    if column.base in TIME_TYPES:
         return _quote(_EPOCH)
     if column.labels:
         return _quote(column.labels[0])
-    return _quote("{}" if column.base in JSON else "")
+    return _quote("{}" if column.base in JSON_TYPES else "")
 
 
 def _find_source(column: Column) -> str | None:
@@ -215,13 +215,13 @@ def _choose_sources(column: Column) -> Mapping[str, Sequence[str]]:
         return _TEXT_SOURCES
     if column.category == "B":
         return _BOOLEAN_SOURCES
-    if column.base in TIMES:
+    if column.base in TIME_TYPES:
         return _TIME_SOURCES
-    return _JSON_SOURCES if column.base in JSON else {}
+    return _JSON_SOURCES if column.base in JSON_TYPES else {}
 
 
 def _can_hold_id(column: Column) -> bool:
-    return column.category == "S" and (column.length is None or column.length >= SHORTEST_ID)
+    return column.category == "S" and (column.length is None or column.length >= MIN_ID_LENGTH)
 
 
 def _normalize(name: str) -> str:
@@ -238,7 +238,7 @@ def _quote_key(name: str) -> str:
 
 
 def _quote(text: str) -> str:
-    """Return a basic string of TOML. It has JSON's syntax, except that TOML requires an escape for DEL."""
+    """Return a basic string of TOML. It has JSON_TYPES's syntax, except that TOML requires an escape for DEL."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from sync_service.doctor.findings import Finding, Kind
 from sync_service.doctor.introspection import Server
 from sync_service.doctor.table_fixes import Fix, find_fix
+from sync_service.mapping.introspection import Table
 from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table import TableMapping
-from sync_service.postgres.catalogue import Table
-from sync_service.postgres.obstacles import DOCTOR_HINT, Obstacle, for_all, for_some
+from sync_service.mapping.validation import DOCTOR_HINT, MappingIssue, blocking_issues, partial_issues
 
 _REASONS = {
     "not_a_table": "sync-service uses ON CONFLICT to write two simultaneous events to one row. A view or a foreign"
@@ -47,13 +47,13 @@ def report_missing_table(mapping: TableMapping) -> Finding:
 
 def check_table(mapping: TableMapping, table: Table, server: Server) -> Iterator[Finding]:
     """Yield the problems of the mapping with this table: those of all users, then those of some users."""
-    issues = list(for_all(mapping, table))
+    issues = list(blocking_issues(mapping, table))
     if mapping == DEFAULT and any(issue.code == "missing_column" for issue in issues):
         yield _report_missing_mapping(mapping)
         issues = [issue for issue in issues if issue.code != "missing_column"]
     for issue in issues:
         yield _report_issue(issue, "wrong", find_fix(issue, mapping, table, server))
-    for issue in for_some(mapping, table):
+    for issue in partial_issues(mapping, table):
         kind: Kind = "wrong" if issue.code == "not_null_unfilled" else "warning"
         yield _report_issue(issue, kind, find_fix(issue, mapping, table, server))
 
@@ -69,7 +69,7 @@ def _report_missing_mapping(mapping: TableMapping) -> Finding:
     )
 
 
-def _report_issue(issue: Obstacle, kind: Kind, fix: Fix) -> Finding:
+def _report_issue(issue: MappingIssue, kind: Kind, fix: Fix) -> Finding:
     return Finding(
         code=issue.code,
         kind=kind,

@@ -6,12 +6,11 @@ from sync_service.doctor.column_fixes import add_column, drop_not_null, set_key_
 from sync_service.doctor.grant_fixes import bypass_row_security, grant_schema, grant_sequence, grant_table
 from sync_service.doctor.index_fixes import create_unique_index
 from sync_service.doctor.introspection import Server
-from sync_service.mapping.presets import NOBODY
-from sync_service.mapping.sources import PLACEHOLDER, WHOLE
-from sync_service.mapping.sources import Column as FieldSource
+from sync_service.mapping.fields import PLACEHOLDER, WHOLE_USER, FieldSource
+from sync_service.mapping.introspection import Table
+from sync_service.mapping.presets import PLACEHOLDER_EMAIL
 from sync_service.mapping.table import TableMapping
-from sync_service.postgres.catalogue import Table
-from sync_service.postgres.obstacles import Obstacle
+from sync_service.mapping.validation import MappingIssue, find_missing_privileges
 
 # The column for the Clerk ID if the mapped column has another type.
 NEW_ID_COLUMN = "clerk_user_id"
@@ -24,7 +23,7 @@ class Fix(Struct, frozen=True):
     do: tuple[str, ...] = ()
 
 
-def find_fix(issue: Obstacle, mapping: TableMapping, table: Table, server: Server) -> Fix:
+def find_fix(issue: MappingIssue, mapping: TableMapping, table: Table, server: Server) -> Fix:
     """Return the statements and the changes of sync.toml that correct an issue; both are empty if none can."""
     column = issue.column or ""
     match issue.code:
@@ -52,13 +51,10 @@ def _fill_column(table: Table, name: str) -> tuple[str, ...]:
     return (drop_not_null(table, name),)
 
 
-def _grant_privilege(issue: Obstacle, mapping: TableMapping, table: Table, role: str) -> tuple[str, ...]:
+def _grant_privilege(issue: MappingIssue, mapping: TableMapping, table: Table, role: str) -> tuple[str, ...]:
     match issue.code:
         case "no_privilege":
-            needed = {"SELECT", "INSERT", "UPDATE"}
-            if mapping.on_delete == "cascade":
-                needed.add("DELETE")
-            return grant_table(table, sorted(needed - table.privileges), role)
+            return grant_table(table, find_missing_privileges(mapping, table), role)
         case "no_schema_privilege":
             return (grant_schema(table.schema, role),)
         case "no_sequence_privilege":
@@ -79,7 +75,7 @@ def _fix_clerk_id(code: str, table: Table, column: str) -> Fix:
     run: tuple[str, ...] = ()
     if not table.column(id_column):
         run += (add_column(table.schema, table.name, id_column, "text"),)
-    if not table.unique_on(id_column):
+    if not table.is_unique_on(id_column):
         run += create_unique_index(table, id_column)
     return Fix(run, () if id_column == column else (f'in sync.toml: clerk_id = "{id_column}"',))
 
@@ -91,7 +87,7 @@ def _replace_null(table: Table, source: FieldSource, name: str) -> Fix:
     is_unique = any(index.unique and name in index.keys for index in table.indexes)
     when_null = PLACEHOLDER if source.source == "id" or is_unique else ""
     if source.source == "primary_email":
-        when_null = NOBODY
+        when_null = PLACEHOLDER_EMAIL
     line = f'{name} = {{ from = "{source.source}", when_null = "{when_null}" }}'
     return Fix(do=(f"in sync.toml, below [users.columns]: {line}",))
 
@@ -104,4 +100,4 @@ def _choose_type(source: FieldSource) -> str:
         return "boolean"
     if source.source.endswith("_at"):
         return "timestamptz"
-    return "jsonb" if source.source == WHOLE or source.source.endswith("_metadata") else "text"
+    return "jsonb" if source.source == WHOLE_USER or source.source.endswith("_metadata") else "text"

@@ -3,10 +3,9 @@
 from msgspec import Struct
 
 from sync_service.doctor.counts import Counter
-from sync_service.doctor.quoting import quote_table
+from sync_service.mapping.introspection import Table
 from sync_service.mapping.table import TableMapping
-from sync_service.postgres.catalogue import Table
-from sync_service.postgres.statements import quoted
+from sync_service.postgres.sql import quote_ident, quote_table
 
 # Clerk's list of users takes this many IDs in one request.
 MAX_SAMPLED_IDS = 100
@@ -37,14 +36,14 @@ class UserCounts(Struct, frozen=True):
 
 async def count_users(counter: Counter, mapping: TableMapping, table: Table, *, has_identities: bool) -> UserCounts:
     """Return the counts. `has_identities`: clerk_sync.identities can be read, to find unknown Clerk IDs."""
-    names = {"table": quote_table(table), "clerk_id": quoted(mapping.clerk_id)}
+    names = {"table": quote_table(table.schema, table.name), "clerk_id": quote_ident(mapping.id_column)}
     queries = [_ROWS_SQL]
-    if table.column(mapping.clerk_id):
+    if table.column(mapping.id_column):
         queries = [_CLERK_IDS_SQL, _DUPLICATE_IDS_SQL]
         if has_identities:
             queries.append(_UNKNOWN_IDS_SQL)
     if email := find_email_column(mapping, table):
-        names["email"] = quoted(email)
+        names["email"] = quote_ident(email)
         queries.append(_SHARED_EMAILS_SQL)
     found: dict[str, int | None] = {}
     for sql in queries:
@@ -54,7 +53,7 @@ async def count_users(counter: Counter, mapping: TableMapping, table: Table, *, 
 
 async def sample_unknown_ids(counter: Counter, mapping: TableMapping, table: Table) -> list[str]:
     """Return up to MAX_SAMPLED_IDS Clerk IDs of the table that are not in clerk_sync.identities."""
-    sql = _SAMPLE_SQL.format(table=quote_table(table), clerk_id=quoted(mapping.clerk_id))
+    sql = _SAMPLE_SQL.format(table=quote_table(table.schema, table.name), clerk_id=quote_ident(mapping.id_column))
     return (await counter.fetch_row(sql, MAX_SAMPLED_IDS)).get("ids") or []
 
 

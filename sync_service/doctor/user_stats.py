@@ -7,8 +7,8 @@ from msgspec import Struct
 from sync_service.doctor.findings import Finding, format_count
 from sync_service.doctor.index_fixes import list_duplicates
 from sync_service.doctor.user_counts import UserCounts
+from sync_service.mapping.introspection import Table
 from sync_service.mapping.table import TableMapping
-from sync_service.postgres.catalogue import Table
 
 
 class ClerkSample(Struct, frozen=True):
@@ -20,7 +20,7 @@ class ClerkSample(Struct, frozen=True):
 
 def check_users(mapping: TableMapping, table: Table, users: UserCounts, sample: ClerkSample) -> Iterator[Finding]:
     """Yield the counts of the users table, and the problems among them."""
-    id_column = f"{mapping.name}.{mapping.clerk_id}"
+    id_column = f"{mapping.name}.{mapping.id_column}"
     yield Finding(
         code="users",
         kind="note",
@@ -37,7 +37,7 @@ def check_users(mapping: TableMapping, table: Table, users: UserCounts, sample: 
             what=f"{id_column}: {format_count(users.duplicate_ids)} IDs are in more than one row",
             why="sync-service cannot decide which row is the user. The unique index can be created only when each ID is"
             " in one row.",
-            run=(list_duplicates(table, mapping.clerk_id),),
+            run=(list_duplicates(table, mapping.id_column),),
             data={"clerk_ids": users.duplicate_ids},
         )
     if users.malformed_ids:

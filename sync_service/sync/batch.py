@@ -31,9 +31,7 @@ ApplyWaitingForLock = Callable[[Event], Awaitable[Outcome]]
 class EventBatcher:
     """Accepts single events and applies them in batches. Deletions have batches of their own, because they cascade."""
 
-    def __init__(
-        self, apply_batch: ApplyBatch, apply_waiting_for_lock: ApplyWaitingForLock, *, timeout: float
-    ) -> None:
+    def __init__(self, apply_batch: ApplyBatch, apply_waiting_for_lock: ApplyWaitingForLock, *, timeout: float) -> None:
         """Abort each of the two functions after `timeout` seconds."""
         self._saves = _Lane(apply_batch, apply_waiting_for_lock, timeout)
         self._deletions = _Lane(apply_batch, apply_waiting_for_lock, timeout)
@@ -48,9 +46,7 @@ class EventBatcher:
 
 
 class _Lane:
-    def __init__(
-        self, apply_batch: ApplyBatch, apply_waiting_for_lock: ApplyWaitingForLock, timeout: float
-    ) -> None:
+    def __init__(self, apply_batch: ApplyBatch, apply_waiting_for_lock: ApplyWaitingForLock, timeout: float) -> None:
         self._apply_batch = apply_batch
         self._apply_waiting_for_lock = apply_waiting_for_lock
         self._timeout = timeout

@@ -21,8 +21,8 @@ from sync_service.sync.refresh import UserRefresher
 
 log = structlog.get_logger()
 
-# Seconds between two rounds. Without known work the database is not queried: one that sleeps while idle (Neon, Supabase)
-# stays asleep.
+# Seconds between two rounds. Without known work the database is not queried, so that one that sleeps while idle (Neon,
+# Supabase) stays asleep.
 MIN_PAUSE = 0.2
 MAX_PAUSE = 900.0
 

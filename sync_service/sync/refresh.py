@@ -1,4 +1,7 @@
-"""Asks Clerk about a user and applies the response like any other change. Single flight: concurrent callers share it."""
+"""Asks Clerk about a user and applies the response like any other change.
+
+Single flight: concurrent callers share one request.
+"""
 
 import asyncio
 import contextlib
@@ -46,8 +49,8 @@ MAX_CONCURRENT_READS = 6
 # Seconds between two checks whether another process has finished its request to Clerk.
 MIN_POLL_PAUSE, MAX_POLL_PAUSE = 0.02, 0.4
 
-# Clerk's API may lag behind for a moment, and a deletion is final. A user who was confirmed less than so many seconds ago
-# is requested twice.
+# Clerk's API may lag behind for a moment, and a deletion is final. A user who was confirmed less than so many seconds
+# ago is requested twice.
 RECENT_SECONDS = 60
 SECOND_REQUEST_PAUSE = 1.0
 

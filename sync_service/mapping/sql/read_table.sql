@@ -8,7 +8,7 @@ select
     row_security_active(c.oid) as row_security,
     (select coalesce(json_agg(p), '[]') from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) as p
         where has_table_privilege(c.oid, p)) as privileges,
-    has_schema_privilege(n.oid, 'USAGE') as usable,
+    has_schema_privilege(n.oid, 'USAGE') as schema_usable,
     (select coalesce(json_agg(format('%s.%s', sn.nspname, s.relname) order by s.relname), '[]')
         from pg_attrdef as d
         join pg_depend as l
@@ -18,7 +18,7 @@ select
         -- `case` fixes the order: has_sequence_privilege() raises an error for a relation that is not a sequence.
         where d.adrelid = c.oid
             and case when s.relkind = 'S' then not has_sequence_privilege(s.oid, 'USAGE, UPDATE') end
-    ) as closed_sequences,
+    ) as inaccessible_sequences,
     (select coalesce(json_agg(t.tgname order by t.tgname), '[]') from pg_trigger as t
         where t.tgrelid = c.oid and not t.tgisinternal) as triggers,
     (select coalesce(json_agg(json_build_object(

@@ -21,19 +21,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sync_service.errors import NoPostgres
-from sync_service.postgres.binaries import find_binaries, major_version, reachable
+from sync_service.dev.binaries import find_binaries, reachable, read_major_version
+from sync_service.errors import PostgresNotFound
 from sync_service.process import die_with_parent
 
-START_SECONDS = 30
-STOP_SECONDS = 10
+START_TIMEOUT = 30
+STOP_TIMEOUT = 10
 
 # A server stops about 50 ms after its starter was killed. One that runs longer than this limit is in use.
-LOCK_SECONDS = 5
+LOCK_TIMEOUT = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class EmbeddedServer:
     """A running server: its data folder, the folder of its socket, its process ID."""
 
     data: Path
@@ -54,13 +54,13 @@ class _Owner:
 
 
 @contextlib.contextmanager
-def embedded_postgres(
+def run_embedded_postgres(
     data: Path, *, binaries: Path | None = None, settings: Mapping[str, str] | None = None
-) -> Iterator[Embedded]:
+) -> Iterator[EmbeddedServer]:
     """Run a server on the folder `data` until the block or this process ends; the first call creates the folder.
 
     Call it from the main thread, before any event loop: the kernel stops the server when the starting thread ends.
-    `settings` are PostgreSQL's parameters. Raises `NoPostgres`.
+    `settings` are PostgreSQL's parameters. Raises `PostgresNotFound`.
     """
     binaries = reachable(binaries or find_binaries())
     data.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -72,27 +72,27 @@ def embedded_postgres(
         version_file = data / "PG_VERSION"
         if not version_file.exists():
             _initialize_data(binaries, data, owner)
-        elif version_file.read_text().strip() != major_version(binaries):
-            raise NoPostgres(
+        elif version_file.read_text().strip() != read_major_version(binaries):
+            raise PostgresNotFound(
                 f"{data} was made by PostgreSQL {version_file.read_text().strip()}, but version"
-                f" {major_version(binaries)} is installed."
+                f" {read_major_version(binaries)} is installed."
                 " Move that folder away to start with an empty database, or set DATABASE_URL."
             )
         options = {"listen_addresses": "", "unix_socket_directories": folder, "unix_socket_permissions": "0700"}
         process = _start_server(binaries, owner, options | dict(settings or {}), data.with_name(f"{data.name}.log"))
         try:
             _wait_until_ready(process, data)
-            yield Embedded(data, Path(folder), process.pid)
+            yield EmbeddedServer(data, Path(folder), process.pid)
         finally:
             _stop_server(process)
 
 
-def running(data: Path) -> Embedded | None:
+def running(data: Path) -> EmbeddedServer | None:
     """Return the server that runs on `data`, from any process, or None."""
     status = _read_postmaster_file(data)
     if len(status) < 8:
         return None
-    server = Embedded(data, Path(status[4]), int(status[0]))
+    server = EmbeddedServer(data, Path(status[4]), int(status[0]))
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(server.socket / f".s.PGSQL.{status[3]}"))
@@ -103,8 +103,8 @@ def running(data: Path) -> Embedded | None:
 
 @contextlib.contextmanager
 def _lock_data(data: Path) -> Iterator[None]:
-    """Lock the data folder, and wait for the server of a killed process to stop. Raises `NoPostgres`."""
-    deadline = time.monotonic() + LOCK_SECONDS
+    """Lock the data folder, and wait for the server of a killed process to stop. Raises `PostgresNotFound`."""
+    deadline = time.monotonic() + LOCK_TIMEOUT
     with data.with_name(f"{data.name}.lock").open("ab") as lock:
         while True:
             try:
@@ -117,7 +117,7 @@ def _lock_data(data: Path) -> Iterator[None]:
             except BlockingIOError:
                 pass
             if time.monotonic() > deadline:
-                raise NoPostgres(f"Another process runs on {data}. Stop it, or use another folder.")
+                raise PostgresNotFound(f"Another process runs on {data}. Stop it, or use another folder.")
             time.sleep(0.05)  # neither the lock nor the stopping server sends a notification
         yield
 
@@ -163,7 +163,7 @@ def _initialize_data(binaries: Path, data: Path, owner: _Owner) -> None:
                 shutil.rmtree(leftover)
             else:
                 leftover.unlink()
-        raise NoPostgres(f"PostgreSQL could not create {data}: {done.stderr.strip().splitlines()[-1]}")
+        raise PostgresNotFound(f"PostgreSQL could not create {data}: {done.stderr.strip().splitlines()[-1]}")
 
 
 def _start_server(binaries: Path, owner: _Owner, options: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
@@ -183,13 +183,13 @@ def _start_server(binaries: Path, owner: _Owner, options: Mapping[str, str], log
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], data: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + START_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         status = _read_postmaster_file(data)
         if len(status) > 7 and status[0] == str(process.pid) and status[7].strip() == "ready":
             return
         time.sleep(0.01)  # the server reports its state only in this file
-    raise NoPostgres(f"PostgreSQL did not start; {data.with_name(f'{data.name}.log')} says why.")
+    raise PostgresNotFound(f"PostgreSQL did not start; {data.with_name(f'{data.name}.log')} says why.")
 
 
 def _stop_server(process: subprocess.Popen[bytes]) -> None:
@@ -197,7 +197,7 @@ def _stop_server(process: subprocess.Popen[bytes]) -> None:
     for stop_signal in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
         process.send_signal(stop_signal)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
+            process.wait(STOP_TIMEOUT)
             return
 
 
