@@ -1,6 +1,6 @@
-"""A stand-in for Clerk: its Backend API as far as it is asked, its key set, and what signs session tokens.
+"""A stub of Clerk: the part of its Backend API that the service calls, its key set, and its session tokens.
 
-tests/test_clerk_stub.py holds its answers against Clerk's own specification.
+tests/test_clerk_stub.py compares its responses with Clerk's own specification.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sync_service.clerk.samples import sample_user
-from tests.world import INSTANCE, T1, served_app, user_data
+from tests.world import INSTANCE, T1, make_user_data, run_app
 
 SECRET_KEY = "sk_test_SECRET_SENTINEL"
 ISSUER = "https://clerk.example.com"
@@ -32,18 +32,18 @@ API_TOKEN = "SECRET_SENTINEL_of_the_app_backend"
 
 
 @cache
-def key(name: str = "clerk") -> RSAPrivateKey:
-    """Return a key of that name, the same one for the whole session: they take long to make."""
+def get_key(name: str = "clerk") -> RSAPrivateKey:
+    """Return the key with this name; it is cached for the session because key generation is slow."""
     return generate_private_key(65537, 2048)
 
 
-def public_pem(name: str = "clerk") -> str:
-    """Return what Clerk's dashboard shows as the JWKS public key."""
-    return key(name).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+def export_public_key(name: str = "clerk") -> str:
+    """Return the PEM that Clerk's dashboard shows as the JWKS public key."""
+    return get_key(name).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-def claims(clerk_id: str, **changes: Any) -> dict[str, Any]:
-    """Return the claims of a session token made now; a change to None takes one away."""
+def make_claims(clerk_id: str, **changes: Any) -> dict[str, Any]:
+    """Return the claims of a session token issued now; a change to None removes a claim."""
     now = int(time.time())
     given = {
         "azp": "https://app.example.com",
@@ -61,119 +61,141 @@ def claims(clerk_id: str, **changes: Any) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def session_token(clerk_id: str, *, kid: str = INSTANCE, signer: str = "clerk", **changes: Any) -> str:
-    """Return JWT(clerk_id)."""
-    # Not by `encode` for tokens, which refuses to make what it would refuse to read.
-    said = json.dumps(claims(clerk_id, **changes)).encode()
-    return jwt.PyJWS().encode(said, key(signer), algorithm="RS256", headers={"kid": kid})
+def make_session_token(clerk_id: str, *, kid: str = INSTANCE, signer: str = "clerk", **changes: Any) -> str:
+    """Return a signed session token of the user."""
+    # PyJWS instead of `jwt.encode`, which refuses to create invalid claims.
+    payload = json.dumps(make_claims(clerk_id, **changes)).encode()
+    return jwt.PyJWS().encode(payload, get_key(signer), algorithm="RS256", headers={"kid": kid})
 
 
-def bearer(token: str) -> dict[str, str]:
-    """Return the header with it."""
+def make_bearer_header(token: str) -> dict[str, str]:
+    """Return the Authorization header with the token."""
     return {"Authorization": f"Bearer {token}"}
 
 
-def error(code: str, message: str) -> dict[str, Any]:
-    """Return the body of Clerk's errors."""
+def make_error(code: str, message: str) -> dict[str, Any]:
+    """Return the body of Clerk's error responses."""
     return {"errors": [{"message": message, "long_message": message, "code": code}], "clerk_trace_id": "trace"}
 
 
 @dataclass
 class ClerkStub:
-    """What Clerk would answer, and what it was asked. `fails` is a status that everything is answered with."""
+    """Clerk's responses and the requests it received.
+
+    `error_status` or `error_response` replaces each response of the Backend API. `hold` keeps calls open.
+    """
 
     users: dict[str, dict[str, Any]] = field(default_factory=dict)
     kids: dict[str, str] = field(default_factory=lambda: {INSTANCE: "clerk"})
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    requests: list[tuple[str, str]] = field(default_factory=list)
     versions: set[str | None] = field(default_factory=set)
-    fails: int = 0
-    fails_with: Response | None = None
+    error_status: int = 0
+    error_response: Response | None = None
     delay: float = 0
-    keys_fail: bool = False
-    address: str = ""
+    jwks_fails: bool = False
+    url: str = ""
+    open_calls: int = 0
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def knows(self, clerk_id: str, updated_at: int = T1, **data: Any) -> None:
-        """Have it know a user as of then; all that Clerk says of one, with the sentinel in the names."""
-        whole = sample_user(clerk_id, milliseconds=updated_at)
-        self.users[clerk_id] = whole | user_data(clerk_id, updated_at, **data)
-        [template] = whole["email_addresses"]
-        for address in self.users[clerk_id]["email_addresses"]:
-            address.update(template | address)
-            address["verification"] = template["verification"] | address["verification"]
+    def __post_init__(self) -> None:
+        self._released.set()
 
-    def forgets(self, clerk_id: str) -> None:
-        """Have it answer 404."""
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Send no response within the block; `open_calls` counts the calls that wait for one."""
+        self._released.clear()
+        try:
+            yield
+        finally:
+            self._released.set()
+
+    def add_user(self, clerk_id: str, updated_at: int = T1, **data: Any) -> None:
+        """Add a user as of `updated_at`, with all fields of Clerk's user and the sentinel in the names."""
+        sample = sample_user(clerk_id, milliseconds=updated_at)
+        self.users[clerk_id] = sample | make_user_data(clerk_id, updated_at, **data)
+        [template] = sample["email_addresses"]
+        for email in self.users[clerk_id]["email_addresses"]:
+            email.update(template | email)
+            email["verification"] = template["verification"] | email["verification"]
+
+    def remove_user(self, clerk_id: str) -> None:
+        """Remove the user; a request for it then gets 404."""
         self.users.pop(clerk_id, None)
 
     @property
     def user_calls(self) -> int:
-        """How often it was asked about a user."""
-        return sum(path.startswith("/v1/users/") for _, path in self.asked)
+        """The number of requests for a user."""
+        return sum(path.startswith("/v1/users/") for _, path in self.requests)
 
     @property
-    def key_calls(self) -> int:
-        """How often it was asked for its keys."""
-        return sum(path.endswith("jwks.json") for _, path in self.asked)
+    def jwks_calls(self) -> int:
+        """The number of requests for the public key set."""
+        return sum(path.endswith("jwks.json") for _, path in self.requests)
 
     def app(self) -> Starlette:
-        """Return the app that answers."""
+        """Return the ASGI app."""
         return Starlette(
             routes=[
                 Route("/v1/users", self._users),
                 Route("/v1/users/{clerk_id}", self._user),
                 Route("/v1/jwks", self._keys),
                 Route("/.well-known/jwks.json", self._keys),
-                Route("/{rest:path}", self._nothing, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+                Route("/{rest:path}", self._not_found, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
             ]
         )
 
     async def _user(self, request: Request) -> Response:
-        if refusal := await self._began(request):
-            return refusal
+        if error := await self._record(request):
+            return error
         user = self.users.get(request.path_params["clerk_id"])
-        return JSONResponse(user) if user else JSONResponse(error("resource_not_found", "not found"), 404)
+        return JSONResponse(user) if user else JSONResponse(make_error("resource_not_found", "not found"), 404)
 
     async def _users(self, request: Request) -> Response:
-        if refusal := await self._began(request):
-            return refusal
+        if error := await self._record(request):
+            return error
         wanted = request.query_params.getlist("user_id")
-        most = int(request.query_params.get("limit", "10"))
-        return JSONResponse([user for clerk_id, user in self.users.items() if clerk_id in wanted or not wanted][:most])
+        limit = int(request.query_params.get("limit", "10"))
+        return JSONResponse([user for clerk_id, user in self.users.items() if clerk_id in wanted or not wanted][:limit])
 
     async def _keys(self, request: Request) -> Response:
         secret = request.url.path.startswith("/v1")
-        if refusal := await self._began(request, secret=secret):
-            return refusal
-        if self.keys_fail and not secret:
-            return JSONResponse(error("internal_clerk_error", "down"), 500)
+        if error := await self._record(request, secret=secret):
+            return error
+        if self.jwks_fails and not secret:
+            return JSONResponse(make_error("internal_clerk_error", "down"), 500)
         return JSONResponse({"keys": [self._jwk(kid, name) for kid, name in self.kids.items()]})
 
     def _jwk(self, kid: str, name: str) -> dict[str, Any]:
-        whole = RSAAlgorithm.to_jwk(key(name).public_key(), as_dict=True)
-        return {"use": "sig", "kid": kid, "alg": "RS256"} | {part: whole[part] for part in ("kty", "n", "e")}
+        jwk = RSAAlgorithm.to_jwk(get_key(name).public_key(), as_dict=True)
+        return {"use": "sig", "kid": kid, "alg": "RS256"} | {part: jwk[part] for part in ("kty", "n", "e")}
 
-    async def _began(self, request: Request, *, secret: bool = True) -> Response | None:
-        self.asked.append((request.method, request.url.path))
-        await asyncio.sleep(self.delay)
+    async def _record(self, request: Request, *, secret: bool = True) -> Response | None:
+        self.requests.append((request.method, request.url.path))
+        self.open_calls += 1
+        try:
+            await self._released.wait()
+            await asyncio.sleep(self.delay)
+        finally:
+            self.open_calls -= 1
         if secret:
             self.versions.add(request.headers.get("clerk-api-version"))
             if request.headers.get("authorization") != f"Bearer {SECRET_KEY}":
-                return JSONResponse(error("authentication_invalid", "no"), 401)
-            if self.fails_with:
-                return self.fails_with
-            if self.fails:
-                return JSONResponse(error("internal_clerk_error", "no"), self.fails)
+                return JSONResponse(make_error("authentication_invalid", "no"), 401)
+            if self.error_response:
+                return self.error_response
+            if self.error_status:
+                return JSONResponse(make_error("internal_clerk_error", "no"), self.error_status)
         return None
 
-    async def _nothing(self, request: Request) -> Response:
-        self.asked.append((request.method, request.url.path))
-        return JSONResponse(error("resource_not_found", "no such page"), 404)
+    async def _not_found(self, request: Request) -> Response:
+        self.requests.append((request.method, request.url.path))
+        return JSONResponse(make_error("resource_not_found", "no such page"), 404)
 
 
 @contextlib.asynccontextmanager
-async def clerk_stub() -> AsyncIterator[ClerkStub]:
-    """Run one; nobody may ever have asked it for anything but to read (F10)."""
+async def run_clerk_stub() -> AsyncIterator[ClerkStub]:
+    """Run a stub; every request to it must be a GET (F10)."""
     stub = ClerkStub()
-    async with served_app(stub.app()) as stub.address:
+    async with run_app(stub.app()) as stub.url:
         yield stub
-    assert {method for method, _ in stub.asked} <= {"GET"}
+    assert {method for method, _ in stub.requests} <= {"GET"}

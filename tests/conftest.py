@@ -21,8 +21,8 @@ from sync_service.postgres.binaries import installed_binaries, major_version
 from sync_service.postgres.embedded import Embedded, embedded_postgres
 from sync_service.postgres.schema import create_users, migrate
 from sync_service.settings import Settings
-from tests.clerk_stub import ClerkStub, clerk_stub
-from tests.world import PII_SENTINEL, SECRET, SECRETS, World, serving
+from tests.clerk_stub import ClerkStub, run_clerk_stub
+from tests.world import PII_SENTINEL, SECRET, SECRETS, World, run_world
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "clerk"
 
@@ -95,7 +95,7 @@ def output(capfd: pytest.CaptureFixture[str]) -> Iterator[Output]:
 MEMORY = Path("/dev/shm")
 
 
-def roomy() -> Path | None:
+def find_memory_folder() -> Path | None:
     """Return a folder in memory for short-lived databases, where there is one; None is the usual place."""
     there = MEMORY.is_dir() and os.access(MEMORY, os.W_OK)
     return MEMORY if there and shutil.disk_usage(MEMORY).free > 4 * 1024**3 else None
@@ -108,7 +108,7 @@ def engine(request: pytest.FixtureRequest, anyio_backend: object) -> Iterator[Em
     It asks for `anyio_backend` so that tests that are not coroutines may use the fixtures below that are.
     """
     quick = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
-    with tempfile.TemporaryDirectory(prefix=request.param, dir=roomy()) as folder:
+    with tempfile.TemporaryDirectory(prefix=request.param, dir=find_memory_folder()) as folder:
         data = Path(folder) / "data"
         with embedded_postgres(data, binaries=ENGINES[request.param], settings=quick) as server:
             yield server
@@ -130,7 +130,7 @@ async def template(engine: Embedded) -> str:
 _numbers = count()
 
 
-async def cloned(engine: Embedded, template: str) -> AsyncIterator[str]:
+async def clone_database(engine: Embedded, template: str) -> AsyncIterator[str]:
     """Yield the address of a copy of `template`, which is dropped afterwards."""
     name = f"test_{next(_numbers)}"
     admin = await asyncpg.connect(engine.dsn())
@@ -145,14 +145,14 @@ async def cloned(engine: Embedded, template: str) -> AsyncIterator[str]:
 @pytest.fixture
 async def database(engine: Embedded, template: str) -> AsyncIterator[str]:
     """The address of a migrated database of the test's own."""
-    async for dsn in cloned(engine, template):
+    async for dsn in clone_database(engine, template):
         yield dsn
 
 
 @pytest.fixture
 async def empty_database(engine: Embedded) -> AsyncIterator[str]:
     """The address of a database that nobody has migrated."""
-    async for dsn in cloned(engine, "template0"):
+    async for dsn in clone_database(engine, "template0"):
         yield dsn
 
 
@@ -175,7 +175,7 @@ def settings(database: str) -> Settings:
 @pytest.fixture
 async def clerk() -> AsyncIterator[ClerkStub]:
     """A stand-in for Clerk, running."""
-    async with clerk_stub() as stub:
+    async with run_clerk_stub() as stub:
         yield stub
 
 
@@ -185,7 +185,7 @@ Serve = Callable[..., contextlib.AbstractAsyncContextManager[World]]
 @pytest.fixture
 def serve(settings: Settings, db: asyncpg.Connection) -> Serve:
     """Return a function that serves with some settings changed."""
-    return lambda **changes: serving(settings, db, **changes)
+    return lambda **changes: run_world(settings, db, **changes)
 
 
 @pytest.fixture

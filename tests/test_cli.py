@@ -1,4 +1,4 @@
-"""The commands, as processes: what they print, how they end, and that they leave nothing running."""
+"""The commands as processes: their output, their exit status, and that no process outlives them."""
 
 import asyncio
 import json
@@ -15,34 +15,44 @@ import httpx2
 import pytest
 
 from sync_service.postgres.schema import needed_version
-from tests.processes import COMMAND, free_port, gone_within, run, started
-from tests.world import OLDER_SECRET, PII_SENTINEL, SECRET, as_bytes, event, message, signed, until, waiting_for_locks
+from tests.processes import COMMAND, find_free_port, has_ended_within, run_command, start_command
+from tests.world import (
+    OLDER_SECRET,
+    PII_SENTINEL,
+    SECRET,
+    count_lock_waiters,
+    encode_body,
+    make_event,
+    make_message_id,
+    sign_event,
+    wait_until,
+)
 
 READY = r'"event":"ready"'
 
 
-def children(pid: int) -> list[int]:
+def list_descendants(pid: int) -> list[int]:
     listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
     direct = [int(line.split()[0]) for line in listed.splitlines()[1:] if int(line.split()[1]) == pid]
-    return direct + [grand for child in direct for grand in children(child)]
+    return direct + [grand for child in direct for grand in list_descendants(child)]
 
 
-def test_dev_does_all_of_it_with_nothing_set(tmp_path: Path) -> None:
-    """N1, and the README's first page: start, send, look; then stop with Ctrl-C and start again on the same data."""
-    with started("dev", cwd=tmp_path) as dev:
+def test_dev_needs_no_settings(tmp_path: Path) -> None:
+    """The README's first page works: start, send, look; Ctrl-C and a second start keep the data (N1)."""
+    with start_command("dev", cwd=tmp_path) as dev:
         dev.wait_for(READY)
         address = f"http://127.0.0.1:{dev.port}/webhooks/clerk"
-        assert address in dev.said
-        assert re.search(r"whsec_[A-Za-z0-9+/]{32}", dev.said)
-        assert "sync-service send user.created" in dev.said
-        assert f"clerk webhooks listen --forward-to {address}" in dev.said
-        assert str(tmp_path / ".sync-service" / "postgres") in dev.said
+        assert address in dev.output
+        assert re.search(r"whsec_[A-Za-z0-9+/]{32}", dev.output)
+        assert "sync-service send user.created" in dev.output
+        assert f"clerk webhooks listen --forward-to {address}" in dev.output
+        assert str(tmp_path / ".sync-service" / "postgres") in dev.output
         assert oct((tmp_path / ".sync-service" / "signing-secret").stat().st_mode)[-3:] == "600"
 
-        sent = run("send", "user.created", "--user", "user_1", cwd=tmp_path, PORT=str(dev.port))
+        sent = run_command("send", "user.created", "--user", "user_1", cwd=tmp_path, PORT=str(dev.port))
         assert sent.returncode == 0
         assert sent.stdout.startswith('200 {"outcome":"applied"}')
-        shown = run("users", "show", "user_1", cwd=tmp_path)
+        shown = run_command("users", "show", "user_1", cwd=tmp_path)
         assert shown.returncode == 0
         assert "1@example.com" in shown.stdout
         assert "user.created" in shown.stdout
@@ -52,64 +62,66 @@ def test_dev_does_all_of_it_with_nothing_set(tmp_path: Path) -> None:
             ("session.created", "ignored"),
             ("user.deleted", "applied"),
         ):
-            sent = run("send", event_type, "--user", "user_1", "--json", cwd=tmp_path, PORT=str(dev.port))
+            sent = run_command("send", event_type, "--user", "user_1", "--json", cwd=tmp_path, PORT=str(dev.port))
             assert json.loads(sent.stdout)["answer"] == {"outcome": outcome}
-        history = json.loads(run("users", "show", "user_1", "--json", cwd=tmp_path).stdout)
+        history = json.loads(run_command("users", "show", "user_1", "--json", cwd=tmp_path).stdout)
         assert history["row"] is None
         assert history["identity"]["deleted_at"]
         assert [line["type"] for line in history["events"]] == ["user.deleted", "user.updated", "user.created"]
-        assert "the deletion is final" in run("users", "show", "user_1", cwd=tmp_path).stdout
+        assert "the deletion is final" in run_command("users", "show", "user_1", cwd=tmp_path).stdout
         assert (
-            run("migrate", "--check", cwd=tmp_path).stdout
+            run_command("migrate", "--check", cwd=tmp_path).stdout
             == f"The schema is up to date, at version {needed_version()}.\n"
         )
-        family = children(dev.popen.pid)
+        family = list_descendants(dev.popen.pid)
         assert dev.stop(signal.SIGINT) == 130
-        assert all(gone_within(pid, 1) for pid in family)
-    with started("dev", cwd=tmp_path) as dev:
+        assert all(has_ended_within(pid, 1) for pid in family)
+    with start_command("dev", cwd=tmp_path) as dev:
         dev.wait_for(READY)
-        assert run("users", "show", "user_1", cwd=tmp_path).returncode == 0
+        assert run_command("users", "show", "user_1", cwd=tmp_path).returncode == 0
         assert dev.stop() == 0
 
 
-def test_dev_that_is_killed_takes_everything_with_it(tmp_path: Path) -> None:
-    with started("dev", cwd=tmp_path) as dev:
+def test_no_process_outlives_a_killed_dev(tmp_path: Path) -> None:
+    with start_command("dev", cwd=tmp_path) as dev:
         dev.wait_for(READY)
-        family = children(dev.popen.pid)
-        assert len(family) >= 3  # the served app, PostgreSQL, and PostgreSQL's own
+        family = list_descendants(dev.popen.pid)
+        assert len(family) >= 3  # the app, PostgreSQL and PostgreSQL's own processes
         dev.popen.kill()
         began = time.monotonic()
-        assert all(gone_within(pid, 1 - (time.monotonic() - began)) for pid in family)
-    with started("dev", cwd=tmp_path) as dev:
+        assert all(has_ended_within(pid, 1 - (time.monotonic() - began)) for pid in family)
+    with start_command("dev", cwd=tmp_path) as dev:
         dev.wait_for(READY)
         assert dev.stop() == 0
 
 
-def test_dev_uses_the_database_and_the_secret_that_are_set(tmp_path: Path, database: str) -> None:
-    with started("dev", cwd=tmp_path, DATABASE_URL=database, CLERK_WEBHOOK_SIGNING_SECRET=SECRET) as dev:
+def test_dev_uses_the_configured_database_and_secret(tmp_path: Path, database: str) -> None:
+    with start_command("dev", cwd=tmp_path, DATABASE_URL=database, CLERK_WEBHOOK_SIGNING_SECRET=SECRET) as dev:
         dev.wait_for(READY)
-        assert "the one in CLERK_WEBHOOK_SIGNING_SECRET" in dev.said
+        assert "the one in CLERK_WEBHOOK_SIGNING_SECRET" in dev.output
         assert not (tmp_path / ".sync-service").exists()
-        sent = run("send", "user.created", cwd=tmp_path, PORT=str(dev.port), CLERK_WEBHOOK_SIGNING_SECRET=SECRET)
+        sent = run_command(
+            "send", "user.created", cwd=tmp_path, PORT=str(dev.port), CLERK_WEBHOOK_SIGNING_SECRET=SECRET
+        )
         assert sent.returncode == 0
 
 
 @pytest.mark.parametrize("command", ["dev", "serve"])
-def test_a_port_that_is_taken_is_said_before_anything_is_started(tmp_path: Path, command: str) -> None:
+def test_a_port_in_use_is_reported_before_the_start(tmp_path: Path, command: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         environ = (
             {"DATABASE_URL": "postgresql://h/db", "CLERK_WEBHOOK_SIGNING_SECRET": SECRET} if command == "serve" else {}
         )
-        done = run(command, cwd=tmp_path, PORT=port, HOST="127.0.0.1", **environ)
+        done = run_command(command, cwd=tmp_path, PORT=port, HOST="127.0.0.1", **environ)
     assert done.returncode == 1
     assert f"port {port}" in done.stderr
     assert "Set PORT to another" in done.stderr
 
 
-def test_serve_without_settings_names_them_all_and_starts_nothing(tmp_path: Path) -> None:
-    """B8."""
-    done = run("serve", cwd=tmp_path, PORT="x", CLERK_WEBHOOK_SIGNING_SECRET="")
+def test_serve_without_settings_names_all_of_them(tmp_path: Path) -> None:
+    """`serve` exits with 2 and names each missing or invalid setting, also an empty secret (B8)."""
+    done = run_command("serve", cwd=tmp_path, PORT="x", CLERK_WEBHOOK_SIGNING_SECRET="")
     assert done.returncode == 2
     for name in ("DATABASE_URL", "CLERK_WEBHOOK_SIGNING_SECRET", "PORT"):
         assert f"  {name}: " in done.stderr
@@ -117,9 +129,9 @@ def test_serve_without_settings_names_them_all_and_starts_nothing(tmp_path: Path
 
 
 @pytest.mark.parametrize("wrong", ["sk_test_SECRET_SENTINEL", f"v1,{OLDER_SECRET}", "whsec_SECRET_SENTINEL!"])
-def test_serve_with_a_wrong_secret_names_the_variable_and_not_its_value(tmp_path: Path, wrong: str) -> None:
-    """B9."""
-    done = run("serve", cwd=tmp_path, DATABASE_URL="postgresql://h/db", CLERK_WEBHOOK_SIGNING_SECRET=wrong)
+def test_serve_with_an_invalid_secret_names_the_variable_only(tmp_path: Path, wrong: str) -> None:
+    """The error names the variable and does not contain its value (B9)."""
+    done = run_command("serve", cwd=tmp_path, DATABASE_URL="postgresql://h/db", CLERK_WEBHOOK_SIGNING_SECRET=wrong)
     assert done.returncode == 2
     assert "CLERK_WEBHOOK_SIGNING_SECRET: " in done.stderr
     assert wrong not in done.stderr
@@ -129,56 +141,54 @@ def test_serve_with_a_wrong_secret_names_the_variable_and_not_its_value(tmp_path
     "arguments", [[], ["nonsense"], ["send"], ["send", "x", "--count", "0"], ["users"], ["serve", "--x"]]
 )
 def test_wrong_usage_is_status_2(tmp_path: Path, arguments: list[str]) -> None:
-    done = run(*arguments, cwd=tmp_path)
+    done = run_command(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert "usage: sync-service" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["dev", "serve", "migrate", "send", "users", "users show"])
 def test_every_command_has_help(tmp_path: Path, command: str) -> None:
-    done = run(*command.split(), "--help", cwd=tmp_path)
+    done = run_command(*command.split(), "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout.startswith(f"usage: sync-service {command}")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_serve_ends_as_it_is_told(
-    tmp_path: Path, database: str, workers: str, how: signal.Signals, status: int
-) -> None:
+def test_serve_stops_at_a_signal(tmp_path: Path, database: str, workers: str, how: signal.Signals, status: int) -> None:
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": workers}
-    with started("serve", cwd=tmp_path, **environ) as service:
+    with start_command("serve", cwd=tmp_path, **environ) as service:
         service.wait_for(READY)
         assert httpx2.get(f"http://127.0.0.1:{service.port}/healthz").status_code == 200
         assert service.stop(how) == status
 
 
-def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path, database: str) -> None:
+def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path, database: str) -> None:
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "2"}
-    with started("serve", cwd=tmp_path, **environ) as service:
+    with start_command("serve", cwd=tmp_path, **environ) as service:
         service.wait_for(f"(?s){READY}.*{READY}")
-        workers = children(service.popen.pid)
+        workers = list_descendants(service.popen.pid)
         service.popen.kill()
-        assert all(gone_within(pid, 5) for pid in workers)
+        assert all(has_ended_within(pid, 5) for pid in workers)
 
 
-def test_workers_count_together(tmp_path: Path, database: str) -> None:
+def test_workers_share_their_metrics(tmp_path: Path, database: str) -> None:
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "2"}
-    with started("serve", cwd=tmp_path, **environ) as service:
+    with start_command("serve", cwd=tmp_path, **environ) as service:
         service.wait_for(f"(?s){READY}.*{READY}")
         address = f"http://127.0.0.1:{service.port}"
-        for _ in range(20):  # a connection each, so that both processes get some
+        for _ in range(20):  # one connection per request, so that both processes get some
             assert httpx2.post(f"{address}/webhooks/clerk", content=b"{}").status_code == 400
         for _ in range(5):
             assert 'webhooks_total{outcome="missing_headers"} 20.0' in httpx2.get(f"{address}/metrics").text
 
 
-async def test_requests_under_way_are_finished_before_the_end(
+async def test_running_requests_are_finished_before_the_stop(
     tmp_path: Path, database: str, db: asyncpg.Connection
 ) -> None:
-    """A stop lets what has begun be committed and answered; nothing is acknowledged that is not in the database."""
+    """After SIGTERM running requests are committed and get their responses; only stored events get 2xx."""
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET}
-    with started("serve", cwd=tmp_path, **environ) as service:
+    with start_command("serve", cwd=tmp_path, **environ) as service:
         await asyncio.to_thread(service.wait_for, READY)
         async with httpx2.AsyncClient(timeout=20) as client:
             lock = db.transaction()
@@ -186,14 +196,14 @@ async def test_requests_under_way_are_finished_before_the_end(
             await db.execute("lock table users in share mode")
 
             async def deliver(number: int) -> tuple[str, int]:
-                body, message_id = as_bytes(event("user.created", f"user_{number}")), message()
+                body, message_id = encode_body(make_event("user.created", f"user_{number}")), make_message_id()
                 url = f"http://127.0.0.1:{service.port}/webhooks/clerk"
-                answer = await client.post(url, content=body, headers=signed(body, message_id))
+                answer = await client.post(url, content=body, headers=sign_event(body, message_id))
                 return message_id, answer.status_code
 
             under_way = [asyncio.create_task(deliver(number)) for number in range(10)]
             looking = await asyncpg.connect(database)
-            await until(lambda: waiting_for_locks(looking))
+            await wait_until(lambda: count_lock_waiters(looking))
             await looking.close()
             service.popen.send_signal(signal.SIGTERM)
             await asyncio.to_thread(service.wait_for, "Shutting down")
@@ -207,13 +217,13 @@ async def test_requests_under_way_are_finished_before_the_end(
         assert service.popen.wait(20) == 0
 
 
-def test_migrate_brings_up_to_date_and_check_tells(tmp_path: Path, empty_database: str) -> None:
-    check = run("migrate", "--check", cwd=tmp_path, DATABASE_URL=empty_database)
+def test_migrate_updates_the_schema_and_check_reports_its_state(tmp_path: Path, empty_database: str) -> None:
+    check = run_command("migrate", "--check", cwd=tmp_path, DATABASE_URL=empty_database)
     assert check.returncode == 1
     assert "behind" in check.stdout
-    done = run("migrate", cwd=tmp_path, DATABASE_URL=empty_database)
+    done = run_command("migrate", cwd=tmp_path, DATABASE_URL=empty_database)
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "Ran 0001_inbox_and_identities.")
-    check = run("migrate", "--check", "--json", cwd=tmp_path, DATABASE_URL=empty_database)
+    check = run_command("migrate", "--check", "--json", cwd=tmp_path, DATABASE_URL=empty_database)
     assert check.returncode == 0
     assert json.loads(check.stdout) == {
         "ran": [],
@@ -234,39 +244,41 @@ def test_ten_migrates_at_once_all_succeed(tmp_path: Path, empty_database: str) -
     assert sum("Ran 0001" in text for text in said) == 1
 
 
-def test_a_database_that_is_away_is_said_without_its_address(tmp_path: Path) -> None:
-    dsn = f"postgresql://u:SECRET_SENTINEL@127.0.0.1:{free_port()}/db"
-    done = run("migrate", cwd=tmp_path, DATABASE_URL=dsn)
+def test_an_unreachable_database_is_reported_without_its_dsn(tmp_path: Path) -> None:
+    dsn = f"postgresql://u:SECRET_SENTINEL@127.0.0.1:{find_free_port()}/db"
+    done = run_command("migrate", cwd=tmp_path, DATABASE_URL=dsn)
     assert done.returncode == 1
     assert "The database of DATABASE_URL cannot be reached" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_without_a_database_the_message_names_the_variable_and_dev(tmp_path: Path) -> None:
-    done = run("users", "show", "user_1", cwd=tmp_path)
+    done = run_command("users", "show", "user_1", cwd=tmp_path)
     assert done.returncode == 2
     assert "DATABASE_URL: not set" in done.stderr
     assert "sync-service dev" in done.stderr
 
 
-def test_send_without_a_service_says_what_to_start(tmp_path: Path) -> None:
-    done = run("send", "user.created", cwd=tmp_path, PORT=str(free_port()), CLERK_WEBHOOK_SIGNING_SECRET=SECRET)
+def test_send_without_a_service_names_the_command_to_start(tmp_path: Path) -> None:
+    done = run_command(
+        "send", "user.created", cwd=tmp_path, PORT=str(find_free_port()), CLERK_WEBHOOK_SIGNING_SECRET=SECRET
+    )
     assert done.returncode == 1
     assert "Start the service with `sync-service dev`" in done.stderr
 
 
-def test_send_is_made_to_measure(tmp_path: Path, database: str) -> None:
+def test_send_takes_count_user_id_and_data(tmp_path: Path, database: str) -> None:
     environ = {"CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "DATABASE_URL": database}
-    with started("serve", cwd=tmp_path, **environ) as service:
+    with start_command("serve", cwd=tmp_path, **environ) as service:
         service.wait_for(READY)
         environ["PORT"] = str(service.port)
-        many = run("send", "user.created", "--count", "5", cwd=tmp_path, **environ)
+        many = run_command("send", "user.created", "--count", "5", cwd=tmp_path, **environ)
         assert len(many.stdout.splitlines()) == 5
         assert len(set(many.stdout.splitlines())) == 5
 
         fields = tmp_path / "fields.json"
         fields.write_text(json.dumps({"first_name": "Özge", "banned": True}))
-        run(
+        run_command(
             "send",
             "user.created",
             "--user",
@@ -278,60 +290,65 @@ def test_send_is_made_to_measure(tmp_path: Path, database: str) -> None:
             cwd=tmp_path,
             **environ,
         )
-        found = json.loads(run("users", "show", "user_x", "--json", cwd=tmp_path, **environ).stdout)
+        found = json.loads(run_command("users", "show", "user_x", "--json", cwd=tmp_path, **environ).stdout)
         assert (found["row"]["first_name"], found["row"]["banned"]) == ("Özge", True)
         assert found["events"][0]["id"] == "msg_x"
 
         whole = tmp_path / "event.json"
-        body = event("user.updated", "user_y")
+        body = make_event("user.updated", "user_y")
         body["data"] |= {"first_name": "Exact", "last_name": None}
         whole.write_text(json.dumps(body, indent=3))
-        assert run("send", "user.updated", "--data", "event.json", cwd=tmp_path, **environ).returncode == 0
-        assert "Exact" in run("users", "show", "user_y", cwd=tmp_path, **environ).stdout
+        assert run_command("send", "user.updated", "--data", "event.json", cwd=tmp_path, **environ).returncode == 0
+        assert "Exact" in run_command("users", "show", "user_y", cwd=tmp_path, **environ).stdout
 
-        refused = run("send", "user.created", cwd=tmp_path, **environ | {"CLERK_WEBHOOK_SIGNING_SECRET": OLDER_SECRET})
+        refused = run_command(
+            "send", "user.created", cwd=tmp_path, **environ | {"CLERK_WEBHOOK_SIGNING_SECRET": OLDER_SECRET}
+        )
         assert refused.returncode == 1
         assert refused.stdout.startswith("400 ")
         assert "bad_signature" in refused.stdout
-        assert run("users", "show", "user_nobody", cwd=tmp_path, **environ).returncode == 1
+        assert run_command("users", "show", "user_unknown", cwd=tmp_path, **environ).returncode == 1
 
 
 @pytest.mark.parametrize(
     ("content", "word"),
     [("{", "cannot be read as JSON"), ("[]", "does not contain a JSON object"), (None, "cannot be read")],
 )
-def test_send_with_data_that_is_none_is_status_2(tmp_path: Path, content: str | None, word: str) -> None:
+def test_send_with_invalid_data_is_status_2(tmp_path: Path, content: str | None, word: str) -> None:
     if content is not None:
         (tmp_path / "data.json").write_text(content)
-    done = run("send", "user.created", "--data", "data.json", cwd=tmp_path, CLERK_WEBHOOK_SIGNING_SECRET=SECRET)
+    done = run_command("send", "user.created", "--data", "data.json", cwd=tmp_path, CLERK_WEBHOOK_SIGNING_SECRET=SECRET)
     assert done.returncode == 2
     assert word in done.stderr
 
 
-def test_commands_that_verify_nothing_do_not_load_svix() -> None:
-    """It brings the whole of Svix's API client: half a second and 40 MB."""
+def test_commands_without_verification_do_not_import_svix() -> None:
+    """Svix imports its whole API client: half a second and 40 MB."""
     code = "import sys, sync_service.cli; print([m for m in ('svix', 'httpx2', 'uvicorn') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
-def test_a_body_with_a_person_in_it_is_nowhere_in_what_serve_says(tmp_path: Path, database: str) -> None:
-    """I4 over a real process, at its most talkative."""
+def test_serve_logs_no_personal_data(tmp_path: Path, database: str) -> None:
+    """At the log level `debug` the log of a real process contains no sentinel (I4)."""
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "LOG_LEVEL": "debug"}
-    with started("serve", cwd=tmp_path, **environ) as service:
+    with start_command("serve", cwd=tmp_path, **environ) as service:
         service.wait_for(READY)
         url = f"http://127.0.0.1:{service.port}/webhooks/clerk"
-        for body in (event("user.created", "user_1"), event("user.updated", "user_1", email_addresses=PII_SENTINEL)):
-            content, message_id = as_bytes(body), message()
-            assert httpx2.post(url, content=content, headers=signed(content, message_id)).is_success
+        for body in (
+            make_event("user.created", "user_1"),
+            make_event("user.updated", "user_1", email_addresses=PII_SENTINEL),
+        ):
+            content, message_id = encode_body(body), make_message_id()
+            assert httpx2.post(url, content=content, headers=sign_event(content, message_id)).is_success
         service.stop()
         assert PII_SENTINEL not in service.log.read_text()
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_the_log_is_for_programs_or_for_eyes(tmp_path: Path, database: str, form: str) -> None:
+def test_the_log_is_json_or_text(tmp_path: Path, database: str, form: str) -> None:
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "LOG_FORMAT": form}
-    with started("serve", cwd=tmp_path, **environ) as service:
+    with start_command("serve", cwd=tmp_path, **environ) as service:
         service.wait_for("ready")
         service.stop()
         lines = service.log.read_text().splitlines()

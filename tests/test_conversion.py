@@ -1,4 +1,4 @@
-"""Values in the form that a column takes."""
+"""Values of Clerk are converted to the type of their column."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,7 @@ from sync_service.postgres.conversion import converted, scrubbed
 AT = datetime(2024, 5, 28, 8, 0, 0, 123000, tzinfo=UTC)
 
 
-def column(base: str, category: str, *, length: int | None = None, not_null: bool = False) -> Column:
+def make_column(base: str, category: str, *, length: int | None = None, not_null: bool = False) -> Column:
     return Column("x", base, base, category, length, not_null=not_null, has_default=False, generated=False)
 
 
@@ -34,33 +34,33 @@ def column(base: str, category: str, *, length: int | None = None, not_null: boo
         ("bool", "B", "yes", "yes"),
     ],
 )
-def test_a_value_takes_the_form_of_its_column(base: str, category: str, value: Any, found: Any) -> None:
-    assert converted(value, column(base, category)) == (found, False)
+def test_a_value_is_converted_to_its_column_s_type(base: str, category: str, value: Any, found: Any) -> None:
+    assert converted(value, make_column(base, category)) == (found, False)
 
 
 @pytest.mark.parametrize(
     ("value", "kept", "cut"),
     [("ábc", "ábc", False), ("áb😀d", "áb😀", True), (12345, "123", True), ([1, 2], "[1,", True), (None, None, False)],
 )
-def test_a_text_is_cut_to_its_column_by_characters_and_that_is_told(value: Any, kept: Any, cut: bool) -> None:
-    assert converted(value, column("varchar", "S", length=3)) == (kept, cut)
+def test_a_text_is_cut_to_the_column_s_characters_and_reported(value: Any, kept: Any, cut: bool) -> None:
+    assert converted(value, make_column("varchar", "S", length=3)) == (kept, cut)
 
 
 @pytest.mark.parametrize(
     ("spec", "of", "shown"),
     [
-        (sources.Column("first_name"), column("text", "S"), "null"),
-        (sources.Column("first_name"), column("text", "S", not_null=True), 'left("id"::text, 255)'),
-        (sources.Column("first_name"), column("varchar", "S", length=9, not_null=True), 'left("id"::text, 9)'),
+        (sources.Column("first_name"), make_column("text", "S"), "null"),
+        (sources.Column("first_name"), make_column("text", "S", not_null=True), 'left("id"::text, 255)'),
+        (sources.Column("first_name"), make_column("varchar", "S", length=9, not_null=True), 'left("id"::text, 9)'),
         (
             sources.Column("primary_email", when_null="o'{clerk_id}"),
-            column("text", "S", not_null=True),
+            make_column("text", "S", not_null=True),
             "replace('o''{clerk_id}', '{clerk_id}', \"id\"::text)",
         ),
-        (sources.Column("$"), column("jsonb", "U", not_null=True), "jsonb_build_object('id', \"id\"::text)"),
-        (sources.Column("public_metadata"), column("jsonb", "U", not_null=True), "'{}'"),
-        (sources.Column("public_metadata.day"), column("date", "D", not_null=True), None),
+        (sources.Column("$"), make_column("jsonb", "U", not_null=True), "jsonb_build_object('id', \"id\"::text)"),
+        (sources.Column("public_metadata"), make_column("jsonb", "U", not_null=True), "'{}'"),
+        (sources.Column("public_metadata.day"), make_column("date", "D", not_null=True), None),
     ],
 )
-def test_what_an_anonymous_row_shows_fits_its_column(spec: sources.Column, of: Column, shown: str | None) -> None:
+def test_a_placeholder_of_an_anonymous_row_fits_its_column(spec: sources.Column, of: Column, shown: str | None) -> None:
     assert scrubbed(spec, of, '"id"') == shown

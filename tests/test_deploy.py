@@ -1,4 +1,4 @@
-"""deploy/ and the files at the top, as far as they can be tried without Docker."""
+"""deploy/ and the files at the top of the repository, as far as they can be checked without Docker."""
 
 import re
 import shlex
@@ -13,13 +13,13 @@ import yaml
 
 from sync_service.cli import COMMANDS
 from sync_service.settings import names
-from tests.processes import run
+from tests.processes import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
 
 
-def test_the_image_is_small_not_root_and_says_whether_it_lives() -> None:
+def test_the_image_is_slim_not_root_and_has_a_health_check() -> None:
     lines = (DEPLOY / "Dockerfile").read_text().replace("\\\n", "").splitlines()
     steps = [line.partition(" ")[::2] for line in lines if line and not line.startswith("#")]
     last_stage = steps[max(n for n, (word, _) in enumerate(steps) if word == "FROM") :]
@@ -38,7 +38,7 @@ def test_the_image_s_health_check_is_a_program_that_runs(tmp_path: Path) -> None
     text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", "")
     check = re.search(r"HEALTHCHECK .*? CMD (\[.*\])", text)
     assert check
-    command = yaml.safe_load(check[1])  # the exec form is JSON
+    command = yaml.safe_load(check[1])  # Docker's exec form is JSON
     done = subprocess.run(
         command,
         env={"PORT": "1", "PATH": str(Path(sys.executable).parent)},
@@ -47,14 +47,14 @@ def test_the_image_s_health_check_is_a_program_that_runs(tmp_path: Path) -> None
         check=False,
     )
     assert done.returncode == 1
-    assert "URLError" in done.stderr  # nothing listens there, and that is what it says
+    assert "URLError" in done.stderr  # no server listens on port 1
 
 
 def test_the_image_s_lock_agrees_with_the_developers() -> None:
-    def pins(file: Path) -> dict[str, str]:
+    def read_pins(file: Path) -> dict[str, str]:
         return dict(re.findall(r"^([\w.-]+)==([\w.]+)", file.read_text(), re.MULTILINE))
 
-    image, everything = pins(DEPLOY / "requirements.lock"), pins(ROOT / "requirements.lock")
+    image, everything = read_pins(DEPLOY / "requirements.lock"), read_pins(ROOT / "requirements.lock")
     assert image.items() <= everything.items()
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     assert {re.split(r"[\[><;]", name)[0].strip() for name in wanted} <= set(image)
@@ -73,7 +73,7 @@ def test_compose_migrates_before_it_serves_and_holds_no_secret() -> None:
     assert int(web["stop_grace_period"].rstrip("s")) > 10
 
 
-def test_the_systemd_unit_is_one() -> None:
+def test_the_systemd_unit_is_valid() -> None:
     unit = (DEPLOY / "sync-service.service").read_text()
     keys = re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE)
     given = dict(keys)
@@ -94,10 +94,10 @@ def test_every_process_of_the_procfile_is_a_command(tmp_path: Path, line: str) -
     assert process in {"release", "web"}
     program, *arguments = shlex.split(command)
     assert program == "sync-service"
-    assert run(*arguments, "--help", cwd=tmp_path).returncode == 0
+    assert run_command(*arguments, "--help", cwd=tmp_path).returncode == 0
 
 
-def test_every_command_of_the_contract_so_far_is_there() -> None:
+def test_the_commands_are_complete() -> None:
     assert [command.__name__.rpartition(".")[2] for command in COMMANDS] == [
         "dev",
         "serve",

@@ -1,4 +1,4 @@
-"""`doctor` over the tables below the users: foreign keys, what a deletion costs, columns that nothing binds."""
+"""`doctor` on tables that refer to the users: foreign keys, the cost of a deletion, columns without a constraint."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 from sync_service.doctor.counts import Counter
 from sync_service.doctor.foreign_key_graph import build_graph
 from sync_service.doctor.introspection import ForeignKey
-from tests.examined import cured, examined
+from tests.findings import apply_fix, run_doctor
 
 MAPPED = '[users]\nclerk_id = "clerk_id"\n[users.columns]\nemail = "primary_email"\n'
 
@@ -19,12 +19,12 @@ PEOPLE = [
 ]
 
 
-async def made(db: Any, *statements: str) -> None:
+async def create_tables(db: Any, *statements: str) -> None:
     for statement in (*PEOPLE, *statements):
         await db.execute(statement)
 
 
-def key(child: int, parent: int, on_delete: str = "c") -> ForeignKey:
+def make_foreign_key(child: int, parent: int, on_delete: str = "c") -> ForeignKey:
     return ForeignKey(
         name=f"{child}_{parent}",
         child_oid=child,
@@ -44,14 +44,25 @@ def key(child: int, parent: int, on_delete: str = "c") -> ForeignKey:
     )
 
 
-def test_a_circle_of_foreign_keys_ends() -> None:
-    """Each key once; what goes with the user is what cascades all the way."""
-    found = build_graph(1, [key(1, 1, "n"), key(2, 1), key(3, 2), key(2, 3), key(4, 3, "r"), key(5, 1, "n"), key(6, 5)])
-    told = {
+def test_a_cycle_of_foreign_keys_terminates() -> None:
+    """Each key is listed once; rows are deleted with the user only if every key up to it cascades."""
+    found = build_graph(
+        1,
+        [
+            make_foreign_key(1, 1, "n"),
+            make_foreign_key(2, 1),
+            make_foreign_key(3, 2),
+            make_foreign_key(2, 3),
+            make_foreign_key(4, 3, "r"),
+            make_foreign_key(5, 1, "n"),
+            make_foreign_key(6, 5),
+        ],
+    )
+    found_edges = {
         (edge.key.child_oid, edge.key.parent_oid): (edge.depth, edge.is_deleted_with_user, edge.can_block_deletion)
         for edge in found
     }
-    assert told == {
+    assert found_edges == {
         (1, 1): (1, False, False),
         (2, 1): (1, True, False),
         (3, 2): (2, True, False),
@@ -62,8 +73,8 @@ def test_a_circle_of_foreign_keys_ends() -> None:
     }
 
 
-async def test_the_graph_is_told_to_any_depth_with_its_cost(database: str, db: Any) -> None:
-    await made(
+async def test_foreign_keys_are_listed_at_any_depth_with_their_cost(database: str, db: Any) -> None:
+    await create_tables(
         db,
         "create table chats (id serial primary key, user_id integer not null references users on delete cascade)",
         "create index on chats (user_id)",
@@ -73,10 +84,10 @@ async def test_the_graph_is_told_to_any_depth_with_its_cost(database: str, db: A
         "create index on messages (parent) where parent > 5",  # of no use
         "create table settings (user_id integer primary key references users on delete set default)",
         "insert into chats (user_id) select 1 + n % 10 from generate_series(0, 19) as n",
-        # All of one user's: 2 chats of 300.
+        # One user has all messages: 2 chats of 300.
         "insert into messages (chat_id) select 1 + 10 * (n % 2) from generate_series(1, 600) as n",
     )
-    found = await examined(database, MAPPED)
+    found = await run_doctor(database, MAPPED)
     graph = {line["name"]: line for line in found.one("foreign_keys").data["foreign_keys"]}
     assert {
         name: (line["depth"], line["on_delete"], line["indexed"], line["rows"]) for name, line in graph.items()
@@ -89,52 +100,54 @@ async def test_the_graph_is_told_to_any_depth_with_its_cost(database: str, db: A
     assert any("(chat_id)" in index for index in graph["messages_chat_id_fkey"]["indexes"])
     cost = found.one("deletion_cost").data
     assert (cost["tables"], cost["average_rows"], cost["most_rows"]) == (2, 62.0, 602)
-    # Each message that goes looks for its children through all of them.
+    # For each deleted message PostgreSQL reads the whole table to find its children.
     assert cost["rows_read_without_index"] == 60 * 600
     assert found.one("foreign_key_without_index").data["constraints"] == ["messages_parent_fkey"]
 
 
-async def test_a_large_table_without_an_index_is_a_warning_and_cured(database: str, db: Any) -> None:
-    await made(
+async def test_a_large_table_without_an_index_is_a_warning_with_a_fix(database: str, db: Any) -> None:
+    await create_tables(
         db,
         "create table notes (user_id integer references users on delete cascade)",
         "insert into notes select 1 + n % 10 from generate_series(1, 2000) as n",
     )
-    bare = (await examined(database, MAPPED)).one("foreign_key_without_index")
+    bare = (await run_doctor(database, MAPPED)).one("foreign_key_without_index")
     assert (bare.kind, bare.data["rows"]) == ("warning", 2000)
-    await cured(db, bare)
-    assert "foreign_key_without_index" not in (await examined(database, MAPPED)).codes()
+    await apply_fix(db, bare)
+    assert "foreign_key_without_index" not in (await run_doctor(database, MAPPED)).codes()
 
 
 async def test_small_tables_without_an_index_are_one_note(database: str, db: Any) -> None:
-    await made(db, *(f"create table t{n} (user_id integer references users on delete cascade)" for n in range(3)))
-    bare = (await examined(database, MAPPED)).one("foreign_key_without_index")
+    await create_tables(
+        db, *(f"create table t{n} (user_id integer references users on delete cascade)" for n in range(3))
+    )
+    bare = (await run_doctor(database, MAPPED)).one("foreign_key_without_index")
     assert (bare.kind, bare.lines) == ("note", tuple(f"public.t{n}.user_id" for n in range(3)))
-    await cured(db, bare)
-    assert "foreign_key_without_index" not in (await examined(database, MAPPED)).codes()
+    await apply_fix(db, bare)
+    assert "foreign_key_without_index" not in (await run_doctor(database, MAPPED)).codes()
 
 
 @pytest.mark.parametrize("action", ["", "on delete restrict"])
-async def test_a_key_that_forbids_deletions_is_named_and_made_to_cascade(database: str, db: Any, action: str) -> None:
-    """K2's case, before it happens."""
-    await made(
+async def test_a_key_that_forbids_deletions_is_reported_with_a_fix(database: str, db: Any, action: str) -> None:
+    """The finding appears before a deletion fails, and its SQL makes the key cascade (K2)."""
+    await create_tables(
         db,
         "create table orders (id serial primary key, user_id integer not null)",
         f"alter table orders add constraint orders_of_users foreign key (user_id) references users {action}",
         "create index on orders (user_id)",
         "insert into orders (user_id) values (1), (1)",
     )
-    found = (await examined(database, MAPPED)).one("deletion_forbidden")
+    found = (await run_doctor(database, MAPPED)).one("deletion_forbidden")
     assert found.data == {"constraint": "orders_of_users", "table": "public.orders", "depth": 1}
-    await cured(db, found)
-    assert not (await examined(database, MAPPED)).codes("warning")
+    await apply_fix(db, found)
+    assert not (await run_doctor(database, MAPPED)).codes("warning")
     await db.execute("delete from users where id = 1")
     assert await db.fetchval("select count(*) from orders") == 0
 
 
-async def test_a_key_that_forbids_what_goes_otherwise_is_only_a_note(database: str, db: Any) -> None:
-    """SHAPES 2's courses: PostgreSQL looks at it last, when only another user's rows can still be there."""
-    await made(
+async def test_a_key_that_forbids_only_cascaded_rows_is_a_note(database: str, db: Any) -> None:
+    """PostgreSQL checks NO ACTION last, when only rows of another user can still refer to the deleted rows."""
+    await create_tables(
         db,
         "create table courses (id serial primary key, user_id integer references users on delete cascade)",
         "create table modules (course_id integer references courses,"
@@ -142,50 +155,50 @@ async def test_a_key_that_forbids_what_goes_otherwise_is_only_a_note(database: s
         "insert into courses (user_id) values (1), (2)",
         "insert into modules values (1, 1), (2, 3)",
     )
-    assert (await examined(database, MAPPED)).one("deletion_forbidden").kind == "note"
+    assert (await run_doctor(database, MAPPED)).one("deletion_forbidden").kind == "note"
     await db.execute("delete from users where id = 1")
     with pytest.raises(asyncpg.ForeignKeyViolationError):
         await db.execute("delete from users where id = 2")
 
 
 async def test_a_soft_deletion_fires_no_cascade_and_leaves_rows_behind(database: str, db: Any) -> None:
-    """SHAPES 1's trouble: what is left of users who are marked as deleted is counted."""
-    await made(
+    """The rows that belong to users marked as deleted are counted."""
+    await create_tables(
         db,
         "create table notes (user_id integer references users on delete cascade)",
         "insert into notes values (1), (1), (2)",
         "update users set deleted_at = now() where id = 1",
     )
     soft = MAPPED.replace("[users.columns]", 'on_delete = "soft"\ndeleted_at = "deleted_at"\n[users.columns]')
-    found = await examined(database, soft)
+    found = await run_doctor(database, soft)
     assert found.one("cascade_never_fires").data == {"rows_of_deleted_users": {"public.notes.user_id": 2}}
     assert not {"deletion_cost", "foreign_key_without_index"} & found.codes()
 
 
-async def test_a_key_that_was_never_validated_is_said_with_its_orphans(database: str, db: Any) -> None:
-    await made(
+async def test_a_key_that_is_not_validated_is_reported_with_its_orphans(database: str, db: Any) -> None:
+    await create_tables(
         db,
         "create table notes (user_id integer)",
         "create index on notes (user_id)",
         "insert into notes values (1), (77)",
         "alter table notes add foreign key (user_id) references users on delete cascade not valid",
     )
-    found = (await examined(database, MAPPED)).one("foreign_key_not_validated")
+    found = (await run_doctor(database, MAPPED)).one("foreign_key_not_validated")
     listing, validation = found.run
     assert [tuple(row) for row in await db.fetch(listing)] == [(77,)]
     await db.execute("delete from notes where user_id = 77")
     await db.execute(validation)
-    assert not (await examined(database, MAPPED)).codes("warning")
+    assert not (await run_doctor(database, MAPPED)).codes("warning")
 
 
-async def test_columns_that_look_like_keys_are_counted_and_bound(database: str, db: Any) -> None:
-    """SHAPES 2's report: rows whose user does not exist, by table; then they can be bound."""
-    await made(
+async def test_columns_that_look_like_keys_are_counted_and_constrained(database: str, db: Any) -> None:
+    """Rows without their user are counted by table; without them, the printed SQL adds the foreign keys."""
+    await create_tables(
         db,
         'create table notes ("userId" integer, clerk_user_id varchar(255), title text)',
         "insert into notes values (1, 'user_1'), (2, 'user_99'), (88, null), (null, null)",
     )
-    found = await examined(database, MAPPED)
+    found = await run_doctor(database, MAPPED)
     orphans = {finding.data["column"]: finding for finding in found.all("orphans")}
     assert {column: (o.data["rows"], o.data["orphans"]) for column, o in orphans.items()} == {
         "userId": (3, 1),
@@ -194,87 +207,86 @@ async def test_columns_that_look_like_keys_are_counted_and_bound(database: str, 
     for finding in orphans.values():
         assert len(await db.fetch(finding.run[0])) == 1
     await db.execute("delete from notes where \"userId\" = 88 or clerk_user_id = 'user_99'")
-    for finding in (await examined(database, MAPPED)).all("no_foreign_key"):
-        await cured(db, finding)
-    assert not (await examined(database, MAPPED)).codes("warning")
+    for finding in (await run_doctor(database, MAPPED)).all("no_foreign_key"):
+        await apply_fix(db, finding)
+    assert not (await run_doctor(database, MAPPED)).codes("warning")
     await db.execute("delete from users where id = 1")
     assert await db.fetchval("select count(*) from notes") == 1
 
 
 async def test_a_clerk_id_beside_a_key_that_cascades_is_only_a_note(database: str, db: Any) -> None:
-    """SHAPES 4: denormalised, the row goes with the user all the same."""
-    await made(
+    """The Clerk ID is denormalised; the row is deleted with the user through the other key."""
+    await create_tables(
         db,
         "create table profiles (user_id integer primary key references users on delete cascade, clerk_id text)",
         "insert into profiles values (1, 'user_1')",
     )
-    found = await examined(database, MAPPED)
+    found = await run_doctor(database, MAPPED)
     assert (found.one("no_foreign_key").kind, found.one("no_foreign_key").run) == ("note", ())
     assert not found.codes("warning")
 
 
-async def test_a_key_beside_a_way_that_cascades_is_only_a_note(database: str, db: Any) -> None:
-    """Two steps below, the row goes with what is between it and the user."""
-    await made(
+async def test_a_column_beside_a_cascading_path_is_only_a_note(database: str, db: Any) -> None:
+    """The row two levels below the user is deleted with the row between them."""
+    await create_tables(
         db,
         "create table chats (id serial primary key, user_id integer unique references users on delete cascade)",
         "create table messages (chat_id integer primary key references chats on delete cascade, sender_id integer)",
     )
-    assert (await examined(database, MAPPED)).one("no_foreign_key").kind == "note"
+    assert (await run_doctor(database, MAPPED)).one("no_foreign_key").kind == "note"
 
 
-async def test_columns_whose_type_cannot_hold_a_key_are_said(database: str, db: Any) -> None:
-    """`user_…` into an integer or a uuid is refused; a short one loses its end."""
-    await made(
+async def test_columns_with_an_unsuitable_type_are_reported(database: str, db: Any) -> None:
+    """PostgreSQL refuses `user_…` in an integer or a uuid; a short column truncates it."""
+    await create_tables(
         db,
         "create table a (clerk_id integer)",
         "create table b (clerk_user_id varchar(20))",
         "create table c (author_id uuid)",
         "create table d (stripe_customer_id text, device_id uuid, user_agent text, amount integer)",
     )
-    found = await examined(database, MAPPED)
+    found = await run_doctor(database, MAPPED)
     kinds = {(finding.data["table"], finding.kind) for finding in found.all("type_mismatch")}
     assert kinds == {("public.a", "wrong"), ("public.b", "wrong"), ("public.c", "warning")}
     for finding in found.all("type_mismatch"):
         for statement in finding.run:
             await db.execute(statement)
-    left = await examined(database, MAPPED)
+    left = await run_doctor(database, MAPPED)
     assert {finding.data["table"] for finding in left.all("type_mismatch")} == {"public.a", "public.c"}
     assert not any("public.d" in str(finding) for finding in found)
 
 
 async def test_text_keys_are_clerk_ids_and_an_integer_cannot_refer_to_them(database: str, db: Any) -> None:
-    """SHAPES 3 and 5."""
     await db.execute("create table limits (user_id integer); create table notes (user_id text)")
-    found = await examined(database)
+    found = await run_doctor(database)
     assert found.one("type_mismatch").data["table"] == "public.limits"
     assert found.one("no_foreign_key").data["references"] == "public.users.id"
 
 
-async def test_a_partitioned_table_is_looked_at_and_given_no_statement_it_refuses(database: str, db: Any) -> None:
-    await made(
+async def test_a_partitioned_table_is_checked_and_gets_no_unsupported_sql(database: str, db: Any) -> None:
+    await create_tables(
         db,
         "create table logs (user_id integer references users, at date not null) partition by range (at)",
         "create table logs_2026 partition of logs for values from ('2026-01-01') to ('2027-01-01')",
         "insert into logs values (1, '2026-06-01')",
         "create table visits (user_id integer, at date not null) partition by range (at)",
     )
-    found = await examined(database, MAPPED)
+    found = await run_doctor(database, MAPPED)
     assert [line["table"] for line in found.one("foreign_keys").data["foreign_keys"]] == ["public.logs"]
     assert found.one("foreign_keys").data["foreign_keys"][0]["rows"] == 1
     for code in ("deletion_forbidden", "foreign_key_without_index", "no_foreign_key"):
         assert found.one(code).run == ()
 
 
-async def test_a_count_that_takes_too_long_is_said_to_be_missing(database: str, db: Any, monkeypatch: Any) -> None:
-    """Nobody waits for the doctor: neither a statement that runs for ever nor a table that somebody has locked."""
-    await made(
+async def test_a_count_that_takes_too_long_is_reported_as_missing(database: str, db: Any, monkeypatch: Any) -> None:
+    """Neither a slow statement nor a locked table delays the doctor."""
+    await create_tables(
         db,
         "create table notes (user_id integer references users on delete cascade)",
         "insert into notes select 1 from generate_series(1, 10)",
     )
     monkeypatch.setattr(Counter.__init__, "__kwdefaults__", {"query_timeout": 5.0, "total_timeout": 0.0})
-    found = await examined(database, MAPPED)
+    found = await run_doctor(database, MAPPED)
     assert (
         found.one("users").what
         == "public.users: users: not counted, with a Clerk ID: not counted, without: not counted"
@@ -284,4 +296,4 @@ async def test_a_count_that_takes_too_long_is_said_to_be_missing(database: str, 
     monkeypatch.setattr(Counter.__init__, "__kwdefaults__", {"query_timeout": 5.0, "total_timeout": 40.0})
     async with db.transaction():
         await db.execute("lock table notes")
-        assert (await examined(database, MAPPED)).one("foreign_keys").data["foreign_keys"][0]["rows"] is None
+        assert (await run_doctor(database, MAPPED)).one("foreign_keys").data["foreign_keys"][0]["rows"] is None

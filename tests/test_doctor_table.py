@@ -1,4 +1,4 @@
-"""`doctor` over tables of the app: what is in a mapping's way, and that what it prints cures it on a live table."""
+"""`doctor` on the app's tables: issues of a mapping, and their SQL, which runs on a live table."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.examined import Findings, cured, examined
+from tests.findings import Findings, apply_fix, run_doctor
 
 MAPPED = """
 [users]
@@ -20,30 +20,30 @@ email = "primary_email"
 FIT = "create table users (id serial primary key, clerk_user_id text unique, email text{more})"
 
 
-async def made(db: Any, *statements: str) -> None:
+async def create_table(db: Any, *statements: str) -> None:
     await db.execute("drop table if exists users cascade")
     for statement in statements:
         await db.execute(statement)
 
 
-async def with_columns(db: Any, database: str, more: str, toml: str = MAPPED) -> Findings:
-    """Return what is found of a table that fits but for these columns."""
-    await made(db, FIT.format(more=f", {more}" if more else ""))
-    return await examined(database, toml)
+async def run_with_columns(db: Any, database: str, more: str, toml: str = MAPPED) -> Findings:
+    """Return the findings for a valid table with these further columns."""
+    await create_table(db, FIT.format(more=f", {more}" if more else ""))
+    return await run_doctor(database, toml)
 
 
 @pytest.mark.parametrize(
     ("kind", "value"), [("serial", "n"), ("uuid", "gen_random_uuid()"), ("text", "'key_' || n")], ids=lambda kind: kind
 )
-async def test_a_table_without_a_clerk_id_gets_one_beside_its_key(
+async def test_a_table_without_a_clerk_id_gets_a_column_beside_its_key(
     database: str, db: Any, kind: str, value: str
 ) -> None:
-    """J1: a thousand rows and their children; keys, values and foreign keys are as they were.
+    """The keys, values and foreign keys of a thousand rows are unchanged (J1).
 
-    A key that only the app makes, a uuid or a text, gets a default too: without one nobody new could be inserted.
+    A uuid or text key that only the app generates gets a default, too: without one no new user could be inserted.
     """
     child = {"serial": "integer"}.get(kind, kind)
-    await made(
+    await create_table(
         db,
         f"create table users (id {kind} primary key, email text)",
         f"create table notes (id serial primary key, user_id {child} not null references users on delete cascade)",
@@ -55,14 +55,14 @@ async def test_a_table_without_a_clerk_id_gets_one_beside_its_key(
     before = await db.fetch("select * from users order by id")
     keys = await db.fetch("select conname, pg_get_constraintdef(oid) from pg_constraint order by 1")
 
-    found = await examined(database, MAPPED)
+    found = await run_doctor(database, MAPPED)
     assert found.codes("wrong") == {"missing_clerk_id"} | (set() if kind == "serial" else {"not_null_unfilled"})
     assert (found.one("users").data["users"], found.one("users").data["with_clerk_id"]) == (1000, 0)
     for wrong in found:
         if wrong.kind == "wrong":
-            await cured(db, wrong)
+            await apply_fix(db, wrong)
 
-    found = await examined(database, MAPPED)
+    found = await run_doctor(database, MAPPED)
     assert not found.codes("wrong")
     assert "deletion_cost" in found.codes("note")
     assert await db.fetch("select id, email from users order by id") == before
@@ -71,114 +71,114 @@ async def test_a_table_without_a_clerk_id_gets_one_beside_its_key(
     await db.execute("insert into users (clerk_user_id) values ('user_1')")
 
 
-async def test_a_whole_number_that_only_the_app_gives_gets_a_sequence(database: str, db: Any) -> None:
-    """J1: it goes on after the rows that are there."""
-    await made(
+async def test_an_integer_key_without_a_default_gets_a_sequence(database: str, db: Any) -> None:
+    """The sequence continues after the existing rows (J1)."""
+    await create_table(
         db,
         "create table users (id bigint primary key, clerk_user_id text unique, email text)",
         "insert into users (id) values (7)",
     )
-    await cured(db, (await examined(database, MAPPED)).one("not_null_unfilled"))
-    assert not (await examined(database, MAPPED)).codes("wrong")
+    await apply_fix(db, (await run_doctor(database, MAPPED)).one("not_null_unfilled"))
+    assert not (await run_doctor(database, MAPPED)).codes("wrong")
     assert await db.fetchval("insert into users (clerk_user_id) values ('user_1') returning id") == 8
 
 
 async def test_a_key_that_cannot_hold_a_clerk_id_stays_and_gets_a_column_beside_it(database: str, db: Any) -> None:
-    await made(db, "create table users (id serial primary key, email text)")
-    found = (await examined(database, MAPPED.replace("clerk_user_id", "id"))).one("wrong_clerk_id_type")
+    await create_table(db, "create table users (id serial primary key, email text)")
+    found = (await run_doctor(database, MAPPED.replace("clerk_user_id", "id"))).one("wrong_clerk_id_type")
     assert found.do == ('in sync.toml: clerk_id = "clerk_user_id"',)
-    await cured(db, found)
-    assert not (await examined(database, MAPPED)).codes("wrong")
+    await apply_fix(db, found)
+    assert not (await run_doctor(database, MAPPED)).codes("wrong")
 
 
 async def test_a_column_too_short_for_a_clerk_id_is_widened(database: str, db: Any) -> None:
-    await made(db, "create table users (id serial primary key, clerk_user_id varchar(20) unique, email text)")
-    await cured(db, (await examined(database, MAPPED)).one("short_clerk_id"))
-    assert not (await examined(database, MAPPED)).codes("wrong")
+    await create_table(db, "create table users (id serial primary key, clerk_user_id varchar(20) unique, email text)")
+    await apply_fix(db, (await run_doctor(database, MAPPED)).one("short_clerk_id"))
+    assert not (await run_doctor(database, MAPPED)).codes("wrong")
 
 
-async def test_ids_that_are_there_twice_are_counted_and_a_broken_index_is_made_anew(database: str, db: Any) -> None:
-    await made(
+async def test_duplicate_ids_are_counted_and_an_invalid_index_is_rebuilt(database: str, db: Any) -> None:
+    await create_table(
         db,
         "create table users (id serial primary key, clerk_user_id text, email text)",
         "insert into users (clerk_user_id) values ('user_1'), ('user_1'), ('user_2'), ('mine'), ('')",
     )
-    found = await examined(database, MAPPED)
+    found = await run_doctor(database, MAPPED)
     assert found.codes("wrong") == {"missing_unique_index", "clerk_ids_twice"}
     assert found.one("clerk_ids_twice").data == {"clerk_ids": 1}
     assert [tuple(row) for row in await db.fetch(found.one("clerk_ids_twice").run[0])] == [("user_1", 2)]
     assert found.one("odd_clerk_ids").data == {"rows": 1}
     assert found.one("users").data == {"users": 5, "with_clerk_id": 4, "without_clerk_id": 1}
     with pytest.raises(asyncpg.UniqueViolationError):
-        await cured(db, found.one("missing_unique_index"))
+        await apply_fix(db, found.one("missing_unique_index"))
     await db.execute("delete from users where id = 1")
-    again = (await examined(database, MAPPED)).one("missing_unique_index")
+    again = (await run_doctor(database, MAPPED)).one("missing_unique_index")
     assert again.run[0].startswith("drop index concurrently")
-    await cured(db, again)
-    assert not (await examined(database, MAPPED)).codes("wrong")
+    await apply_fix(db, again)
+    assert not (await run_doctor(database, MAPPED)).codes("wrong")
 
 
-async def test_a_column_that_nothing_fills_is_named_before_the_first_event(database: str, db: Any) -> None:
-    """E8."""
-    found = (await with_columns(db, database, "plan text not null")).one("not_null_unfilled")
+async def test_an_unfilled_not_null_column_is_reported_before_the_first_event(database: str, db: Any) -> None:
+    """The finding names the NOT NULL column that has no default and no mapping (E8)."""
+    found = (await run_with_columns(db, database, "plan text not null")).one("not_null_unfilled")
     assert (found.kind, found.data["column"]) == ("wrong", "plan")
     assert "public.users.plan" in found.what
-    await cured(db, found)
-    assert not (await examined(database, MAPPED)).codes("wrong")
+    await apply_fix(db, found)
+    assert not (await run_doctor(database, MAPPED)).codes("wrong")
 
 
-async def test_a_column_that_some_users_cannot_fill_gets_something_that_stands_in(database: str, db: Any) -> None:
-    await made(db, "create table users (id serial primary key, clerk_user_id text unique, email text not null unique)")
-    found = (await examined(database, MAPPED)).one("not_null_for_some")
+async def test_a_column_that_some_users_cannot_fill_gets_a_placeholder(database: str, db: Any) -> None:
+    await create_table(
+        db, "create table users (id serial primary key, clerk_user_id text unique, email text not null unique)"
+    )
+    found = (await run_doctor(database, MAPPED)).one("not_null_for_some")
     assert found.kind == "warning"
     (line,) = found.do
     column = line.removeprefix("in sync.toml, below [users.columns]: ")
     with_stand_in = MAPPED.replace('email = "primary_email"', column)
-    assert "not_null_for_some" not in (await examined(database, with_stand_in)).codes()
+    assert "not_null_for_some" not in (await run_doctor(database, with_stand_in)).codes()
 
 
-async def test_columns_of_the_mapping_that_are_not_there_are_added(database: str, db: Any) -> None:
+async def test_missing_columns_of_the_mapping_are_added(database: str, db: Any) -> None:
     toml = MAPPED + 'seen_at = "last_sign_in_at"\nbanned = "banned"\nraw = "$"\nplan = "public_metadata.plan"\n'
     toml = toml.replace("[users.columns]", 'on_delete = "soft"\ndeleted_at = "deleted_at"\n[users.columns]')
-    found = await with_columns(db, database, "", toml)
+    found = await run_with_columns(db, database, "", toml)
     assert found.codes("wrong") == {"missing_column", "missing_deleted_at"}
     for finding in (*found.all("missing_column"), found.one("missing_deleted_at")):
-        await cured(db, finding)
-    assert not (await examined(database, toml)).codes("wrong")
+        await apply_fix(db, finding)
+    assert not (await run_doctor(database, toml)).codes("wrong")
     types = dict(
         await db.fetch("select column_name, data_type from information_schema.columns where table_name = 'users'")
     )
     assert (types["seen_at"], types["banned"], types["raw"]) == ("timestamp with time zone", "boolean", "jsonb")
 
 
-async def test_a_table_of_the_app_without_a_mapping_is_told_to_get_one(database: str, db: Any) -> None:
-    await made(db, "create table users (id text primary key, email text, tier text default 'FREE')")
-    found = await examined(database)
+async def test_an_app_s_table_without_a_mapping_is_reported(database: str, db: Any) -> None:
+    await create_table(db, "create table users (id text primary key, email text, tier text default 'FREE')")
+    found = await run_doctor(database)
     assert found.codes("wrong") == {"no_mapping"}
     assert found.one("no_mapping").run == ("sync-service mapping suggest > sync.toml",)
 
 
-async def test_a_view_and_a_table_that_is_not_there_are_wrong(database: str, db: Any) -> None:
-    """J5."""
-    await made(db, "create view users as select ''::text as clerk_user_id, ''::text as email")
-    assert (await examined(database, MAPPED)).codes("wrong") == {"not_a_table"}
+async def test_a_view_and_a_missing_table_are_errors(database: str, db: Any) -> None:
+    """The error of a missing table names the command that suggests a mapping (J5)."""
+    await create_table(db, "create view users as select ''::text as clerk_user_id, ''::text as email")
+    assert (await run_doctor(database, MAPPED)).codes("wrong") == {"not_a_table"}
     await db.execute("drop view users")
-    assert (await examined(database, MAPPED)).one("missing_table").run == ("sync-service mapping suggest",)
+    assert (await run_doctor(database, MAPPED)).one("missing_table").run == ("sync-service mapping suggest",)
 
 
-async def test_a_soft_deletion_needs_a_time_or_a_boolean_and_an_anonymous_row_something_to_show(
-    database: str, db: Any
-) -> None:
+async def test_deletion_marks_and_placeholders_need_suitable_columns(database: str, db: Any) -> None:
     soft = MAPPED.replace("[users.columns]", 'on_delete = "soft"\ndeleted_at = "gone"\n[users.columns]')
-    assert (await with_columns(db, database, "gone integer", soft)).codes("wrong") == {"wrong_deleted_at"}
+    assert (await run_with_columns(db, database, "gone integer", soft)).codes("wrong") == {"wrong_deleted_at"}
     anonymous = MAPPED.replace("[users.columns]", 'on_delete = "anonymize"\n[users.columns]')
     anonymous += 'age = "public_metadata.age"\n'
-    found = await with_columns(db, database, "age integer not null default 0", anonymous)
+    found = await run_with_columns(db, database, "age integer not null default 0", anonymous)
     assert "not_scrubbed" in found.codes("wrong")
 
 
-async def test_what_some_users_will_meet_is_a_warning(database: str, db: Any) -> None:
-    """Unique columns beside the address, short ones, fields that Clerk does not have, types that cannot hold it."""
+async def test_columns_that_fail_for_some_users_are_warnings(database: str, db: Any) -> None:
+    """Unique columns besides the email, short columns, unknown fields, and types that cannot store the field."""
     toml = (
         MAPPED
         + 'username = "username"\nfirst = "first_name"\nimage = "image_url"\nplan = "plan.name"\nage = "last_name"\n'
@@ -187,7 +187,7 @@ async def test_what_some_users_will_meet_is_a_warning(database: str, db: Any) ->
         "username text unique, first varchar(100), image varchar(100), plan text, age integer, "
         "slug text default gen_random_uuid()::text unique"
     )
-    found = await with_columns(db, database, more, toml)
+    found = await run_with_columns(db, database, more, toml)
     assert found.one("unique_column").data["columns"] == ["username"]
     assert {(short.data["column"], short.kind) for short in found.all("short_column")} == {
         ("first", "note"),
@@ -197,8 +197,8 @@ async def test_what_some_users_will_meet_is_a_warning(database: str, db: Any) ->
     mismatch = found.one("type_mismatch")
     assert (mismatch.kind, mismatch.data["column"]) == ("wrong", "age")
     for short in found.all("short_column"):
-        await cured(db, short)
-    assert "short_column" not in (await examined(database, toml)).codes()
+        await apply_fix(db, short)
+    assert "short_column" not in (await run_doctor(database, toml)).codes()
 
 
 async def test_triggers_are_named(database: str, db: Any) -> None:
@@ -206,22 +206,22 @@ async def test_triggers_are_named(database: str, db: Any) -> None:
         "create function nothing() returns trigger language plpgsql as 'begin return new; end';"
         " create trigger audit_users before update on users for each row execute function nothing()"
     )
-    assert (await examined(database)).one("triggers").data == {"triggers": ["audit_users"]}
+    assert (await run_doctor(database)).one("triggers").data == {"triggers": ["audit_users"]}
 
 
 @pytest.mark.parametrize("kind", ["text", "varchar(255)"])
-async def test_linking_by_address_wants_an_index(database: str, db: Any, kind: str) -> None:
+async def test_linking_by_email_needs_an_index(database: str, db: Any, kind: str) -> None:
     toml = MAPPED.replace("[users.columns]", "link_by_verified_email = true\n[users.columns]")
-    await made(db, f"create table users (id serial primary key, clerk_user_id text unique, email {kind})")
-    await cured(db, (await examined(database, toml)).one("no_index_for_linking"))
-    assert "no_index_for_linking" not in (await examined(database, toml)).codes()
+    await create_table(db, f"create table users (id serial primary key, clerk_user_id text unique, email {kind})")
+    await apply_fix(db, (await run_doctor(database, toml)).one("no_index_for_linking"))
+    assert "no_index_for_linking" not in (await run_doctor(database, toml)).codes()
     await db.execute("insert into users (email) values ('a@x'), ('A@x'), ('b@x')")
-    shared = (await examined(database, toml)).one("duplicate_addresses")
+    shared = (await run_doctor(database, toml)).one("duplicate_addresses")
     assert (shared.kind, shared.data) == ("warning", {"addresses": 1, "rows": 2})
 
 
 async def test_names_in_capitals_and_with_quotes_are_quoted(database: str, db: Any) -> None:
-    """Every statement that is printed for a table with the oddest names runs."""
+    """Every printed statement runs on a table with quotes, blanks and capitals in its names."""
     await db.execute(
         'create schema "My ""App"; create table "My ""App"."User""s" ("Id" serial primary key, "E-Mail" text not null);'
         'create table "My ""App"."Post" ("Id" serial primary key, "userId" integer references "My ""App"."User""s");'
@@ -235,7 +235,7 @@ async def test_names_in_capitals_and_with_quotes_are_quoted(database: str, db: A
         "E-Mail" = "primary_email"
     """
     for _ in range(2):
-        found = await examined(database, toml)
+        found = await run_doctor(database, toml)
         for finding in found:
             for statement in finding.run:
                 if not statement.startswith(("sync-service", "set it")):
@@ -257,8 +257,8 @@ LIVE = [
 LIVE_MAPPING = MAPPED.replace("[users.columns]", "link_by_verified_email = true\n[users.columns]")
 
 
-async def client(database: str, number: int, slowest: list[float], done: asyncio.Event) -> None:
-    """Read and write, and keep how long the slowest took."""
+async def run_client(database: str, number: int, slowest: list[float], done: asyncio.Event) -> None:
+    """Read and write in a loop, and collect the durations."""
     connection = await asyncpg.connect(database)
     try:
         while not done.is_set():
@@ -275,8 +275,8 @@ async def client(database: str, number: int, slowest: list[float], done: asyncio
         await connection.close()
 
 
-async def longest_exclusive(database: str, done: asyncio.Event) -> float:
-    """Return for how long ACCESS EXCLUSIVE was held on a table of the app at a stretch."""
+async def measure_exclusive_locks(database: str, done: asyncio.Event) -> float:
+    """Return the longest time for which ACCESS EXCLUSIVE was held on a table of the app."""
     connection = await asyncpg.connect(database)
     began: float | None = None
     longest = 0.0
@@ -295,19 +295,19 @@ async def longest_exclusive(database: str, done: asyncio.Event) -> float:
     return longest
 
 
-async def test_what_is_printed_runs_on_a_table_in_use(database: str, db: Any) -> None:
-    """J3: twenty clients read and write; nobody waits for a second, no ACCESS EXCLUSIVE is held for one.
+async def test_the_printed_sql_runs_on_a_table_in_use(database: str, db: Any) -> None:
+    """With twenty clients, no client waits and no ACCESS EXCLUSIVE lock is held for a second (J3).
 
-    The clients take their locks in both orders: a join begins with the users, an insert with its own table.
+    The clients take their locks in both orders: a join locks the users first, an insert its own table.
     """
-    await made(db, *LIVE)
+    await create_table(db, *LIVE)
     done, slowest = asyncio.Event(), list[float]()
-    clients = [asyncio.create_task(client(database, number, slowest, done)) for number in range(1, 21)]
-    watch = asyncio.create_task(longest_exclusive(database, done))
+    clients = [asyncio.create_task(run_client(database, number, slowest, done)) for number in range(1, 21)]
+    watch = asyncio.create_task(measure_exclusive_locks(database, done))
     ran: set[str] = set()
     try:
         for _ in range(3):
-            for finding in await examined(database, LIVE_MAPPING):
+            for finding in await run_doctor(database, LIVE_MAPPING):
                 for statement in finding.run:
                     if not statement.startswith(("sync-service", "select")):
                         assert "index" not in statement or "index concurrently" in statement
@@ -323,14 +323,14 @@ async def test_what_is_printed_runs_on_a_table_in_use(database: str, db: Any) ->
         *("missing_clerk_id", "not_null_unfilled", "short_column", "no_index_for_linking", "deletion_forbidden"),
         *("foreign_key_without_index", "no_foreign_key"),
     }
-    found = await examined(database, LIVE_MAPPING)
+    found = await run_doctor(database, LIVE_MAPPING)
     assert (found.codes("wrong"), found.codes("warning")) == (set(), set())
 
 
-async def test_what_needs_the_table_for_itself_gives_up_after_a_second(database: str, db: Any) -> None:
-    """J3: somebody holds the table; whoever queues behind the statement waits for a second and not for ever."""
-    await made(db, *LIVE)
-    found = await examined(database, LIVE_MAPPING)
+async def test_sql_that_needs_an_exclusive_lock_gives_up_after_a_second(database: str, db: Any) -> None:
+    """While another session locks the table, sessions queued behind the statement wait for one second (J3)."""
+    await create_table(db, *LIVE)
+    found = await run_doctor(database, LIVE_MAPPING)
     statements = [run for finding in found for run in finding.run if run.startswith("begin;")]
     assert len(statements) == 3
     holder, reader = await asyncpg.connect(database), await asyncpg.connect(database)
@@ -352,10 +352,10 @@ async def test_what_needs_the_table_for_itself_gives_up_after_a_second(database:
     await reader.close()
 
 
-async def test_what_needs_two_tables_waits_for_a_moment_without_holding_anybody_up(database: str, db: Any) -> None:
-    """J3: it tries, lets go, and is done as soon as both tables are free."""
-    await made(db, *LIVE)
-    [changed, _] = (await examined(database, LIVE_MAPPING)).one("deletion_forbidden").run
+async def test_sql_on_two_tables_retries_without_blocking_other_sessions(database: str, db: Any) -> None:
+    """The statement releases its locks between attempts and succeeds once both tables are free (J3)."""
+    await create_table(db, *LIVE)
+    [changed, _] = (await run_doctor(database, LIVE_MAPPING)).one("deletion_forbidden").run
     holder, reader = await asyncpg.connect(database), await asyncpg.connect(database)
     async with holder.transaction():
         await holder.execute("lock table users in row exclusive mode")
@@ -371,4 +371,4 @@ async def test_what_needs_two_tables_waits_for_a_moment_without_holding_anybody_
     await asyncio.wait_for(attempt, 5)
     await holder.close()
     await reader.close()
-    assert "deletion_forbidden" not in (await examined(database, LIVE_MAPPING)).codes()
+    assert "deletion_forbidden" not in (await run_doctor(database, LIVE_MAPPING)).codes()

@@ -1,4 +1,4 @@
-"""Addresses as platforms print them."""
+"""DSNs in the forms that hosting platforms print."""
 
 import os
 from pathlib import Path
@@ -9,9 +9,9 @@ import trustme
 from sync_service.dsn import clean_dsn
 from sync_service.postgres.binaries import installed_binaries
 from sync_service.postgres.embedded import embedded_postgres
-from tests.processes import free_port, run
+from tests.processes import find_free_port, run_command
 
-# The package's PostgreSQL is built without TLS; Debian's is with it.
+# embedded-postgres is built without TLS, Debian's PostgreSQL with TLS.
 WITH_TLS = [place for place in installed_binaries() if place.is_relative_to("/usr/lib/postgresql")]
 
 
@@ -43,12 +43,12 @@ WITH_TLS = [place for place in installed_binaries() if place.is_relative_to("/us
         ),
     ],
 )
-def test_an_address_is_cleaned(printed: str, cleaned: str, dropped: tuple[str, ...]) -> None:
+def test_a_dsn_is_normalised(printed: str, cleaned: str, dropped: tuple[str, ...]) -> None:
     dsn = clean_dsn(printed)
     assert (dsn.url, dsn.dropped, dsn.transaction_pooler) == (cleaned, dropped, False)
 
 
-def test_supabase_pooler_is_told_by_its_own_word() -> None:
+def test_a_supabase_pooler_is_recognised_by_its_parameter() -> None:
     dsn = clean_dsn("postgres://u.ref:p@aws.pooler.example.com:6543/postgres?pgbouncer=true")
     assert dsn.transaction_pooler
     assert dsn.url == "postgresql://u.ref:p@aws.pooler.example.com:6543/postgres"
@@ -59,13 +59,13 @@ def test_supabase_pooler_is_told_by_its_own_word() -> None:
     [
         ("postgresql://u:p@ep-x-pooler.eu.example.com/neondb", True),
         ("postgres://u.ref:p@aws-0-eu.pooler.supabase.com:6543/postgres", True),
-        ("postgres://u.ref:p@aws-0-eu.pooler.supabase.com:5432/postgres", False),  # its session mode
+        ("postgres://u.ref:p@aws-0-eu.pooler.supabase.com:5432/postgres", False),  # port 5432 is the session mode
         ("postgres://u:p@h:6543/db?pgbouncer=true", True),
         ("postgres://u:p@h:6543/db", False),
     ],
 )
-def test_a_transaction_pooler_is_known_by_its_platform_or_said(printed: str, pooler: bool) -> None:
-    """DB1, DB2."""
+def test_a_transaction_pooler_is_recognised_by_host_or_parameter(printed: str, pooler: bool) -> None:
+    """The platform's host name or `pgbouncer=true` identifies a transaction pooler (DB1, DB2)."""
     assert clean_dsn(printed).transaction_pooler is pooler
 
 
@@ -80,13 +80,13 @@ def test_a_transaction_pooler_is_known_by_its_platform_or_said(printed: str, poo
         "postgresql://u:SECRET_SENTINEL@h/db?broken",
     ],
 )
-def test_what_is_no_address_is_refused_without_its_value(wrong: str) -> None:
+def test_an_invalid_dsn_is_refused_without_its_value(wrong: str) -> None:
     with pytest.raises(ValueError, match=r"URL") as raised:
         clean_dsn(wrong)
     assert "SENTINEL" not in str(raised.value)
 
 
-def test_an_address_is_not_in_its_repr() -> None:
+def test_a_dsn_s_repr_has_no_password() -> None:
     assert "SECRET_SENTINEL" not in repr(clean_dsn("postgresql://u:SECRET_SENTINEL@h/db"))
 
 
@@ -102,7 +102,7 @@ def test_an_address_is_not_in_its_repr() -> None:
     ],
     ids=["plain", "neon", "supabase", "sqlalchemy", "heroku"],
 )
-def test_an_address_as_it_is_printed_connects_over_tls(tmp_path: Path, printed: str) -> None:
+def test_a_dsn_as_printed_connects_over_tls(tmp_path: Path, printed: str) -> None:
     certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
     issued = trustme.CA().issue_cert("127.0.0.1")
     issued.cert_chain_pems[0].write_to_path(certificate)
@@ -114,12 +114,12 @@ def test_an_address_as_it_is_printed_connects_over_tls(tmp_path: Path, printed: 
             moved = file.replace(data / file.name)
             if os.geteuid() == 0:
                 os.chown(moved, data.stat().st_uid, data.stat().st_gid)
-    port = free_port()
+    port = find_free_port()
     tls = {"ssl": "on", "ssl_cert_file": certificate.name, "ssl_key_file": key.name}
     listen = {"listen_addresses": "127.0.0.1", "port": str(port)}
     hba = data / "pg_hba.conf"
     hba.write_text("local all all trust\nhostssl all all 127.0.0.1/32 trust\n")
     with embedded_postgres(data, binaries=WITH_TLS[0], settings=tls | listen):
-        done = run("migrate", cwd=tmp_path, DATABASE_URL=printed.format(port=port))
+        done = run_command("migrate", cwd=tmp_path, DATABASE_URL=printed.format(port=port))
         assert done.returncode == 0
         assert "up to date" in done.stdout

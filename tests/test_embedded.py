@@ -1,4 +1,4 @@
-"""The embedded server: for root and for others, kept between starts, gone when its starter is, loosening nothing."""
+"""The embedded PostgreSQL server: root and other users, data between starts, and no server without its parent."""
 
 import os
 import shutil
@@ -16,10 +16,10 @@ from sync_service.errors import NoPostgres
 from sync_service.postgres import binaries as places
 from sync_service.postgres.binaries import find_binaries, installed_binaries, major_version, reachable
 from sync_service.postgres.embedded import Embedded, embedded_postgres, running
-from tests.processes import gone_within
+from tests.processes import has_ended_within
 
 NOBODY = 65534
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 STARTER = """
 import signal, sys, time
@@ -31,13 +31,13 @@ with embedded_postgres(Path(sys.argv[1])) as server:
 """
 
 
-def start(data: Path) -> tuple[subprocess.Popen[str], int]:
+def start_server(data: Path) -> tuple[subprocess.Popen[str], int]:
     process = subprocess.Popen([sys.executable, "-c", STARTER, str(data)], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     return process, int(process.stdout.readline())
 
 
-async def query(server: Embedded, sql: str) -> object:
+async def fetch_value(server: Embedded, sql: str) -> object:
     connection = await asyncpg.connect(server.dsn())
     try:
         return await connection.fetchval(sql)
@@ -45,7 +45,7 @@ async def query(server: Embedded, sql: str) -> object:
         await connection.close()
 
 
-def test_the_server_is_a_file_s_business_and_no_port_s(engine: Embedded) -> None:
+def test_the_server_listens_on_a_unix_socket_only(engine: Embedded) -> None:
     assert stat.S_IMODE(engine.socket.stat().st_mode) == 0o700
     assert stat.S_IMODE(engine.data.stat().st_mode) == 0o700
     listening = Path("/proc/net/tcp")
@@ -54,26 +54,26 @@ def test_the_server_is_a_file_s_business_and_no_port_s(engine: Embedded) -> None
 
 
 def test_data_is_kept_between_starts(tmp_path: Path, anyio_backend_name: str) -> None:
-    import asyncio  # noqa: PLC0415  the server must be started before there is a loop
+    import asyncio  # noqa: PLC0415  the server is started before the event loop
 
     data = tmp_path / "postgres"
     with embedded_postgres(data) as server:
-        asyncio.run(query(server, "create table kept as select 42 as answer"))
+        asyncio.run(fetch_value(server, "create table kept as select 42 as answer"))
         assert running(data) == server
     assert running(data) is None
     with embedded_postgres(data) as server:
-        assert asyncio.run(query(server, "select answer from kept")) == 42
+        assert asyncio.run(fetch_value(server, "select answer from kept")) == 42
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_it_is_gone_within_a_second_of_its_starter_s_end_and_starts_again(tmp_path: Path, how: signal.Signals) -> None:
+def test_the_server_ends_within_a_second_of_its_parent(tmp_path: Path, how: signal.Signals) -> None:
     data = tmp_path / "postgres"
-    process, server = start(data)
+    process, server = start_server(data)
     process.send_signal(how)
     began = time.monotonic()
-    assert gone_within(server, 1 - (time.monotonic() - began))
+    assert has_ended_within(server, 1 - (time.monotonic() - began))
     process.wait()
-    again, other = start(data)  # at once, whatever the last one left
+    again, other = start_server(data)  # at once, with the files that the last server left
     assert other != server
     again.kill()
     again.wait()
@@ -82,7 +82,7 @@ def test_it_is_gone_within_a_second_of_its_starter_s_end_and_starts_again(tmp_pa
         started.stdout.close()
 
 
-def test_two_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_servers_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sync_service.postgres.embedded.LOCK_SECONDS", 0.2)
     with (
         embedded_postgres(tmp_path / "postgres"),
@@ -92,7 +92,7 @@ def test_two_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         pass
 
 
-def test_a_folder_of_another_version_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_of_another_version_is_not_changed(tmp_path: Path) -> None:
     data = tmp_path / "postgres"
     data.mkdir(mode=0o700)
     (data / "PG_VERSION").write_text("9\n")
@@ -101,14 +101,14 @@ def test_a_folder_of_another_version_is_left_alone(tmp_path: Path) -> None:
     assert (data / "PG_VERSION").read_text() == "9\n"
 
 
-def test_a_server_that_does_not_start_says_where_to_look(tmp_path: Path) -> None:
+def test_a_server_that_does_not_start_names_its_log(tmp_path: Path) -> None:
     data = tmp_path / "postgres"
     with pytest.raises(NoPostgres, match=r"postgres\.log says why"), embedded_postgres(data, settings={"no_such": "1"}):
         pass
     assert "no_such" in (tmp_path / "postgres.log").read_text()
 
 
-def test_a_machine_without_any_is_told_both_ways_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_postgresql_the_error_names_both_solutions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(places, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(places, "Path", lambda _: tmp_path)
@@ -116,7 +116,7 @@ def test_a_machine_without_any_is_told_both_ways_out(monkeypatch: pytest.MonkeyP
         find_binaries()
 
 
-def test_the_machine_s_own_is_found_without_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_installed_binaries_are_found_without_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("initdb", "postgres"):
         (tmp_path / name).touch(mode=0o755)
     monkeypatch.setattr(places, "find_spec", lambda _: None)
@@ -125,7 +125,7 @@ def test_the_machine_s_own_is_found_without_the_package(monkeypatch: pytest.Monk
 
 
 @as_root
-def test_root_opens_no_folder_to_anybody(tmp_path: Path) -> None:
+def test_root_opens_no_folder_to_other_users(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     before = [path.stat().st_mode for path in (closed, *closed.parents)]
@@ -137,7 +137,7 @@ def test_root_opens_no_folder_to_anybody(tmp_path: Path) -> None:
 
 @as_root
 @pytest.mark.skipif("embedded_postgres" not in str(find_binaries()), reason="about the package's binaries")
-def test_root_runs_binaries_from_below_a_closed_folder(tmp_path: Path) -> None:
+def test_root_runs_binaries_below_a_closed_folder(tmp_path: Path) -> None:
     closed = tmp_path / "venv"
     closed.mkdir(mode=0o700)
     package = find_binaries().parent.parent
@@ -155,7 +155,7 @@ def test_root_runs_binaries_from_below_a_closed_folder(tmp_path: Path) -> None:
 
 
 @as_root
-def test_somebody_who_is_not_root_runs_it_as_himself(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_user_other_than_root_runs_the_server_as_itself(tmp_path_factory: pytest.TempPathFactory) -> None:
     import tempfile  # noqa: PLC0415
 
     there = reachable(find_binaries())
@@ -175,6 +175,6 @@ def test_somebody_who_is_not_root_runs_it_as_himself(tmp_path_factory: pytest.Te
         assert os.waitpid(child, 0)[1] == 0
 
 
-def test_every_version_here_is_told(engine: Embedded) -> None:
+def test_the_version_of_the_binaries_is_read(engine: Embedded) -> None:
     made_by = (engine.data / "PG_VERSION").read_text().strip()
     assert made_by in {major_version(place) for place in installed_binaries()}

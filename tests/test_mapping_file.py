@@ -1,4 +1,4 @@
-"""`sync.toml`: what it may say, and what is said of one that is wrong."""
+"""`sync.toml`: the keys that it may contain and the errors of a wrong file."""
 
 from datetime import timedelta
 
@@ -30,13 +30,13 @@ email_required = { from = "primary_email", when_null = "{clerk_id}@users.invalid
 """
 
 
-def faults(text: str) -> tuple[str, ...]:
+def read_errors(text: str) -> tuple[str, ...]:
     with pytest.raises(SettingsError) as raised:
         read_mapping(text)
     return raised.value.faults
 
 
-def test_every_key_of_the_contract_is_read() -> None:
+def test_every_key_is_read() -> None:
     mapping = read_mapping(WHOLE_FILE)
     assert (mapping.name, mapping.clerk_id) == ("public.users", "clerk_user_id")
     assert (mapping.on_delete, mapping.deleted_at, mapping.delete_grace) == ("soft", "deleted_at", timedelta(days=7))
@@ -56,7 +56,7 @@ def test_an_empty_file_is_the_built_in_table() -> None:
     assert read_mapping("") == DEFAULT
 
 
-def test_what_a_file_says_goes_over_its_preset() -> None:
+def test_a_file_overrides_its_preset() -> None:
     mapping = read_mapping(
         '[users]\npreset = "integer_id"\nclerk_id = "clerk_id"\n[users.columns]\nplan = "external_id"'
     )
@@ -64,7 +64,7 @@ def test_what_a_file_says_goes_over_its_preset() -> None:
     assert mapping.columns == {**PRESETS["integer_id"].columns, "plan": Column("external_id")}
 
 
-def test_a_preset_may_stand_before_the_table() -> None:
+def test_a_preset_may_precede_the_table() -> None:
     assert read_mapping('preset = "neon_auth"') == PRESETS["neon_auth"]
 
 
@@ -79,20 +79,20 @@ def test_a_preset_may_stand_before_the_table() -> None:
         ('"say ""hi"""', "public", 'say "hi"'),
     ],
 )
-def test_a_table_is_named_as_it_is(written: str, schema: str, table: str) -> None:
-    """Prisma's `"User"` needs no second pair of quotes, and nothing is folded to lower case."""
+def test_the_case_of_a_table_s_name_is_kept(written: str, schema: str, table: str) -> None:
+    """Prisma's `"User"` needs no second pair of quotes, and no name is folded to lower case."""
     mapping = read_mapping(f"[users]\ntable = '{written}'")
     assert (mapping.schema, mapping.table) == (schema, table)
 
 
-def test_only_a_table_that_the_file_does_not_change_is_ours_to_create() -> None:
+def test_only_an_unchanged_preset_s_table_is_created() -> None:
     assert read_mapping('[users]\nemail_conflict = "park"').created_by
     for changed in ('table = "app.users"', 'clerk_id = "clerk_id"', 'deleted_at = "gone"'):
         assert read_mapping(f"[users]\n{changed}").created_by is None
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "error"),
     [
         ("x", "is not TOML: Expected '=' after a key in a key/value pair (at end of document)"),
         ("users = 1", "users: must be a table; begin it with [users]"),
@@ -145,18 +145,18 @@ def test_only_a_table_that_the_file_does_not_change_is_ours_to_create() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said_by_its_place_and_with_the_way_out(text: str, fault: str) -> None:
-    assert faults(text) == (fault,)
+def test_an_error_names_the_key_and_the_fix(text: str, error: str) -> None:
+    assert read_errors(text) == (error,)
 
 
-def test_all_that_is_wrong_is_said_at_once() -> None:
-    assert len(faults('[users]\non_delete = "x"\ntable = ""\n[users.columns]\na = ""\nb = "c d"')) == 5
+def test_all_errors_of_a_file_are_reported_together() -> None:
+    assert len(read_errors('[users]\non_delete = "x"\ntable = ""\n[users.columns]\na = ""\nb = "c d"')) == 5
 
 
 @pytest.mark.parametrize(
     "field", ["birthday", "scim", "primary_email_address_id", "unsafe_metadata.theme", "new_field"]
 )
 def test_any_field_of_clerk_may_be_named(field: str) -> None:
-    """Clerk adds fields at any time; what is refused is only what reads like a slip of the pen."""
+    """Clerk adds fields at any time, so only a field that resembles a known one is refused, as a typing error."""
     mapping = read_mapping(f'[users]\nclerk_id = "id"\n[users.columns]\nx = "{field}"')
     assert mapping.columns["x"].source == field

@@ -1,9 +1,11 @@
-"""Any history whatever, through the real service and database: at every pause the table is what Clerk says.
+"""Property test: after any history, through the real service and database, the table equals Clerk's state.
 
-Clerk is played by a few users with their own timeline, in which no two have one address at a time. What it says is
-delivered in any order, more than once, while the table refuses some of it; then all of it is delivered, what failed is
-tried again, and the table must be the fold of the timeline. HISTORIES sets how many (2,000 for a night); a failure
-prints the steps that lead to it, and --hypothesis-seed repeats a run.
+A few users with timelines of their own stand for Clerk; at any time no two of them have the same email. Their events
+are delivered in any order, more than once, while the table refuses some of them. At each pause all events are delivered
+and retried, and the table must equal the fold of the timelines.
+
+HISTORIES sets the number of histories, for example 2,000 at night. A failure prints the steps that lead to it, and
+--hypothesis-seed repeats a run.
 """
 
 import asyncio
@@ -32,7 +34,7 @@ from sync_service.settings import Settings
 from sync_service.sync.apply import Applier
 from sync_service.sync.attempt import attempt
 from sync_service.sync.retry import Retry
-from tests.world import SECRET, T0, World, as_bytes, event, message, serving, with_email
+from tests.world import SECRET, T0, World, encode_body, make_email_fields, make_event, make_message_id, run_world
 
 HISTORIES = int(os.environ.get("HISTORIES", "200"))
 
@@ -42,7 +44,7 @@ NAMES = st.sampled_from(["Ada", "Grace", "Edsger", "Bad"])
 
 
 class Rig:
-    """The service and its database, for all histories of a test; each history has users of its own."""
+    """The service and its database for all histories of a test; each history has users of its own."""
 
     def __init__(self, database: str) -> None:
         self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
@@ -56,7 +58,7 @@ class Rig:
     async def start(self) -> None:
         self.db = await asyncpg.connect(self.database)
         configured = Settings(database=clean_dsn(self.database), clerk_webhook_signing_secrets=(SECRET,))
-        self.world: World = await self.stack.enter_async_context(serving(configured, self.db))
+        self.world: World = await self.stack.enter_async_context(run_world(configured, self.db))
         self.pool = await open_pool(clean_dsn(self.database))
         self.applier = Applier(self.pool, Statements(DEFAULT), source="replay", max_attempts=1000)
         self.retry = Retry(self.applier, configured.sync_event_retention, asyncio.Event())
@@ -71,7 +73,7 @@ RIG: list[Rig] = []
 
 
 class Histories(RuleBasedStateMachine):
-    """Steps that Clerk, Svix, the app and an operator may take."""
+    """The steps that Clerk, Svix, the app and an operator may take."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,16 +83,16 @@ class Histories(RuleBasedStateMachine):
         self.clock = T0
         self.users: dict[str, dict[str, Any]] = {}
         self.slots: list[str | None] = [None] * 4
-        self.born = 0
+        self.created_users = 0
         self.outstanding: list[tuple[str, bytes]] = []
         self.delivered: list[tuple[str, bytes]] = []
         self.truth: dict[str, Snapshot | None] = {}
         self.refusing = False
 
-    def says(self, event_type: str, user_id: str, **data: Any) -> None:
-        """Clerk says something, which goes out when Svix pleases."""
-        body = as_bytes(event(event_type, user_id, self.clock, **data))
-        self.outstanding.append((message(), body))
+    def emit_event(self, event_type: str, user_id: str, **data: Any) -> None:
+        """Create an event of Clerk, which Svix delivers at a later step."""
+        body = encode_body(make_event(event_type, user_id, self.clock, **data))
+        self.outstanding.append((make_message_id(), body))
         change = read_event("", body).change
         if not isinstance(change, Snapshot):
             self.truth[user_id] = None
@@ -99,50 +101,50 @@ class Histories(RuleBasedStateMachine):
             if known is not None and known.version <= change.version:
                 self.truth[user_id] = change
 
-    def says_all_of(self, user_id: str, event_type: str = "user.updated") -> None:
+    def emit_user(self, user_id: str, event_type: str = "user.updated") -> None:
         user = self.users[user_id]
-        address = with_email(f"{self.prefix}{user['address']}") if user["address"] is not None else {}
-        self.says(event_type, user_id, first_name=user["name"], **address)
+        email = make_email_fields(f"{self.prefix}{user['email']}") if user["email"] is not None else {}
+        self.emit_event(event_type, user_id, first_name=user["name"], **email)
 
-    def free_address(self, wanted: int) -> int | None:
-        return None if any(user["address"] == wanted for user in self.users.values()) else wanted
+    def pick_free_email(self, wanted: int) -> int | None:
+        return None if any(user["email"] == wanted for user in self.users.values()) else wanted
 
-    @rule(slot=SLOTS, name=NAMES, address=SLOTS)
-    def sign_up(self, slot: int, name: str, address: int) -> None:
+    @rule(slot=SLOTS, name=NAMES, email=SLOTS)
+    def sign_up(self, slot: int, name: str, email: int) -> None:
         if self.slots[slot] is None:
             self.clock += 10
-            self.born += 1
-            user_id = self.slots[slot] = f"{self.prefix}{self.born}"
-            self.users[user_id] = {"name": name, "address": self.free_address(address)}
-            self.says_all_of(user_id, "user.created")
+            self.created_users += 1
+            user_id = self.slots[slot] = f"{self.prefix}{self.created_users}"
+            self.users[user_id] = {"name": name, "email": self.pick_free_email(email)}
+            self.emit_user(user_id, "user.created")
 
     @rule(slot=SLOTS, name=NAMES, ticks=st.sampled_from([0, 0, 1, 10]))
     def rename(self, slot: int, name: str, ticks: int) -> None:
-        """With no tick between: two contents of one instant."""
+        """With no tick between, two versions have the same timestamp."""
         user_id = self.slots[slot]
         if user_id:
             self.clock += ticks
             self.users[user_id]["name"] = name
-            self.says_all_of(user_id)
+            self.emit_user(user_id)
 
-    @rule(slot=SLOTS, address=SLOTS)
-    def change_address(self, slot: int, address: int) -> None:
+    @rule(slot=SLOTS, email=SLOTS)
+    def change_email(self, slot: int, email: int) -> None:
         user_id = self.slots[slot]
         if user_id:
             self.clock += 10
-            self.users[user_id]["address"] = self.free_address(address)
-            self.says_all_of(user_id)
+            self.users[user_id]["email"] = self.pick_free_email(email)
+            self.emit_user(user_id)
             self.clock += 10
 
     @rule(one=SLOTS, other=SLOTS)
-    def swap_addresses(self, one: int, other: int) -> None:
+    def swap_emails(self, one: int, other: int) -> None:
         first, second = self.slots[one], self.slots[other]
         if first and second and first != second:
-            a, b = self.users[first]["address"], self.users[second]["address"]
-            for user_id, address in ((first, None), (second, a), (first, b)):
+            a, b = self.users[first]["email"], self.users[second]["email"]
+            for user_id, email in ((first, None), (second, a), (first, b)):
                 self.clock += 10
-                self.users[user_id]["address"] = address
-                self.says_all_of(user_id)
+                self.users[user_id]["email"] = email
+                self.emit_user(user_id)
             self.clock += 10
 
     @rule(slot=SLOTS)
@@ -152,7 +154,7 @@ class Histories(RuleBasedStateMachine):
             self.clock += 10
             self.slots[slot] = None
             del self.users[user_id]
-            self.says("user.deleted", user_id)
+            self.emit_event("user.deleted", user_id)
 
     @precondition(lambda self: self.outstanding)
     @rule(pick=st.integers(0, 50), times=st.integers(1, 2))
@@ -163,72 +165,74 @@ class Histories(RuleBasedStateMachine):
 
     @precondition(lambda self: self.delivered)
     @rule(pick=st.integers(0, 50))
-    def svix_repeats_itself(self, pick: int) -> None:
+    def svix_delivers_again(self, pick: int) -> None:
         self.deliver([self.delivered[pick % len(self.delivered)]])
 
     @precondition(lambda self: len(self.outstanding) > 2)
     @rule()
-    def svix_delivers_all_at_once(self) -> None:
-        crowd, self.outstanding = self.outstanding, []
-        self.delivered += crowd
-        self.deliver(crowd)
+    def svix_delivers_all_concurrently(self) -> None:
+        messages, self.outstanding = self.outstanding, []
+        self.delivered += messages
+        self.deliver(messages)
 
     @rule()
-    def the_table_refuses_some(self) -> None:
+    def table_refuses_some_rows(self) -> None:
         if not self.refusing:
             self.refusing = True
             self.sql("alter table users add constraint refuses check (first_name <> 'Bad') not valid")
 
     @rule()
-    def the_table_is_repaired(self) -> None:
+    def repair_table(self) -> None:
         if self.refusing:
             self.refusing = False
             self.sql("alter table users drop constraint refuses")
 
     @rule(order=st.randoms(use_true_random=False))
-    def an_operator_replays_everything(self, order: random.Random) -> None:
+    def operator_replays_all(self, order: random.Random) -> None:
         self.rig.run(self._replay(order))
 
     @rule()
     def pause(self) -> None:
-        """Everything arrives, what failed is tried again, and the table is what Clerk says."""
-        self.the_table_is_repaired()
+        """Deliver and retry all events, then compare the table with Clerk's state."""
+        self.repair_table()
         rest, self.outstanding = self.outstanding, []
         self.delivered += rest
         for sent in rest:
             self.deliver([sent])
         self.rig.run(self._until_quiet())
-        rows = self.rig.run(self._rows())
+        rows = self.rig.run(self._read_rows())
         expected = {
-            user_id: (said.user.first_name, DEFAULT.row(said)["email"])
-            for user_id, said in self.truth.items()
-            if said is not None
+            user_id: (snapshot.user.first_name, DEFAULT.row(snapshot)["email"])
+            for user_id, snapshot in self.truth.items()
+            if snapshot is not None
         }
         assert rows == expected
 
     @invariant()
-    def nobody_deleted_has_a_row(self) -> None:
-        """I3, and I2: whatever was delivered is accounted for."""
-        ghosts, filed = self.rig.run(self._ghosts_and_filed())
-        assert ghosts == 0
-        assert filed == len({message_id for message_id, _ in self.delivered})
+    def check_deleted_users_and_inbox(self) -> None:
+        """A deleted user has no row, and every delivered message is in the inbox (I2, I3)."""
+        rows_of_deleted, stored = self.rig.run(self._count_rows_of_deleted_and_stored())
+        assert rows_of_deleted == 0
+        assert stored == len({message_id for message_id, _ in self.delivered})
 
     def teardown(self) -> None:
         self.pause()
 
-    def deliver(self, crowd: list[tuple[str, bytes]]) -> None:
-        async def all_of_it() -> list[int]:
-            answers = await asyncio.gather(*(self.rig.world.deliver(body, message_id) for message_id, body in crowd))
-            return [answer.status_code for answer in answers]
+    def deliver(self, messages: list[tuple[str, bytes]]) -> None:
+        async def deliver_all() -> list[int]:
+            responses = await asyncio.gather(
+                *(self.rig.world.deliver(body, message_id) for message_id, body in messages)
+            )
+            return [response.status_code for response in responses]
 
-        assert set(self.rig.run(all_of_it())) <= {200, 202}
+        assert set(self.rig.run(deliver_all())) <= {200, 202}
 
     def sql(self, statement: str) -> None:
         self.rig.run(self.rig.db.execute(statement))
 
     async def _replay(self, order: random.Random) -> None:
-        filed = [each async for page in pages(self.rig.db, Filter()) for each in page]
-        mine = [each for each in filed if (each.clerk_id or "").startswith(self.prefix)]
+        stored = [each async for page in pages(self.rig.db, Filter()) for each in page]
+        mine = [each for each in stored if (each.clerk_id or "").startswith(self.prefix)]
         order.shuffle(mine)
         await attempt(self.rig.applier, mine)
 
@@ -241,14 +245,16 @@ class Histories(RuleBasedStateMachine):
             if not await self.rig.db.fetchval(left, f"{self.prefix}%"):
                 break
 
-    async def _rows(self) -> dict[str, tuple[str, str | None]]:
+    async def _read_rows(self) -> dict[str, tuple[str, str | None]]:
         rows = await self.rig.db.fetch("select id, first_name, email from users where id like $1", f"{self.prefix}%")
         return {row["id"]: (row["first_name"], row["email"]) for row in rows}
 
-    async def _ghosts_and_filed(self) -> tuple[int, int]:
-        ghosts = "select count(*) from users join clerk_sync.identities on id = clerk_id where deleted_at is not null"
-        filed = "select count(*) from clerk_sync.events where clerk_id like $1"
-        return await self.rig.db.fetchval(ghosts), await self.rig.db.fetchval(filed, f"{self.prefix}%")
+    async def _count_rows_of_deleted_and_stored(self) -> tuple[int, int]:
+        rows_of_deleted = (
+            "select count(*) from users join clerk_sync.identities on id = clerk_id where deleted_at is not null"
+        )
+        stored = "select count(*) from clerk_sync.events where clerk_id like $1"
+        return await self.rig.db.fetchval(rows_of_deleted), await self.rig.db.fetchval(stored, f"{self.prefix}%")
 
 
 @pytest.fixture
@@ -274,8 +280,8 @@ def _settings(histories: int, *phases: Phase) -> settings:
     )
 
 
-def test_any_history_ends_as_clerk_says(rig: Rig) -> None:
-    """F8, I1 to I6."""
+def test_any_history_ends_with_clerk_s_state(rig: Rig) -> None:
+    """The final table equals the fold of the events, and the invariants I1 to I6 hold after every step (F8)."""
     run_state_machine_as_test(Histories, settings=_settings(HISTORIES))
     assert rig.history >= HISTORIES
 
@@ -294,7 +300,7 @@ BREAKAGES = {
 
 @pytest.fixture
 def broken(breakage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The statements with a rule that others use."""
+    """The statements with one rule replaced by a plausible but wrong one."""
     file, right, wrong = BREAKAGES[breakage]
     whole = Statements._of
 
@@ -310,10 +316,11 @@ def broken(breakage: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("breakage", BREAKAGES)
 @pytest.mark.usefixtures("broken", "rig")
-def test_a_broken_rule_is_caught() -> None:
-    """Each of the rules that others use fails the property; so it can fail.
+def test_a_broken_rule_fails_the_property() -> None:
+    """Each plausible but wrong rule fails the property, so the property can fail.
 
-    Tried again by Hypothesis, a history of concurrent deliveries need not fail in the same place: that is `Flaky`.
+    Hypothesis repeats a failed history. With concurrent deliveries it may fail elsewhere, which Hypothesis reports as
+    `Flaky`.
     """
     with pytest.raises((AssertionError, ExceptionGroup, Flaky)):
         run_state_machine_as_test(Histories, settings=_settings(3000, Phase.generate))

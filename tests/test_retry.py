@@ -1,4 +1,4 @@
-"""What failed is tried again by itself; long deletions are finished; what is old is forgotten."""
+"""Background maintenance: retries, long deletions and the retention of events."""
 
 import asyncio
 import json
@@ -19,7 +19,18 @@ from sync_service.sync.intake import MOST
 from sync_service.sync.parking import Outcome
 from sync_service.sync.retry import Retry
 from tests.conftest import Serve
-from tests.world import PII_SENTINEL, T1, T2, World, as_bytes, event, message, until, waiting_for_locks, with_email
+from tests.world import (
+    PII_SENTINEL,
+    T1,
+    T2,
+    World,
+    count_lock_waiters,
+    encode_body,
+    make_email_fields,
+    make_event,
+    make_message_id,
+    wait_until,
+)
 
 RETENTION = timedelta(days=30)
 
@@ -31,45 +42,43 @@ async def retry(database: str) -> AsyncIterator[Retry]:
     await pool.close()
 
 
-async def refuse(db: asyncpg.Connection, message_text: str = "no") -> None:
-    """Have the table refuse every row, as a constraint that somebody forgot would."""
+async def refuse_all_users(db: asyncpg.Connection, message_text: str = "no") -> None:
+    """Add a constraint that refuses every row, such as a forgotten one of the app."""
     await db.execute(f"alter table users add constraint refuses check (first_name = '{message_text}') not valid")
 
 
-async def parked(retry: Retry, user_id: str = "user_1") -> Event:
-    filed = read_event(message(), as_bytes(event("user.created", user_id)))
-    assert [outcome.outcome for outcome in await retry._applier.apply([filed])] == ["parked"]
-    return filed
+async def park_event(retry: Retry, user_id: str = "user_1") -> Event:
+    stored = read_event(make_message_id(), encode_body(make_event("user.created", user_id)))
+    assert [outcome.outcome for outcome in await retry._applier.apply([stored])] == ["parked"]
+    return stored
 
 
 async def make_due(db: asyncpg.Connection) -> None:
     await db.execute("update clerk_sync.events set next_attempt_at = now() where status = 'failed'")
 
 
-async def test_a_parked_event_is_applied_by_itself_once_the_table_is_repaired(
-    serve: Serve, db: asyncpg.Connection
-) -> None:
-    """C4, with nobody's help and in real time."""
+async def test_a_parked_event_is_retried_once_the_table_is_repaired(serve: Serve, db: asyncpg.Connection) -> None:
+    """The running service applies the parked event without any request (C4)."""
     async with serve() as world:
-        await refuse(db)
-        message_id = message()
-        answer = await world.deliver(event("user.created", "user_1"), message_id)
+        await refuse_all_users(db)
+        message_id = make_message_id()
+        answer = await world.deliver(make_event("user.created", "user_1"), message_id)
         assert (answer.status_code, answer.json()["reason"]) == (202, "check_violation")
         await db.execute("alter table users drop constraint refuses")
 
         async def applied() -> bool:
-            filed = await world.event(message_id)
-            return bool(filed and filed["status"] == "applied")
+            stored = await world.get_event(message_id)
+            return bool(stored and stored["status"] == "applied")
 
-        await until(applied, 20)
-        assert await world.user("user_1")
+        await wait_until(applied, 20)
+        assert await world.get_user("user_1")
         await world.check_invariants()
 
 
-async def test_attempts_are_counted_told_and_end(retry: Retry, db: asyncpg.Connection) -> None:
-    """Backoff grows; after the last attempt the event is dead and waits for an operator."""
-    await refuse(db)
-    filed = await parked(retry)
+async def test_attempts_are_counted_and_limited(retry: Retry, db: asyncpg.Connection) -> None:
+    """The backoff grows; after the last attempt the event is dead and waits for an operator."""
+    await refuse_all_users(db)
+    stored = await park_event(retry)
     pauses = []
     for _ in range(2):
         row = await db.fetchrow("select *, next_attempt_at - now() as pause from clerk_sync.events")
@@ -79,7 +88,7 @@ async def test_attempts_are_counted_told_and_end(retry: Retry, db: asyncpg.Conne
         assert (await retry.run_once())["parked"] == 1
     assert timedelta(seconds=3) < pauses[0] <= timedelta(seconds=5)
     assert timedelta(seconds=10) < pauses[1] < timedelta(seconds=20)
-    row = await db.fetchrow("select * from clerk_sync.events where id = $1", filed.id)
+    row = await db.fetchrow("select * from clerk_sync.events where id = $1", stored.id)
     assert row
     assert (row["status"], row["attempts"], row["next_attempt_at"]) == ("dead", 3, None)
     failures = json.loads(row["failures"])
@@ -90,19 +99,19 @@ async def test_attempts_are_counted_told_and_end(retry: Retry, db: asyncpg.Conne
     assert await retry.run_once() == {}
 
 
-async def test_what_stands_in_the_way_is_told_by_name(retry: Retry, db: asyncpg.Connection) -> None:
-    """E8 as far as an event hits it: the column is named to the operators."""
+async def test_the_failure_names_the_column(retry: Retry, db: asyncpg.Connection) -> None:
+    """The stored failure of an event names the table and the column (E8)."""
     await db.execute("alter table users add plan text not null default 'x'")
     await db.execute("alter table users alter plan drop default")
-    await parked(retry)
+    await park_event(retry)
     [failure] = json.loads(await db.fetchval("select failures from clerk_sync.events"))
     assert (failure["reason"], failure["table"], failure["column"]) == ("not_null_violation", "users", "plan")
 
 
-async def test_two_at_once_do_not_take_the_same_event(retry: Retry, db: asyncpg.Connection) -> None:
-    await refuse(db)
+async def test_concurrent_workers_do_not_claim_the_same_event(retry: Retry, db: asyncpg.Connection) -> None:
+    await refuse_all_users(db)
     for number in range(30):
-        await parked(retry, f"user_{number}")
+        await park_event(retry, f"user_{number}")
     await db.execute("alter table users drop constraint refuses")
     await make_due(db)
     done = await asyncio.gather(*(retry.run_once() for _ in range(4)))
@@ -110,13 +119,13 @@ async def test_two_at_once_do_not_take_the_same_event(retry: Retry, db: asyncpg.
     assert await db.fetchval("select max(attempts) from clerk_sync.events") == 2
 
 
-async def test_a_claim_that_crashed_is_due_again(retry: Retry, db: asyncpg.Connection) -> None:
-    """The claim is a lease: whoever died with it loses it."""
-    await refuse(db)
-    await parked(retry)
+async def test_the_claim_of_a_crashed_worker_expires(retry: Retry, db: asyncpg.Connection) -> None:
+    """The claim is a lease, so another worker takes the event after its end."""
+    await refuse_all_users(db)
+    await park_event(retry)
     await db.execute("alter table users drop constraint refuses")
     await make_due(db)
-    from sync_service.postgres.queue import claim_due  # noqa: PLC0415  the half of it, as before a crash
+    from sync_service.postgres.queue import claim_due  # noqa: PLC0415  only the claim, as before a crash
 
     assert len(await claim_due(db, 10)) == 1
     assert (await retry.run_once())["applied"] == 0
@@ -124,20 +133,18 @@ async def test_a_claim_that_crashed_is_due_again(retry: Retry, db: asyncpg.Conne
     assert (await retry.run_once())["applied"] == 1
 
 
-async def test_one_that_fails_does_not_stop_the_others(retry: Retry, db: asyncpg.Connection) -> None:
-    await refuse(db)
+async def test_one_failed_event_does_not_stop_the_others(retry: Retry, db: asyncpg.Connection) -> None:
+    await refuse_all_users(db)
     for number in range(5):
-        await parked(retry, f"user_{number}")
+        await park_event(retry, f"user_{number}")
     await db.execute("alter table users drop constraint refuses")
     await db.execute("alter table users add constraint refuses check (id <> 'user_3')")
     await make_due(db)
     assert await retry.run_once() == {"applied": 4, "parked": 1}
 
 
-async def test_a_user_that_an_older_release_could_not_read_is_read_by_a_newer(
-    retry: Retry, db: asyncpg.Connection
-) -> None:
-    unreadable = read_event(message(), as_bytes(event("user.created", "user_1", banned="yes")))
+async def test_an_unreadable_user_is_parsed_again_at_each_attempt(retry: Retry, db: asyncpg.Connection) -> None:
+    unreadable = read_event(make_message_id(), encode_body(make_event("user.created", "user_1", banned="yes")))
     assert (await retry._applier.apply([unreadable]))[0] == Outcome("parked", "unreadable_user")
     await make_due(db)
     assert (await retry.run_once())["parked"] == 1
@@ -147,10 +154,10 @@ async def test_a_user_that_an_older_release_could_not_read_is_read_by_a_newer(
     assert await db.fetchval("select count(*) from users") == 1
 
 
-async def test_a_deletion_that_cascades_for_long_is_answered_in_time_and_finished_later(
+async def test_a_long_deletion_is_acknowledged_in_time_and_finished_later(
     serve: Serve, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K3 in small: the webhook is answered, others go on meanwhile, nothing brings the user back, and the row goes."""
+    """The webhook gets 202, other users are not delayed, an update does not restore the user (K3, small)."""
     monkeypatch.setattr(applying, "DELETE_SECONDS", 0.3)
     await db.execute(
         "create function slowly() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return old; end $$"
@@ -159,62 +166,62 @@ async def test_a_deletion_that_cascades_for_long_is_answered_in_time_and_finishe
         "create trigger slowly before delete on users for each row when (old.id = 'user_1') execute function slowly()"
     )
     async with serve() as world:
-        await world.outcome(event("user.created", "user_1"))
-        message_id = message()
-        deletion = asyncio.create_task(world.deliver(event("user.deleted", "user_1"), message_id))
-        assert await world.outcome(event("user.created", "user_2")) == "applied"
+        await world.deliver_ok(make_event("user.created", "user_1"))
+        message_id = make_message_id()
+        deletion = asyncio.create_task(world.deliver(make_event("user.deleted", "user_1"), message_id))
+        assert await world.deliver_ok(make_event("user.created", "user_2")) == "applied"
         answer = await deletion
         assert (answer.status_code, answer.json()["reason"]) == (202, "long_deletion")
-        assert await world.outcome(event("user.updated", "user_1", T2)) == "stale"
+        assert await world.deliver_ok(make_event("user.updated", "user_1", T2)) == "stale"
 
         async def gone() -> bool:
-            return await world.user("user_1") is None
+            return await world.get_user("user_1") is None
 
-        await until(gone, 20)
-        filed = await world.event(message_id)
-        assert filed
-        assert filed["status"] == "applied"
+        await wait_until(gone, 20)
+        stored = await world.get_event(message_id)
+        assert stored
+        assert stored["status"] == "applied"
         await world.check_invariants()
 
 
-async def test_a_deletion_in_the_way_of_a_foreign_key_succeeds_by_itself_once_nothing_is(
-    world: World, db: asyncpg.Connection
-) -> None:
-    """K2 for the default table."""
+async def test_a_deletion_that_a_foreign_key_refuses_is_retried(world: World, db: asyncpg.Connection) -> None:
+    """Once no row refers to the user, background maintenance deletes the row (K2)."""
     await db.execute("create table orders (user_id text references users)")
-    await world.outcome(event("user.created", "user_1"))
+    await world.deliver_ok(make_event("user.created", "user_1"))
     await db.execute("insert into orders values ('user_1')")
-    answer = await world.deliver(event("user.deleted", "user_1"))
+    answer = await world.deliver(make_event("user.deleted", "user_1"))
     assert answer.status_code == 202
-    assert await world.outcome(event("user.updated", "user_1", T2)) == "stale"
-    assert await world.outcome(event("user.created", "user_2")) == "applied"
+    assert await world.deliver_ok(make_event("user.updated", "user_1", T2)) == "stale"
+    assert await world.deliver_ok(make_event("user.created", "user_2")) == "applied"
     await db.execute("delete from orders")
 
     async def gone() -> bool:
-        return await world.user("user_1") is None
+        return await world.get_user("user_1") is None
 
-    await until(gone, 20)
+    await wait_until(gone, 20)
 
 
-async def test_after_a_deletion_nothing_of_the_person_is_left(world: World, db: asyncpg.Connection) -> None:
-    """K4: not in events that were applied, stale, or still waiting for another attempt."""
-    await world.outcome(event("user.updated", "user_1", T2, **with_email("e")))
-    await world.outcome(event("user.created", "user_1", T1, **with_email("e")))
-    answer = await world.deliver(event("user.updated", "user_1", banned="yes"))
+async def test_after_a_deletion_no_personal_data_are_left(world: World, db: asyncpg.Connection) -> None:
+    """Applied, stale and waiting events of the user lose their payload (K4)."""
+    await world.deliver_ok(make_event("user.updated", "user_1", T2, **make_email_fields("e")))
+    await world.deliver_ok(make_event("user.created", "user_1", T1, **make_email_fields("e")))
+    answer = await world.deliver(make_event("user.updated", "user_1", banned="yes"))
     assert answer.status_code == 202
-    await world.outcome(event("user.deleted", "user_1"))
+    await world.deliver_ok(make_event("user.deleted", "user_1"))
     for table in ("events", "identities", "instance", "migrations"):
         assert PII_SENTINEL not in str(await db.fetchval(f"select jsonb_agg(to_jsonb(t)) from clerk_sync.{table} t"))
     assert {r[0] for r in await db.fetch("select status from clerk_sync.events")} == {"applied", "stale"}
-    world.accepted.clear()  # told again, the unreadable one would be parked anew
+    world.accepted.clear()  # delivered again, the unreadable event would be parked again
 
 
-async def test_what_is_old_is_forgotten_in_two_steps(retry: Retry, db: asyncpg.Connection) -> None:
-    """K7: payloads first, the rows when Svix can replay them no more; tombstones, failed and dead events stay."""
-    events = [read_event(message(), as_bytes(event("user.created", f"user_{n}"))) for n in range(4)]
-    await retry._applier.apply([*events, read_event(message(), as_bytes(event("user.deleted", "user_0")))])
-    await refuse(db)
-    await parked(retry, "user_9")
+async def test_old_events_lose_their_payload_and_are_then_deleted(retry: Retry, db: asyncpg.Connection) -> None:
+    """Events are deleted once Svix can no longer replay them; tombstones, failed and dead events stay (K7)."""
+    events = [read_event(make_message_id(), encode_body(make_event("user.created", f"user_{n}"))) for n in range(4)]
+    await retry._applier.apply(
+        [*events, read_event(make_message_id(), encode_body(make_event("user.deleted", "user_0")))]
+    )
+    await refuse_all_users(db)
+    await park_event(retry, "user_9")
     ages = {events[1].id: 29, events[2].id: 31, events[3].id: 121}
     for message_id, days in ages.items():
         await db.execute(
@@ -232,29 +239,29 @@ async def test_what_is_old_is_forgotten_in_two_steps(retry: Retry, db: asyncpg.C
     assert await db.fetchval("select count(*) from clerk_sync.identities where deleted_at is not null") == 1
 
 
-async def test_a_locked_row_keeps_nobody_else_waiting(serve: Serve, database: str, db: asyncpg.Connection) -> None:
-    """DB6: its own webhook is answered 503 in under 10 s, the others at once, and the next attempt is applied."""
+async def test_a_locked_row_delays_its_own_user_only(serve: Serve, database: str, db: asyncpg.Connection) -> None:
+    """Its webhook gets 503 within 10 s, other users 200 at once, and the next attempt is applied (DB6)."""
     async with serve() as world:
         for number in range(5):
-            await world.outcome(event("user.created", f"user_{number}"))
+            await world.deliver_ok(make_event("user.created", f"user_{number}"))
         holder = await asyncpg.connect(database)
         transaction = holder.transaction()
         await transaction.start()
         await holder.execute("select * from users where id = 'user_0' for update")
-        message_id = message()
-        body = event("user.updated", "user_0", T2)
+        message_id = make_message_id()
+        body = make_event("user.updated", "user_0", T2)
         loop = asyncio.get_running_loop()
         began = loop.time()
         locked = asyncio.create_task(world.deliver(body, message_id))
         looking = await asyncpg.connect(database)
-        await until(lambda: waiting_for_locks(looking))
+        await wait_until(lambda: count_lock_waiters(looking))
         others = await asyncio.gather(
-            *(world.deliver(event("user.updated", f"user_{n}", T2 + m)) for n in range(1, 5) for m in range(10))
+            *(world.deliver(make_event("user.updated", f"user_{n}", T2 + m)) for n in range(1, 5) for m in range(10))
         )
         assert {answer.status_code for answer in others} == {200}
-        # Together with others of the same user, so that both lanes' batches have one of them; each holds them up for
-        # 0.3 s, and for 0.3 s more until it is known who in it is behind the lock.
-        crowd = [event("user.updated", f"user_{n % 5}", (T2 if n % 5 else T1) + 100 + n) for n in range(2 * MOST)]
+        # Both lanes' batches contain an event of the locked user. Each delays its batch by 0.3 s, and by 0.3 s more
+        # until the blocked event is identified.
+        crowd = [make_event("user.updated", f"user_{n % 5}", (T2 if n % 5 else T1) + 100 + n) for n in range(2 * MOST)]
         tasks = [asyncio.create_task(world.deliver(body)) for body in crowd]
         answers = await asyncio.gather(*(task for n, task in enumerate(tasks) if n % 5))
         assert {answer.status_code for answer in answers} == {200}
@@ -265,13 +272,15 @@ async def test_a_locked_row_keeps_nobody_else_waiting(serve: Serve, database: st
         assert {(await task).status_code for task in tasks[::5]} <= {503, 200}
         assert loop.time() - began < 10
         await transaction.rollback()
-        assert await world.outcome(body, message_id) == "applied"
+        assert await world.deliver_ok(body, message_id) == "applied"
         await holder.close()
         await looking.close()
         await world.check_invariants()
 
 
-async def test_two_contents_of_one_instant_are_noted_for_a_look_at_clerk(retry: Retry, db: asyncpg.Connection) -> None:
+async def test_two_versions_with_one_timestamp_mark_the_user_for_a_fetch(retry: Retry, db: asyncpg.Connection) -> None:
     for name in ("Ada", "Grace"):
-        await retry._applier.apply([read_event(message(), as_bytes(event("user.updated", "user_1", first_name=name)))])
+        await retry._applier.apply(
+            [read_event(make_message_id(), encode_body(make_event("user.updated", "user_1", first_name=name)))]
+        )
     assert await db.fetchval("select refetch_wanted from clerk_sync.identities")

@@ -1,4 +1,4 @@
-"""Migrations: once each, whoever else is at it, and never another than was released."""
+"""Migrations run once each, also concurrently, and a changed or newer migration is refused."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from sync_service.postgres import schema
 from sync_service.postgres.schema import Migration, create_users, known_migrations, migrate, schema_state
 
 
-async def test_ten_at_once_run_each_file_once(empty_database: str) -> None:
+async def test_ten_concurrent_runs_run_each_migration_once(empty_database: str) -> None:
     connections = [await asyncpg.connect(empty_database) for _ in range(10)]
     ran = await asyncio.gather(*(migrate(connection) for connection in connections))
     assert sum(map(len, ran)) == len(known_migrations())
@@ -21,12 +21,12 @@ async def test_ten_at_once_run_each_file_once(empty_database: str) -> None:
         await connection.close()
 
 
-async def test_a_second_run_finds_nothing_to_do(db: asyncpg.Connection) -> None:
+async def test_a_second_run_runs_no_migration(db: asyncpg.Connection) -> None:
     assert await migrate(db) == []
 
 
-async def test_a_payload_of_clerk_s_usual_length_is_kept_as_it_is(db: asyncpg.Connection) -> None:
-    """PostgreSQL would compress it, for a few hundred bytes; what is really long it does."""
+async def test_a_payload_of_usual_length_is_not_compressed(db: asyncpg.Connection) -> None:
+    """Compression would save only a few hundred bytes of a usual payload; long payloads are compressed."""
     await db.execute(
         "insert into clerk_sync.events (id, type, status, payload, finished_at)"
         " select n, 'user.created', 'applied', jsonb_build_object('text', repeat('Ada ', n)), now()"
@@ -36,7 +36,7 @@ async def test_a_payload_of_clerk_s_usual_length_is_kept_as_it_is(db: asyncpg.Co
     assert {record["id"]: record["plain"] for record in found} == {"750": True, "2500": False}
 
 
-async def test_a_file_that_fails_leaves_nothing_behind(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_migration_is_rolled_back(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     released = schema.needed_version()
     broken = [
         *known_migrations(),
@@ -51,7 +51,7 @@ async def test_a_file_that_fails_leaves_nothing_behind(empty_database: str, monk
     await connection.close()
 
 
-async def test_a_file_edited_after_its_release_is_refused(db: asyncpg.Connection) -> None:
+async def test_a_migration_edited_after_its_release_is_refused(db: asyncpg.Connection) -> None:
     await db.execute("update clerk_sync.migrations set checksum = 'another'")
     with pytest.raises(SchemaError, match=r"Migration 0001 .* in another form"):
         await migrate(db)
@@ -65,7 +65,7 @@ async def test_a_database_ahead_is_refused(db: asyncpg.Connection) -> None:
     assert (state.version, state.ready) == (99, False)
 
 
-async def test_a_database_of_nobody_is_behind(empty_database: str) -> None:
+async def test_a_database_without_the_schema_is_behind(empty_database: str) -> None:
     connection = await asyncpg.connect(empty_database)
     state = await schema_state(connection)
     assert (state.version, state.ready) == (0, False)
@@ -73,7 +73,7 @@ async def test_a_database_of_nobody_is_behind(empty_database: str) -> None:
     await connection.close()
 
 
-async def test_a_users_table_that_exists_is_the_app_s(empty_database: str) -> None:
+async def test_an_existing_users_table_is_not_changed(empty_database: str) -> None:
     connection = await asyncpg.connect(empty_database)
     await connection.execute("create table users (id serial primary key)")
     await create_users(connection, DEFAULT)
@@ -82,8 +82,7 @@ async def test_a_users_table_that_exists_is_the_app_s(empty_database: str) -> No
     await connection.close()
 
 
-async def test_the_database_refuses_states_that_cannot_be(db: asyncpg.Connection) -> None:
-    """The law in named constraints."""
+async def test_named_constraints_refuse_invalid_states(db: asyncpg.Connection) -> None:
     for statement, constraint in (
         ("insert into clerk_sync.events (id, type, status) values ('m', 't', 'odd')", "a_status_is_one_of_five"),
         (

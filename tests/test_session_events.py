@@ -1,4 +1,4 @@
-"""`session.created` carries the whole user: a login heals the row even where nobody calls /sync."""
+"""`session.created` contains the whole user, so a sign-in updates the row even if the app never calls /sync."""
 
 import json
 from pathlib import Path
@@ -8,66 +8,77 @@ import pytest
 
 from sync_service.clerk.events import event_of_inbox, read_event
 from sync_service.clerk.values import Snapshot
-from tests.world import INSTANCE, T1, T2, T3, World, as_bytes, event, message, user_data, with_email
+from tests.world import (
+    INSTANCE,
+    T1,
+    T2,
+    T3,
+    World,
+    encode_body,
+    make_email_fields,
+    make_event,
+    make_message_id,
+    make_user_data,
+)
 
 
-def signed_in(user: object, **session: Any) -> dict[str, Any]:
-    """Return the body of an event; the sentinel stands where nothing of the session may be kept."""
+def make_session_event(user: object, **session: Any) -> dict[str, Any]:
+    """Return the body of an event; the sentinel is in the session's own fields, which must not be stored."""
     data = {"object": "session", "id": "sess_PII_SENTINEL", "user_id": "user_1", "updated_at": T3, "user": user}
     return {"type": "session.created", "object": "event", "instance_id": INSTANCE, "data": data | session}
 
 
-async def test_a_sign_in_heals_the_row(world: World) -> None:
-    message_id = message()
-    user = user_data("user_1", T2, private_metadata={"k": "SECRET_SENTINEL"}, **with_email("a"))
-    assert await world.outcome(signed_in(user), message_id) == "applied"
-    row = await world.user("user_1")
+async def test_a_sign_in_saves_the_user(world: World) -> None:
+    message_id = make_message_id()
+    user = make_user_data("user_1", T2, private_metadata={"k": "SECRET_SENTINEL"}, **make_email_fields("a"))
+    assert await world.deliver_ok(make_session_event(user), message_id) == "applied"
+    row = await world.get_user("user_1")
     assert row
     assert row["email"] == "a.PII_SENTINEL@example.com"
-    filed = await world.event(message_id)
-    assert filed
-    assert filed["clerk_id"] == "user_1"
-    assert set(json.loads(filed["payload"])) == set(user) - {"private_metadata"}
-    assert await world.outcome(signed_in(user), message_id) == "duplicate"
-    assert await world.outcome(event("user.updated", "user_1", T3, first_name="Grace")) == "applied"
-    assert await world.outcome(signed_in(user)) == "stale"
-    await world.outcome(event("user.deleted", "user_1"))
-    assert await world.outcome(signed_in(user_data("user_1", T3 + 1))) == "stale"
-    assert await world.user("user_1") is None
+    stored = await world.get_event(message_id)
+    assert stored
+    assert stored["clerk_id"] == "user_1"
+    assert set(json.loads(stored["payload"])) == set(user) - {"private_metadata"}
+    assert await world.deliver_ok(make_session_event(user), message_id) == "duplicate"
+    assert await world.deliver_ok(make_event("user.updated", "user_1", T3, first_name="Grace")) == "applied"
+    assert await world.deliver_ok(make_session_event(user)) == "stale"
+    await world.deliver_ok(make_event("user.deleted", "user_1"))
+    assert await world.deliver_ok(make_session_event(make_user_data("user_1", T3 + 1))) == "stale"
+    assert await world.get_user("user_1") is None
 
 
-@pytest.mark.parametrize("nothing", [None, "absent", [], 7, "user_1"])
-async def test_a_session_without_its_user_is_ignored(world: World, nothing: object) -> None:
-    """As older events are, and as the specification of some SDKs allows."""
-    body = signed_in(nothing)
-    if nothing == "absent":
+@pytest.mark.parametrize("invalid_user", [None, "absent", [], 7, "user_1"])
+async def test_a_session_without_its_user_is_ignored(world: World, invalid_user: object) -> None:
+    """Older events have no user, and the specification of some SDKs allows its absence."""
+    body = make_session_event(invalid_user)
+    if invalid_user == "absent":
         del body["data"]["user"]
-    message_id = message()
-    assert await world.outcome(body, message_id) == "ignored"
-    filed = await world.event(message_id)
-    assert filed
-    assert (filed["payload"], filed["clerk_id"]) == (None, None)
-    assert await world.users() == []
+    message_id = make_message_id()
+    assert await world.deliver_ok(body, message_id) == "ignored"
+    stored = await world.get_event(message_id)
+    assert stored
+    assert (stored["payload"], stored["clerk_id"]) == (None, None)
+    assert await world.get_users() == []
 
 
 @pytest.mark.parametrize("data", [None, [], 7, "absent"])
-async def test_a_session_that_is_none_is_ignored(world: World, data: object) -> None:
-    body = signed_in(None) | {"data": data}
+async def test_an_invalid_session_is_ignored(world: World, data: object) -> None:
+    body = make_session_event(None) | {"data": data}
     if data == "absent":
         del body["data"]
-    assert await world.outcome(body) == "ignored"
+    assert await world.deliver_ok(body) == "ignored"
 
 
-async def test_other_events_of_sessions_are_ignored(world: World) -> None:
+async def test_other_session_events_are_ignored(world: World) -> None:
     for kind in ("ended", "removed", "revoked", "pending"):
-        body = signed_in(user_data("user_1", T1)) | {"type": f"session.{kind}"}
-        assert await world.outcome(body) == "ignored"
-    assert await world.users() == []
+        body = make_session_event(make_user_data("user_1", T1)) | {"type": f"session.{kind}"}
+        assert await world.deliver_ok(body) == "ignored"
+    assert await world.get_users() == []
 
 
-def test_what_the_inbox_kept_of_a_session_is_its_user() -> None:
-    """Those that an older release has kept without a payload are nothing, not unreadable."""
-    read = read_event("msg_1", as_bytes(signed_in(user_data("user_1", T1))))
+def test_a_stored_session_event_is_read_as_its_user() -> None:
+    """An event that an older release stored without a payload has no change and no error."""
+    read = read_event("msg_1", encode_body(make_session_event(make_user_data("user_1", T1))))
     row = {"id": "msg_1", "type": "session.created", "instance_id": INSTANCE, "clerk_id": "user_1"}
     again = event_of_inbox(row | {"payload": read.payload})
     assert isinstance(again.change, Snapshot)
@@ -76,7 +87,7 @@ def test_what_the_inbox_kept_of_a_session_is_its_user() -> None:
     assert (old.change, old.fault) == (None, None)
 
 
-async def test_clerk_s_own_example_is_read(shared: Path) -> None:
+async def test_clerk_s_own_example_is_parsed(shared: Path) -> None:
     read = read_event("msg_1", (shared / "samples" / "spec-session.created.json").read_bytes())
     assert isinstance(read.change, Snapshot)
     assert read.clerk_id == read.change.user.id

@@ -1,4 +1,4 @@
-"""The environment: what it takes, what it refuses, and that it never says a value."""
+"""The environment: accepted values, refused values, and error messages without the values."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -8,12 +8,12 @@ import pytest
 from sync_service.errors import SettingsError
 from sync_service.mapping.presets import DEFAULT
 from sync_service.settings import Settings, names, read_settings
-from tests.clerk_stub import public_pem
+from tests.clerk_stub import export_public_key
 
 GOOD = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
 
 
-def faults(environ: dict[str, str], *required: str) -> tuple[str, ...]:
+def read_errors(environ: dict[str, str], *required: str) -> tuple[str, ...]:
     with pytest.raises(SettingsError) as raised:
         read_settings(environ, required=required)
     for value in environ.values():
@@ -21,7 +21,7 @@ def faults(environ: dict[str, str], *required: str) -> tuple[str, ...]:
     return raised.value.faults
 
 
-def test_nothing_set_is_the_contract_s_defaults() -> None:
+def test_an_empty_environment_gives_the_defaults() -> None:
     settings = read_settings({})
     assert settings == Settings()
     assert settings.clerk_api_url == "https://api.clerk.com"
@@ -32,7 +32,7 @@ def test_nothing_set_is_the_contract_s_defaults() -> None:
     assert settings.clerk_webhook_signing_secrets == ()
 
 
-def test_everything_set_is_taken() -> None:
+def test_every_setting_is_read() -> None:
     settings = read_settings(
         {
             "DATABASE_URL": "postgres://u:p@h/db",
@@ -40,7 +40,7 @@ def test_everything_set_is_taken() -> None:
             "CLERK_SECRET_KEY": "sk_test_abc",
             "CLERK_API_URL": "http://127.0.0.1:9/",
             "CLERK_PUBLISHABLE_KEY": "pk_test_Y2xlcmsuZXhhbXBsZS5jb20k",
-            "CLERK_JWT_KEY": public_pem(),
+            "CLERK_JWT_KEY": export_public_key(),
             "CLERK_JWKS_URL": "https://clerk.example.com/.well-known/jwks.json",
             "CLERK_ISSUER": "https://clerk.example.com",
             "CLERK_AUTHORIZED_PARTIES": "https://a.example.com,https://b.example.com",
@@ -58,7 +58,7 @@ def test_everything_set_is_taken() -> None:
         }
     )
     assert settings.clerk_webhook_signing_secrets == (GOOD, GOOD)
-    assert settings.clerk_jwt_key == public_pem().strip()
+    assert settings.clerk_jwt_key == export_public_key().strip()
     assert settings.clerk_api_url == "http://127.0.0.1:9"
     assert settings.clerk_authorized_parties == ("https://a.example.com", "https://b.example.com")
     assert settings.sync_max_age == timedelta(seconds=90)
@@ -67,9 +67,9 @@ def test_everything_set_is_taken() -> None:
 
 
 @pytest.mark.parametrize("between", ["\n", "\\n", " ", "", "\r\n"])
-def test_a_public_key_may_have_lost_the_ends_of_its_lines(between: str) -> None:
-    environ = {"CLERK_JWT_KEY": public_pem().strip().replace("\n", between)}
-    assert read_settings(environ).clerk_jwt_key == public_pem().strip()
+def test_a_public_key_may_lack_line_breaks(between: str) -> None:
+    environ = {"CLERK_JWT_KEY": export_public_key().strip().replace("\n", between)}
+    assert read_settings(environ).clerk_jwt_key == export_public_key().strip()
 
 
 @pytest.mark.parametrize(
@@ -82,21 +82,21 @@ def test_a_public_key_may_have_lost_the_ends_of_its_lines(between: str) -> None:
         ("CLERK_PUBLISHABLE_KEY", "pk_Y2xlcmsuZXhhbXBsZS5jb20k"),
     ],
 )
-def test_a_key_that_leads_nowhere_is_named(name: str, wrong: str) -> None:
-    """Better now than at the first login."""
-    [fault] = faults({name: wrong})
-    assert fault.startswith(f"{name}: ")
+def test_an_invalid_key_is_reported(name: str, wrong: str) -> None:
+    """The error is reported at the start instead of at the first login."""
+    [error] = read_errors({name: wrong})
+    assert error.startswith(f"{name}: ")
 
 
 @pytest.mark.parametrize("around", [" {}", '"{}"', "'{}'", "{}\n", '" {} "', "{}=="])
-def test_blanks_and_quotes_around_a_secret_are_trimmed(around: str) -> None:
-    """B9."""
+def test_blanks_and_quotes_around_a_secret_are_removed(around: str) -> None:
+    """A secret copied with blanks, quotes or a line break around it is accepted (B9)."""
     environ = {"CLERK_WEBHOOK_SIGNING_SECRET": around.format(GOOD)}
     assert read_settings(environ).clerk_webhook_signing_secrets == (GOOD,)
 
 
 @pytest.mark.parametrize("separator", [",", " ", ", ", "\n", '","'])
-def test_several_secrets_are_all_taken(separator: str) -> None:
+def test_several_secrets_are_read(separator: str) -> None:
     other = "whsec_b3RoZXItb3RoZXItb3RoZXItb3RoZXI="
     environ = {"CLERK_WEBHOOK_SIGNING_SECRET": f"{GOOD}{separator}{other}"}
     assert read_settings(environ).clerk_webhook_signing_secrets == (GOOD, other)
@@ -115,21 +115,21 @@ def test_several_secrets_are_all_taken(separator: str) -> None:
         "whsec_\u00e9\u00e9\u00e9\u00e9",
     ],
 )
-def test_a_secret_that_is_none_stops_the_start_and_is_not_repeated(wrong: str) -> None:
-    """B9; a secret under 16 bytes could be guessed, though svix takes it."""
-    [fault] = faults({"CLERK_WEBHOOK_SIGNING_SECRET": wrong})
-    assert fault.startswith("CLERK_WEBHOOK_SIGNING_SECRET: ")
+def test_an_invalid_secret_is_an_error_without_its_value(wrong: str) -> None:
+    """A secret in a wrong format or shorter than 16 bytes is refused (B9); svix accepts short ones."""
+    [error] = read_errors({"CLERK_WEBHOOK_SIGNING_SECRET": wrong})
+    assert error.startswith("CLERK_WEBHOOK_SIGNING_SECRET: ")
 
 
 @pytest.mark.parametrize("empty", [{}, {"CLERK_WEBHOOK_SIGNING_SECRET": ""}, {"CLERK_WEBHOOK_SIGNING_SECRET": ' "" '}])
-def test_a_secret_that_is_missing_is_named(empty: dict[str, str]) -> None:
-    """B8."""
-    [fault] = faults(empty, "CLERK_WEBHOOK_SIGNING_SECRET")
-    assert fault.startswith("CLERK_WEBHOOK_SIGNING_SECRET: not set")
+def test_a_missing_secret_is_reported(empty: dict[str, str]) -> None:
+    """An unset or empty signing secret is an error that names the variable (B8)."""
+    [error] = read_errors(empty, "CLERK_WEBHOOK_SIGNING_SECRET")
+    assert error.startswith("CLERK_WEBHOOK_SIGNING_SECRET: not set")
 
 
-def test_every_fault_is_said_in_one_go() -> None:
-    said = faults(
+def test_all_errors_are_reported_together() -> None:
+    errors = read_errors(
         {
             "DATABASE_URL": "mysql://SENTINEL",
             "PORT": "99999",
@@ -151,13 +151,11 @@ def test_every_fault_is_said_in_one_go() -> None:
         },
         "CLERK_WEBHOOK_SIGNING_SECRET",
     )
-    assert len(said) == 18
-    assert len({fault.partition(":")[0] for fault in said}) == 18
+    assert len(errors) == 18
+    assert len({error.partition(":")[0] for error in errors}) == 18
 
 
-def test_the_mapping_is_read_from_the_file_that_is_named_else_from_sync_toml(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_mapping_is_read_from_the_named_file_or_sync_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert read_settings({}).mapping is DEFAULT
     (tmp_path / "my.toml").write_text('[users]\npreset = "integer_id"')
@@ -166,42 +164,42 @@ def test_the_mapping_is_read_from_the_file_that_is_named_else_from_sync_toml(
     assert read_settings({}).mapping.name == "neon_auth.users_sync"
 
 
-def test_every_fault_of_the_mapping_is_told_with_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mapping that is not followed would write to a table that the owner has not named."""
+def test_errors_of_the_mapping_are_reported_with_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an ignored mapping the service would write to a table that the owner did not name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sync.toml").write_text('[users]\non_delete = "soft"\ndelete_grace = "a week"')
-    assert faults({"PORT": "x"}) == (
+    assert read_errors({"PORT": "x"}) == (
         "PORT: is not a whole number from 0 to 65535",
         "SYNC_CONFIG: sync.toml: users.delete_grace: is not a duration; write 90s, 15m, 24h or 30d",
         'SYNC_CONFIG: sync.toml: users.deleted_at: not set; on_delete = "soft" needs a column to mark the row',
     )
-    assert faults({"SYNC_CONFIG": "missing.toml"}) == ("SYNC_CONFIG: cannot be read (FileNotFoundError)",)
+    assert read_errors({"SYNC_CONFIG": "missing.toml"}) == ("SYNC_CONFIG: cannot be read (FileNotFoundError)",)
 
 
-def test_a_file_may_hold_a_setting(tmp_path: Path) -> None:
+def test_a_setting_can_be_read_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text(f"{GOOD}\n")
     environ = {"CLERK_WEBHOOK_SIGNING_SECRET_FILE": str(file)}
     assert read_settings(environ, required=("CLERK_WEBHOOK_SIGNING_SECRET",)).clerk_webhook_signing_secrets == (GOOD,)
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    [fault] = faults({"SYNC_OPS_TOKEN_FILE": str(tmp_path / "nowhere")}, "SYNC_OPS_TOKEN")
-    assert "SYNC_OPS_TOKEN_FILE names a file that cannot be read" in fault
+def test_an_unreadable_file_is_reported(tmp_path: Path) -> None:
+    [error] = read_errors({"SYNC_OPS_TOKEN_FILE": str(tmp_path / "nowhere")}, "SYNC_OPS_TOKEN")
+    assert "SYNC_OPS_TOKEN_FILE names a file that cannot be read" in error
 
 
 def test_a_setting_and_its_file_together_are_refused(tmp_path: Path) -> None:
-    [fault] = faults({"SYNC_API_TOKEN": "0123456789abcdef", "SYNC_API_TOKEN_FILE": str(tmp_path / "x")})
-    assert fault.startswith("SYNC_API_TOKEN: set together with SYNC_API_TOKEN_FILE")
+    [error] = read_errors({"SYNC_API_TOKEN": "0123456789abcdef", "SYNC_API_TOKEN_FILE": str(tmp_path / "x")})
+    assert error.startswith("SYNC_API_TOKEN: set together with SYNC_API_TOKEN_FILE")
 
 
 def test_secrets_are_not_in_the_repr() -> None:
     environ = dict.fromkeys(("SYNC_API_TOKEN", "SYNC_OPS_TOKEN"), "SECRETSENTINEL-0123")
     environ |= {"CLERK_SECRET_KEY": "sk_test_SENTINEL", "CLERK_WEBHOOK_SIGNING_SECRET": GOOD}
-    said = repr(read_settings(environ))
-    assert "SENTINEL" not in said
-    assert GOOD not in said
+    text = repr(read_settings(environ))
+    assert "SENTINEL" not in text
+    assert GOOD not in text
 
 
-def test_the_names_are_the_contract_s() -> None:
+def test_there_are_21_settings() -> None:
     assert len(list(names())) == 21

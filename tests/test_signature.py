@@ -1,4 +1,4 @@
-"""Signatures: those that must be accepted, those that must be refused, and why."""
+"""Webhook signatures that must be accepted, and those that must be refused."""
 
 import base64
 import json
@@ -10,11 +10,11 @@ import pytest
 from sync_service.clerk.signature import Verifier
 from sync_service.errors import BadPayload, BadSignature, BadTimestamp, MissingHeaders, Refusal, SettingsError
 from sync_service.settings import read_settings
-from tests.world import OLDER_SECRET, SECRET, signed
+from tests.world import OLDER_SECRET, SECRET, sign_event
 
 NOW = 1_700_000_000
 BODY = '{"type":"user.created", "data":{"name":"Zoë\\u0026 🙂"}} '.encode()
-GOOD = signed(BODY, "msg_1", at=NOW)
+GOOD = sign_event(BODY, "msg_1", at=NOW)
 SIGNATURE = GOOD["svix-signature"]
 
 
@@ -36,13 +36,13 @@ def verify(
         {"webhook-id": "another", "webhook-timestamp": "1", "webhook-signature": "v1,AAAA"},
     ],
 )
-def test_a_good_signature_is_found_whatever_is_beside_it(changed: dict[str, str]) -> None:
-    """B5; svix's own `verify` gives up at the first token that is malformed."""
+def test_a_valid_signature_is_found_among_invalid_ones(changed: dict[str, str]) -> None:
+    """One valid signature is enough (B5); svix's own `verify` stops at the first malformed token."""
     assert verify(GOOD | changed) == "msg_1"
 
 
-def test_the_unbranded_headers_are_as_good() -> None:
-    """B3."""
+def test_the_unbranded_headers_are_accepted() -> None:
+    """`webhook-*` headers are as valid as `svix-*` headers (B3)."""
     assert verify({name.replace("svix", "webhook"): value for name, value in GOOD.items()}) == "msg_1"
 
 
@@ -52,9 +52,9 @@ def test_families_of_headers_are_not_mixed() -> None:
         verify(mixed)
 
 
-def test_any_of_several_secrets_will_do() -> None:
-    """B5: rotation."""
-    older = signed(BODY, "msg_1", secret=OLDER_SECRET, at=NOW)
+def test_any_of_several_secrets_is_accepted() -> None:
+    """During a rotation the older secret is accepted; without it, its signatures are refused (B5)."""
+    older = sign_event(BODY, "msg_1", secret=OLDER_SECRET, at=NOW)
     assert verify(older, secrets=(SECRET, OLDER_SECRET)) == "msg_1"
     with pytest.raises(BadSignature):
         verify(older, secrets=(SECRET,))
@@ -62,8 +62,8 @@ def test_any_of_several_secrets_will_do() -> None:
 
 @pytest.mark.parametrize("blank", ["", "  \t "])
 @pytest.mark.parametrize("name", list(GOOD))
-def test_a_header_that_is_missing_or_blank_is_missing(name: str, blank: str) -> None:
-    """B3."""
+def test_a_blank_header_is_a_missing_header(name: str, blank: str) -> None:
+    """Each of the three headers is required, and a blank value counts as missing (B3)."""
     for headers in ({k: v for k, v in GOOD.items() if k != name}, GOOD | {name: blank}):
         with pytest.raises(MissingHeaders):
             verify(headers)
@@ -74,14 +74,14 @@ def test_a_header_that_is_missing_or_blank_is_missing(name: str, blank: str) -> 
     ["abc", "1700000000.0", "+1700000000", "1_700_000_000", "-1", "1e9", "1700000000000", "\u0661", "0" * 400, "nan"],
 )
 def test_a_timestamp_is_whole_seconds(timestamp: str) -> None:
-    """B6; svix's own `verify` takes several of these."""
+    """A timestamp in any other format is refused (B6); svix's own `verify` accepts several of these."""
     with pytest.raises(BadTimestamp):
         verify(GOOD | {"svix-timestamp": timestamp})
 
 
 @pytest.mark.parametrize(("late", "accepted"), [(-301, False), (-300, True), (0, True), (300, True), (301, False)])
-def test_five_minutes_are_allowed_both_ways(late: int, accepted: bool) -> None:
-    """B6."""
+def test_a_difference_of_five_minutes_is_allowed(late: int, accepted: bool) -> None:
+    """A timestamp within 300 s of now is accepted, in both directions (B6)."""
     if accepted:
         assert verify(GOOD, now=NOW + late) == "msg_1"
     else:
@@ -105,18 +105,18 @@ def test_five_minutes_are_allowed_both_ways(late: int, accepted: bool) -> None:
         f"{SIGNATURE},x",
         SIGNATURE[:-2],
         SIGNATURE.replace("=", ""),
-        SIGNATURE[:10] + "*" + SIGNATURE[10:],  # base64 decoders pass over junk, and it would be another name for it
+        SIGNATURE[:10] + "*" + SIGNATURE[10:],  # lenient base64 decoders skip the asterisk
         "v1," + base64.b64encode(b"\0" * 32).decode(),
     ],
 )
-def test_a_signature_that_is_none_is_refused(signature: str) -> None:
-    """B2, B4."""
+def test_an_invalid_signature_is_refused(signature: str) -> None:
+    """A malformed, unsupported or wrong signature is refused (B2, B4)."""
     with pytest.raises(BadSignature):
         verify(GOOD | {"svix-signature": signature})
 
 
-def test_a_change_of_one_byte_is_seen() -> None:
-    """B2."""
+def test_a_change_of_one_bit_is_detected() -> None:
+    """The signature covers the body, the message ID and the timestamp (B2)."""
     for position in range(0, len(BODY), 7):
         flipped = bytearray(BODY)
         flipped[position] ^= 1
@@ -128,26 +128,26 @@ def test_a_change_of_one_byte_is_seen() -> None:
         verify(GOOD | {"svix-timestamp": str(NOW + 1)})
 
 
-def test_an_id_that_svix_never_makes_is_refused_even_signed() -> None:
+def test_an_invalid_message_id_is_refused_even_if_signed() -> None:
     for message_id in ("m" * 256, "msg 1", "msg_\u00e9"):
         with pytest.raises(BadSignature):
-            verify(signed(BODY, message_id, at=NOW))
+            verify(sign_event(BODY, message_id, at=NOW))
 
 
-def test_bytes_that_are_no_text_are_refused() -> None:
-    """B7."""
+def test_a_body_that_is_not_utf_8_is_refused() -> None:
+    """A body that is not UTF-8 raises BadPayload (B7)."""
     with pytest.raises(BadPayload):
         verify(GOOD, b"\xff\xfe{}")
 
 
-def test_without_a_secret_nothing_is_verified() -> None:
-    """B8: there is no way to accept what is unsigned."""
+def test_a_verifier_needs_a_secret() -> None:
+    """No configuration accepts unsigned events (B8)."""
     with pytest.raises(ValueError, match="no signing secret"):
         Verifier(())
 
 
 def test_comparison_does_not_stop_at_the_first_match(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each token is compared in constant time, whichever fits."""
+    """Every token is compared in constant time, so the duration does not depend on the match."""
     compared = []
 
     def spy(a: bytes, b: bytes) -> bool:
@@ -159,15 +159,15 @@ def test_comparison_does_not_stop_at_the_first_match(monkeypatch: pytest.MonkeyP
     assert len(compared) == 2
 
 
-def test_every_vector_of_the_suites_ends_as_it_must(shared: Path) -> None:
-    """Clerk's, Svix's and Standard Webhooks' own vectors, gathered."""
+def test_the_published_vectors_have_their_expected_results(shared: Path) -> None:
+    """The vectors are those of Clerk, Svix and Standard Webhooks."""
     vectors = json.loads((shared / "signature-vectors.json").read_text())["vectors"]
     seen: dict[str, int] = {}
     for vector in vectors:
-        verdict = _verdict(vector)
+        verdict = _verify_vector(vector)
         expected = vector["expected"]
         if vector["tolerance_seconds"] is None:
-            expected = "invalid"  # it asks for a verifier without tolerance, which is not on offer here
+            expected = "invalid"  # the vector requires no tolerance, which this verifier does not support
         seen[expected] = seen.get(expected, 0) + 1
         if expected == "either":
             assert verdict in {"valid", "invalid", "secret-rejected"}, vector["id"]
@@ -178,7 +178,7 @@ def test_every_vector_of_the_suites_ends_as_it_must(shared: Path) -> None:
     assert seen["secret-rejected"] == 3
 
 
-def _verdict(vector: dict[str, Any]) -> str:
+def _verify_vector(vector: dict[str, Any]) -> str:
     if "payload_repeat" in vector:
         body = (vector["payload_repeat"]["char"] * vector["payload_repeat"]["count"]).encode()
     elif "payload_base64" in vector:
@@ -198,7 +198,7 @@ def _verdict(vector: dict[str, Any]) -> str:
     return "valid"
 
 
-def test_no_junk_makes_it_raise_anything_but_a_refusal() -> None:
+def test_malformed_headers_raise_only_a_refusal() -> None:
     junk = [
         "",
         " ",

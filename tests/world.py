@@ -1,4 +1,4 @@
-"""The outside, as tests/scenarios speak of it: Clerk's events, a sender like Svix, the app's table."""
+"""The surroundings of the service: Clerk's events, a sender that signs as Svix does, the app's table."""
 
 import asyncio
 import contextlib
@@ -38,8 +38,8 @@ T1, T2, T3 = T0 + 1000, T0 + 2000, T0 + 3000
 _ids = itertools.count(1)
 
 
-def email(local: str, *, verified: bool = True, address_id: str | None = None) -> dict[str, Any]:
-    """Return an entry of `email_addresses`; the address holds the sentinel."""
+def make_email(local: str, *, verified: bool = True, address_id: str | None = None) -> dict[str, Any]:
+    """Return an entry of `email_addresses`; the email contains the sentinel."""
     verification = {"status": "verified" if verified else "unverified", "strategy": "email_code"}
     return {
         "id": address_id or f"idn_{local}",
@@ -50,14 +50,14 @@ def email(local: str, *, verified: bool = True, address_id: str | None = None) -
     }
 
 
-def with_email(local: str, **options: Any) -> dict[str, Any]:
-    """Return the fields of a user whose primary address that is."""
-    address = email(local, **options)
-    return {"email_addresses": [address], "primary_email_address_id": address["id"]}
+def make_email_fields(local: str, **options: Any) -> dict[str, Any]:
+    """Return the fields of a user with this primary email."""
+    email = make_email(local, **options)
+    return {"email_addresses": [email], "primary_email_address_id": email["id"]}
 
 
-def user_data(user_id: str, updated_at: int, **data: Any) -> dict[str, Any]:
-    """Return Clerk's user, as little of it as may come, with names that hold the sentinel."""
+def make_user_data(user_id: str, updated_at: int, **data: Any) -> dict[str, Any]:
+    """Return Clerk's user with the minimum of fields; the names contain the sentinel."""
     return {
         "id": user_id,
         "object": "user",
@@ -71,12 +71,12 @@ def user_data(user_id: str, updated_at: int, **data: Any) -> dict[str, Any]:
     }
 
 
-def event(event_type: str, user_id: str, updated_at: int = T1, **data: Any) -> dict[str, Any]:
+def make_event(event_type: str, user_id: str, updated_at: int = T1, **data: Any) -> dict[str, Any]:
     """Return the body of an event."""
     content = (
         {"id": user_id, "deleted": True, "object": "user"} | data
         if event_type == "user.deleted"
-        else user_data(user_id, updated_at, **data)
+        else make_user_data(user_id, updated_at, **data)
     )
     return {
         "type": event_type,
@@ -87,41 +87,44 @@ def event(event_type: str, user_id: str, updated_at: int = T1, **data: Any) -> d
     }
 
 
-def as_bytes(body: Any) -> bytes:
+def encode_body(body: Any) -> bytes:
     return body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
 
 
-def signed(body: bytes, message_id: str, *, secret: str = SECRET, at: float | None = None) -> dict[str, str]:
-    """Return the headers that Svix would send."""
+def sign_event(body: bytes, message_id: str, *, secret: str = SECRET, at: float | None = None) -> dict[str, str]:
+    """Return the headers that Svix sends with this body."""
     seconds = int(time.time() if at is None else at)
     signature = Webhook(secret).sign(message_id, datetime.fromtimestamp(seconds, tz=UTC), body.decode())
     return {"svix-id": message_id, "svix-timestamp": str(seconds), "svix-signature": signature}
 
 
-def message() -> str:
+def make_message_id() -> str:
     return f"msg_{next(_ids):012}"
 
 
-async def until(true: Callable[[], Awaitable[Any] | Any], seconds: float = 10) -> None:
-    """Wait until that is so; what never comes fails instead of hanging."""
+async def wait_until(condition: Callable[[], Awaitable[Any] | Any], seconds: float = 10) -> None:
+    """Wait until the condition is true. Raises `AssertionError` after so many seconds."""
     deadline = time.monotonic() + seconds
     while True:
-        found = true()
+        found = condition()
         if await found if isinstance(found, Awaitable) else found:
             return
-        assert time.monotonic() < deadline, "it never came to be"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         await asyncio.sleep(0.01)
 
 
-async def waiting_for_locks(connection: asyncpg.Connection) -> int:
-    """Return how many sessions of this database wait for a lock. Inside a transaction it would see the past."""
+async def count_lock_waiters(connection: asyncpg.Connection) -> int:
+    """Return the number of sessions of this database that wait for a lock.
+
+    Call it outside a transaction: within one, PostgreSQL returns the statistics of the first look again.
+    """
     sql = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
     return int(await connection.fetchval(sql))
 
 
 @dataclass
 class World:
-    """The service as its callers see it, and the database beside it; `mapping` says which table is the app's."""
+    """The service as its callers see it, and the database; `mapping` names the app's table."""
 
     client: httpx2.AsyncClient
     db: asyncpg.Connection
@@ -129,27 +132,27 @@ class World:
     accepted: list[tuple[str, bytes]] = field(default_factory=list)
 
     async def post(self, body: bytes, headers: dict[str, str], path: str = "/webhooks/clerk") -> httpx2.Response:
-        """Post just that."""
-        answer = await self.client.post(path, content=body, headers={"content-type": "application/json"} | headers)
-        assert PII_SENTINEL not in answer.text  # I5
-        if answer.is_success:
+        """Post the body with these headers; keep an accepted message for `check_invariants`."""
+        response = await self.client.post(path, content=body, headers={"content-type": "application/json"} | headers)
+        assert PII_SENTINEL not in response.text  # I5
+        if response.is_success:
             self.accepted.append((headers.get("svix-id") or headers["webhook-id"], body))
-        return answer
+        return response
 
     async def deliver(self, body: Any, message_id: str | None = None, **signing: Any) -> httpx2.Response:
-        """Deliver an event as Svix does."""
-        content = as_bytes(body)
-        message_id = message_id or message()
-        return await self.post(content, signed(content, message_id, **signing))
+        """Sign and post an event as Svix does."""
+        content = encode_body(body)
+        message_id = message_id or make_message_id()
+        return await self.post(content, sign_event(content, message_id, **signing))
 
-    async def outcome(self, body: Any, message_id: str | None = None) -> str:
-        """Deliver an event that is accepted; return what became of it."""
-        answer = await self.deliver(body, message_id)
-        assert answer.is_success, answer.text
-        return str(answer.json()["outcome"])
+    async def deliver_ok(self, body: Any, message_id: str | None = None) -> str:
+        """Deliver an event, check that the response is 2xx and return its outcome."""
+        response = await self.deliver(body, message_id)
+        assert response.is_success, response.text
+        return str(response.json()["outcome"])
 
-    async def user(self, user_id: str) -> dict[str, Any] | None:
-        """Return U(user_id)."""
+    async def get_user(self, user_id: str) -> dict[str, Any] | None:
+        """Return the user's row, or None."""
         row = await self.db.fetchval(
             f"select to_jsonb(u) from {self.table} u where {quoted(self.mapping.clerk_id)} = $1", user_id
         )
@@ -157,65 +160,69 @@ class World:
 
     @property
     def table(self) -> str:
-        """The app's table, for SQL."""
+        """The app's table, quoted for SQL."""
         return f"{quoted(self.mapping.schema)}.{quoted(self.mapping.table)}"
 
-    async def event(self, message_id: str) -> dict[str, Any] | None:
-        """Return E(message_id)."""
+    async def get_event(self, message_id: str) -> dict[str, Any] | None:
+        """Return the event's row in the inbox, or None."""
         row = await self.db.fetchrow("select * from clerk_sync.events where id = $1", message_id)
         return dict(row) if row else None
 
-    async def users(self) -> list[Any]:
-        """Return the whole table."""
+    async def get_users(self) -> list[Any]:
+        """Return all rows of the app's table."""
         rows = await self.db.fetch(f"select * from {self.table} order by {quoted(self.mapping.clerk_id)}")
         return [tuple(row) for row in rows]
 
     async def check_invariants(self) -> None:
-        """Check I2, I3 and I6; a unique index sees to I1, `post` to I5, the fixture `output` to I4."""
+        """Check that accepted events are stored, deleted users have no active row, and replays change no row.
+
+        These are the invariants I2, I3 and I6. A unique index ensures I1, `post` checks I5, the fixture `output` checks
+        I4.
+        """
         for message_id, _ in self.accepted:
-            filed = await self.event(message_id)
-            assert filed, f"{message_id} was accepted and forgotten"
-            assert filed["status"] in {"applied", "stale", "ignored"} or filed["next_attempt_at"]
+            stored = await self.get_event(message_id)
+            assert stored, f"{message_id} was accepted and not stored"
+            assert stored["status"] in {"applied", "stale", "ignored"} or stored["next_attempt_at"]
         if self.mapping.on_delete != "anonymize":
             active = "true" if self.mapping.deleted_at is None else f"u.{quoted(self.mapping.deleted_at)} is null"
-            ghosts = (
+            active_rows_of_deleted_users = (
                 f"select count(*) from {self.table} as u"
                 f" join clerk_sync.identities as i on u.{quoted(self.mapping.clerk_id)} = i.clerk_id"
                 f" where i.deleted_at is not null and {active}"
             )
-            assert await self.db.fetchval(ghosts) == 0
-        before = await self.users()
+            assert await self.db.fetchval(active_rows_of_deleted_users) == 0
+        before = await self.get_users()
         again = self.accepted * 2
         random.Random(len(again)).shuffle(again)
         for message_id, body in again:
-            answer = await self.post(body, signed(body, message_id))
-            assert answer.is_success
-        assert await self.users() == before
+            response = await self.post(body, sign_event(body, message_id))
+            assert response.is_success
+        assert await self.get_users() == before
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings, db: asyncpg.Connection, **changes: Any) -> AsyncIterator[World]:
-    """Serve the app on a port of its own for the length of the block."""
+async def run_world(settings: Settings, db: asyncpg.Connection, **changes: Any) -> AsyncIterator[World]:
+    """Run the service on a free port within the block."""
     settings = replace(settings, **changes)
     async with (
-        served(settings) as address,
-        httpx2.AsyncClient(base_url=address, timeout=15) as client,
+        run_service(settings) as url,
+        httpx2.AsyncClient(base_url=url, timeout=15) as client,
     ):
         yield World(client, db, settings.mapping)
 
 
 @contextlib.asynccontextmanager
-async def served(settings: Settings) -> AsyncIterator[str]:
-    """Serve the app, and yield its address."""
-    async with served_app(create_app(settings)) as address:
-        yield address
+async def run_service(settings: Settings) -> AsyncIterator[str]:
+    """Run the service and yield its URL."""
+    async with run_app(create_app(settings)) as url:
+        yield url
 
 
-class Prompt(uvicorn.Server):
-    """Ends as uvicorn does, without its two pauses of a tenth of a second: it is started a thousand times."""
+class FastShutdownServer(uvicorn.Server):
+    """A uvicorn server without the two pauses of 0.1 s at shutdown: the tests start it a thousand times."""
 
     async def main_loop(self) -> None:
-        while not self.should_exit:  # noqa: ASYNC110  uvicorn sets it, and nothing else
+        while not self.should_exit:  # noqa: ASYNC110  uvicorn sets it, without an event
             await asyncio.sleep(0.005)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -229,11 +236,11 @@ class Prompt(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def served_app(app: ASGIApp) -> AsyncIterator[str]:
-    """Serve any app, and yield its address."""
+async def run_app(app: ASGIApp) -> AsyncIterator[str]:
+    """Run any ASGI app and yield its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, access_log=False, http=CoalescingProtocol, ws="none", lifespan="on")
-    server = Prompt(config)
+    config = uvicorn.Config(app, log_config=None, access_log=False, http=WholeAnswers, ws="none", lifespan="on")
+    server = FastShutdownServer(config)
     serving_task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         assert not serving_task.done(), "the server did not start"

@@ -12,12 +12,12 @@ from sync_service.postgres.embedded import Embedded
 from sync_service.postgres.schema import create_users, migrate
 from sync_service.settings import Settings
 from tests.apps.shapes import Shape
-from tests.conftest import cloned
+from tests.conftest import clone_database
 from tests.world import SECRET
 
 
 @contextlib.asynccontextmanager
-async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+async def open_connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     """Connect, to look or to work."""
     connection = await asyncpg.connect(dsn)
     try:
@@ -44,14 +44,14 @@ async def database(engine: Embedded, templates: dict[str, str], shape: Shape | N
     name = shape.name if shape else "bare"
     if name not in templates:
         templates[name] = await _template(engine, f"template_{name}".replace("-", "_"), shape)
-    async for dsn in cloned(engine, templates[name]):
+    async for dsn in clone_database(engine, templates[name]):
         yield dsn
 
 
 async def _template(engine: Embedded, name: str, shape: Shape | None) -> str:
-    async with connected(engine.dsn()) as admin:
+    async with open_connection(engine.dsn()) as admin:
         await admin.execute(f"create database {name} template template0")
-    async with connected(engine.dsn(name)) as connection:
+    async with open_connection(engine.dsn(name)) as connection:
         if shape and shape.found:
             await connection.execute(shape.sql("found.sql"))
         await migrate(connection)

@@ -1,4 +1,4 @@
-"""A user's life in one application, as its tables show it."""
+"""The expected row and child rows of one user in an application."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,56 +11,56 @@ from tests.world import World
 
 @dataclass
 class Life:
-    """What one user's row and children must be, after any events in any order."""
+    """The expected row and child rows of one user after any events in any order."""
 
     world: World
     shape: Shape
     user_id: str
     newest: Mapping[str, Any] | None = None
     deleted: bool = False
-    lived_in: bool = False
+    is_in_use: bool = False
     _own: dict[str, Any] = field(default_factory=dict)
     _key: Any = None
     _others: dict[str, int] = field(default_factory=dict)
 
-    def hear(self, body: Mapping[str, Any]) -> None:
-        """Fold an event into what must be."""
+    def apply(self, body: Mapping[str, Any]) -> None:
+        """Fold an event into the expected state."""
         data = body["data"]
         if body["type"] == "user.deleted":
             self.deleted = True
         elif self.newest is None or data["updated_at"] > self.newest["updated_at"]:
             self.newest = data
 
-    async def live_in(self) -> None:
-        """Have the app use the row: children below it, a column of its own written."""
-        self._others = await self.children()
+    async def start_use(self) -> None:
+        """Act as the app: insert child rows and write one of the app's own columns."""
+        self._others = await self.count_children()
         for statement in self.shape.children.values():
             await self.world.db.execute(statement, self.user_id)
-        if self.shape.taken:
-            column, value = self.shape.taken
+        if self.shape.app_write:
+            column, value = self.shape.app_write
             sql = f"update {self.world.table} set {quoted(column)} = $2 where {self._id} = $1"
             await self.world.db.execute(sql, self.user_id, value)
-        row = await self.world.user(self.user_id)
+        row = await self.world.get_user(self.user_id)
         assert row
         self._own = {column: row[column] for column in self.shape.own}
-        self.lived_in = True
+        self.is_in_use = True
 
     async def check(self) -> None:
-        """Hold the tables against what must be."""
-        row = await self.world.user(self.user_id)
+        """Compare the tables with the expected state."""
+        row = await self.world.get_user(self.user_id)
         if self.deleted or self.newest is None:
             await self._check_deleted(row)
             return
         assert row
-        expected = self.shape.shows(self.newest)
+        expected = self.shape.map_user(self.newest)
         assert {column: row[column] for column in expected} == expected
         if "id" in row:
             self._key = self._key or row["id"]
             assert row["id"] == self._key
         own = {column: row[column] for column in self.shape.own}
-        if self.lived_in:
+        if self.is_in_use:
             assert own == self._own
-            assert await self.children() == {table: number + 1 for table, number in self._others.items()}
+            assert await self.count_children() == {table: number + 1 for table, number in self._others.items()}
         else:
             assert own == {column: own[column] if v is ... else v for column, v in self.shape.own.items()}
 
@@ -68,14 +68,14 @@ class Life:
         soft = self.world.mapping.on_delete == "soft"
         if soft and row:
             assert row["deleted_at"]
-            assert row[self.shape.address] is None
+            assert row[self.shape.email_column] is None
         else:
             assert row is None
-        if self.lived_in:
-            assert await self.children() == {table: number + soft for table, number in self._others.items()}
+        if self.is_in_use:
+            assert await self.count_children() == {table: number + soft for table, number in self._others.items()}
 
-    async def children(self) -> dict[str, int]:
-        """Return how many rows there are in each table below."""
+    async def count_children(self) -> dict[str, int]:
+        """Return the number of rows in each child table."""
         counts = {}
         for table in self.shape.children:
             counts[table] = await self.world.db.fetchval(f"select count(*) from {table}")

@@ -1,4 +1,4 @@
-"""The five applications: what each one's tables show of a user, and what in them is the app's own."""
+"""The five applications: the columns that show Clerk's user, and the app's own columns and child tables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ FOLDER = Path(__file__).parent
 class Shape:
     """One application.
 
-    `found` is the table as somebody else left it, where `migrate` would make one. `children` insert a row for a user,
-    $1, into each table below. `own` are columns that belong to the app, each with its default (None: any value);
-    `taken` is what the app writes into one of them. `columns` are ours: column by Clerk's field.
+    `found`: the table exists before `migrate`. `children`: statements that insert a row for the user $1 into each child
+    table. `own`: the app's columns with their defaults (...: any value). `app_write`: a column and the value that the
+    app writes to it. `columns`: the mapped columns with the field of Clerk's user.
     """
 
     name: str
@@ -26,48 +26,48 @@ class Shape:
     found: bool = False
     children: Mapping[str, str]
     own: Mapping[str, Any] = field(default_factory=dict)
-    taken: tuple[str, Any] | None = None
+    app_write: tuple[str, Any] | None = None
     columns: Mapping[str, str]
-    no_address: str | None = None
+    no_email: str | None = None
     names_cut_at: int | None = None
 
     @property
     def mapping(self) -> TableMapping:
-        """Its `sync.toml`."""
+        """The mapping in its `sync.toml`."""
         return read_mapping((FOLDER / self.folder / "sync.toml").read_text())
 
     def sql(self, file: str) -> str:
-        """Return one of its files, empty if it has none."""
+        """Return the content of one of its SQL files, or an empty text without the file."""
         path = FOLDER / self.folder / file
         return path.read_text() if path.exists() else ""
 
-    def shows(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the columns are to show of Clerk's user, as `to_jsonb` prints it."""
-        return {column: self._shown(source, data) for column, source in self.columns.items()}
+    def map_user(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the expected values of the mapped columns, as `to_jsonb` prints them."""
+        return {column: self._map_column(source, data) for column, source in self.columns.items()}
 
-    def _shown(self, source: str, data: Mapping[str, Any]) -> Any:
-        address = _primary(data)
+    def _map_column(self, source: str, data: Mapping[str, Any]) -> Any:
+        email = _find_primary_email(data)
         if source in {"first_name", "last_name"}:
             return data[source][: self.names_cut_at]
         if source == "full_name":
             return f"{data['first_name']} {data['last_name']}"
-        if source == "address":
-            return address["email_address"] if address else self.no_address and self.no_address.format(data["id"])
+        if source == "email":
+            return email["email_address"] if email else self.no_email and self.no_email.format(data["id"])
         if source == "verified":
-            return bool(address and (address["verification"] or {}).get("status") == "verified")
+            return bool(email and (email["verification"] or {}).get("status") == "verified")
         field_name, _, local = source.partition(" ")
         if field_name.endswith("_at"):
             moment = datetime.fromtimestamp(data[field_name] / 1000, tz=UTC)
-            return (moment.replace(tzinfo=None) if local else moment).isoformat()  # UTC, where no zone is known
+            return (moment.replace(tzinfo=None) if local else moment).isoformat()  # a timestamp without a zone is UTC
         return data.get(source)
 
     @property
-    def address(self) -> str:
-        """The column with the address."""
-        return next(column for column, source in self.columns.items() if source == "address")
+    def email_column(self) -> str:
+        """The name of the column with the email."""
+        return next(column for column, source in self.columns.items() if source == "email")
 
 
-def _primary(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _find_primary_email(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
     wanted = data["primary_email_address_id"]
     return next((entry for entry in data["email_addresses"] if wanted and entry["id"] == wanted), None)
 
@@ -81,7 +81,7 @@ _MUSIC: dict[str, Any] = {
     },
     "columns": {
         "name": "full_name",
-        "email": "address",
+        "email": "email",
         "created_at": "created_at",
         "updated_at": "updated_at",
     },
@@ -104,8 +104,8 @@ CAREER = Shape(
         " insert into messages (user_id, conversation_id, body) select user_id, id, 'hello' from c",
     },
     own={"headline": "", "is_coach": False, "password_hash": None, "joined_on": ...},
-    taken=("headline", "Coach"),
-    columns={"email": "address", "first_name": "first_name", "last_name": "last_name"},
+    app_write=("headline", "Coach"),
+    columns={"email": "email", "first_name": "first_name", "last_name": "last_name"},
     names_cut_at=100,
 )
 
@@ -114,16 +114,16 @@ TIERS = Shape(
     folder="tiers",
     children={"rate_limits": "insert into rate_limits (user_id) values ($1)"},
     own={"tier": "FREE"},
-    taken=("tier", "PRO"),
+    app_write=("tier", "PRO"),
     columns={
-        "email": "address",
+        "email": "email",
         "first_name": "first_name",
         "last_name": "last_name",
         "image_url": "image_url",
         "created_at": "created_at local",
         "updated_at": "updated_at local",
     },
-    no_address="{}@users.invalid",
+    no_email="{}@users.invalid",
 )
 
 ONBOARDING = Shape(
@@ -138,15 +138,15 @@ ONBOARDING = Shape(
         f" values ({_ONBOARDING_KEY}, $1, 'sess_' || $1)",
     },
     own={"created_at": ..., "updated_at": ...},
-    taken=("updated_at", datetime(2020, 1, 1, tzinfo=UTC)),
+    app_write=("updated_at", datetime(2020, 1, 1, tzinfo=UTC)),
     columns={
-        "email": "address",
+        "email": "email",
         "email_verified": "verified",
         "first_name": "first_name",
         "last_name": "last_name",
         "image_url": "image_url",
     },
-    no_address="{}@users.invalid",
+    no_email="{}@users.invalid",
     names_cut_at=100,
 )
 
@@ -160,8 +160,8 @@ PERSONA = Shape(
         " select id, 'user', 'hello' from conversations where user_id = $1",
     },
     own={"persona": {"mood": "calm"}, "joined_at": ...},
-    taken=("persona", '{"mood": "wild"}'),
-    columns={"email": "address", "display_name": "full_name"},
+    app_write=("persona", '{"mood": "wild"}'),
+    columns={"email": "email", "display_name": "full_name"},
 )
 
 SHAPES = (MUSIC_CREATED, MUSIC_FOUND, CAREER, TIERS, ONBOARDING, PERSONA)

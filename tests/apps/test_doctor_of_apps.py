@@ -1,21 +1,21 @@
-"""What `doctor` says of each application, as its owner has it: nothing is wrong, and what is worth knowing is said."""
+"""The doctor's findings for each application as its owner has it: no errors, and the notes that matter."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.apps.shapes import SHAPES, Shape
-from tests.examined import examined
+from tests.findings import run_doctor
 
-# Of any application on which nothing has happened yet.
-ALWAYS = {"database", "foreign_keys", "inbox", "no_secret_key", "no_webhook_yet", "users"}
+# The notes for every application without any event yet.
+COMMON_NOTES = {"database", "foreign_keys", "inbox", "no_secret_key", "no_webhook_yet", "users"}
 
-NEON = {"cascade_never_fires"}
+NEON_NOTES = {"cascade_never_fires"}
 
-# What is said besides, how many foreign keys lie below the users, and what is a warning.
-SAID: dict[str, tuple[set[str], int, set[str]]] = {
-    "music_chat-created": (NEON, 4, set()),
-    "music_chat-found": (NEON | {"odd_clerk_ids", "unseen_clerk_ids"}, 4, set()),
+# Further notes, the number of foreign keys below the users, and the warnings.
+EXPECTED: dict[str, tuple[set[str], int, set[str]]] = {
+    "music_chat-created": (NEON_NOTES, 4, set()),
+    "music_chat-found": (NEON_NOTES | {"odd_clerk_ids", "unseen_clerk_ids"}, 4, set()),
     "career": ({"deletion_cost", "deletion_forbidden", "foreign_key_without_index", "short_column"}, 35, set()),
     "tiers": ({"deletion_cost"}, 1, set()),
     "onboarding": (
@@ -33,11 +33,11 @@ def shape(request: pytest.FixtureRequest) -> Shape:
     return found
 
 
-async def test_doctor_says_what_its_owner_should_know(shape: Shape, database: str) -> None:
+async def test_the_doctor_reports_the_expected_findings(shape: Shape, database: str) -> None:
     folder = Path(__file__).parent / shape.name.partition("-")[0]
-    found = await examined(database, (folder / "sync.toml").read_text())
-    said, foreign_keys, warned = SAID[shape.name]
+    found = await run_doctor(database, (folder / "sync.toml").read_text())
+    notes, foreign_keys, warnings = EXPECTED[shape.name]
     assert not found.codes("wrong")
-    assert found.codes("warning") == warned
-    assert found.codes("note") == ALWAYS | said
+    assert found.codes("warning") == warnings
+    assert found.codes("note") == COMMON_NOTES | notes
     assert len(found.one("foreign_keys").data["foreign_keys"]) == foreign_keys

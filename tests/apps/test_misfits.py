@@ -1,4 +1,4 @@
-"""A mapping that cannot work with its table: nothing is answered 2xx, the log names what is in the way, and why."""
+"""With a mapping that does not fit its table, no webhook gets 2xx, and the log names the cause."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -10,7 +10,7 @@ from sync_service.dsn import clean_dsn
 from sync_service.mapping.file import read_mapping
 from sync_service.settings import Settings
 from tests.conftest import Output, Serve
-from tests.world import T1, World, event, message, serving
+from tests.world import T1, World, make_event, make_message_id, run_world
 
 GOOD = "create table members (id serial primary key, clerk_id text unique, email text)"
 ALL = "grant all on members to {role}; grant all on sequence members_id_seq to {role}"
@@ -24,14 +24,14 @@ email = "primary_email"
 
 
 async def check_refused(world: World, output: Output, name: str, *words: str) -> None:
-    """J5: not ready, every webhook to come again, nothing stored, and the log says what and why."""
+    """Check that the service is not ready, refuses every webhook, stores no event and logs the cause (J5)."""
     ready = await world.client.get("/readyz")
     assert (ready.status_code, ready.json()["reason"]) == (503, "mapping")
     for event_type in ("user.created", "user.updated", "user.deleted"):
-        answer = await world.deliver(event(event_type, "user_1"))
-        assert answer.status_code == 503
-        assert answer.headers["retry-after"]
-        assert name not in answer.text
+        response = await world.deliver(make_event(event_type, "user_1"))
+        assert response.status_code == 503
+        assert response.headers["retry-after"]
+        assert name not in response.text
     assert await world.db.fetchval("select count(*) from clerk_sync.events") == 0
     assert await world.db.fetchval("select count(*) from clerk_sync.identities") == 0
     faults = output.log("not stored")[0]["faults"]
@@ -92,7 +92,7 @@ async def check_refused(world: World, output: Output, name: str, *words: str) ->
 async def test_a_mapping_that_cannot_work_is_refused_by_name(
     serve: Serve, db: asyncpg.Connection, output: Output, sql: str, toml: str, name: str, words: str
 ) -> None:
-    """J5."""
+    """The log names the table, column or index that does not fit the mapping (J5)."""
     if sql:
         await db.execute(sql)
     async with serve(mapping=read_mapping(toml)) as world:
@@ -101,7 +101,7 @@ async def test_a_mapping_that_cannot_work_is_refused_by_name(
 
 @pytest.fixture
 async def role(db: asyncpg.Connection) -> AsyncIterator[str]:
-    """The name of a role that may do everything in our schema, and with the app's tables what a test grants."""
+    """A role with all privileges in the service's schema, and with those on the app's tables that the test grants."""
     name = "app_of_" + await db.fetchval("select current_database()")
     await db.execute(f"create role {name} login")
     await db.execute(
@@ -128,22 +128,20 @@ async def role(db: asyncpg.Connection) -> AsyncIterator[str]:
         ),
     ],
 )
-async def test_a_role_that_may_not_do_what_it_must_is_refused(
+async def test_a_role_without_the_needed_privileges_is_refused(
     settings: Settings, db: asyncpg.Connection, role: str, output: Output, grants: str, name: str, words: str
 ) -> None:
-    """J5: privileges on the table, its schema and the sequence of its key; row-level security."""
+    """The role needs privileges on table, schema and the key's sequence, and row-level security must be off (J5)."""
     await db.execute(GOOD)
     await db.execute(grants.format(role=role))
     assert settings.database
     database = clean_dsn(settings.database.url.replace("//postgres@", f"//{role}@"))
-    async with serving(settings, db, mapping=read_mapping(TOML), database=database) as world:
+    async with run_world(settings, db, mapping=read_mapping(TOML), database=database) as world:
         await check_refused(world, output, name, words)
 
 
-async def test_a_role_that_may_do_just_what_it_must_is_enough(
-    settings: Settings, db: asyncpg.Connection, role: str
-) -> None:
-    """For a soft deletion it need not be able to delete."""
+async def test_the_needed_privileges_are_sufficient(settings: Settings, db: asyncpg.Connection, role: str) -> None:
+    """A soft deletion does not need the privilege DELETE."""
     await db.execute(GOOD + "; alter table members add deleted_at timestamptz")
     await db.execute(
         f"grant select, insert, update on members to {role}; grant usage on sequence members_id_seq to {role}"
@@ -151,51 +149,51 @@ async def test_a_role_that_may_do_just_what_it_must_is_enough(
     mapping = replace(read_mapping(TOML), on_delete="soft", deleted_at="deleted_at")
     assert settings.database
     database = clean_dsn(settings.database.url.replace("//postgres@", f"//{role}@"))
-    async with serving(settings, db, mapping=mapping, database=database) as world:
+    async with run_world(settings, db, mapping=mapping, database=database) as world:
         assert (await world.client.get("/readyz")).status_code == 200
-        assert await world.outcome(event("user.created", "user_1", T1)) == "applied"
-        assert await world.outcome(event("user.deleted", "user_1")) == "applied"
+        assert await world.deliver_ok(make_event("user.created", "user_1", T1)) == "applied"
+        assert await world.deliver_ok(make_event("user.deleted", "user_1")) == "applied"
         await world.check_invariants()
 
 
-async def test_once_the_table_is_right_the_same_process_is_ready(
+async def test_after_a_repair_of_the_table_the_same_process_is_ready(
     serve: Serve, db: asyncpg.Connection, output: Output
 ) -> None:
-    """Nothing was lost meanwhile: the sender tells all of it again."""
+    """No event was lost meanwhile, because the sender repeats all refused events."""
     await db.execute(GOOD.replace(" unique", ""))
     async with serve(mapping=read_mapping(TOML)) as world:
-        message_id = message()
-        assert (await world.deliver(event("user.created", "user_1"), message_id)).status_code == 503
+        message_id = make_message_id()
+        assert (await world.deliver(make_event("user.created", "user_1"), message_id)).status_code == 503
         await db.execute("create unique index members_clerk_id_key on members (clerk_id)")
-        assert await world.outcome(event("user.created", "user_1"), message_id) == "applied"
+        assert await world.deliver_ok(make_event("user.created", "user_1"), message_id) == "applied"
         assert (await world.client.get("/readyz")).status_code == 200
         await world.check_invariants()
 
 
-async def test_what_will_refuse_some_users_is_told_before_the_first_event(
+async def test_columns_that_refuse_some_users_are_logged_before_the_first_event(
     serve: Serve, db: asyncpg.Connection, output: Output
 ) -> None:
-    """E8: at the start in the log; and when an event hits it, by class and column, applied once that is repaired."""
+    """An event that such a column refuses is parked with class and column, and applied after the repair (E8)."""
     await db.execute(GOOD.replace("email text", "email text not null, plan text not null"))
     async with serve(mapping=read_mapping(TOML)) as world:
         assert (await world.client.get("/readyz")).status_code == 200
         told = [line["why"] for line in output.log("some users will not fit the table")]
         assert any(why.startswith("public.members.plan: is NOT NULL, has no default") for why in told)
         assert any(why.startswith("public.members.email: is NOT NULL") for why in told)
-        message_id = message()
-        answer = await world.deliver(event("user.created", "user_1"), message_id)
-        assert (answer.status_code, answer.json()["reason"]) == (202, "not_null_violation")
-        filed = await world.event(message_id)
-        assert filed
-        assert filed["status"] == "failed"
-        assert '"column": "email"' in filed["failures"]
+        message_id = make_message_id()
+        response = await world.deliver(make_event("user.created", "user_1"), message_id)
+        assert (response.status_code, response.json()["reason"]) == (202, "not_null_violation")
+        stored = await world.get_event(message_id)
+        assert stored
+        assert stored["status"] == "failed"
+        assert '"column": "email"' in stored["failures"]
         await db.execute("alter table members alter email drop not null, alter plan set default 'x'")
-        assert await world.outcome(event("user.created", "user_1"), message_id) == "applied"
+        assert await world.deliver_ok(make_event("user.created", "user_1"), message_id) == "applied"
         await world.check_invariants()
 
 
-async def test_a_preset_tells_of_columns_that_insist(serve: Serve, db: asyncpg.Connection, output: Output) -> None:
-    """A preset has something to stand in for an address, and nothing for a name."""
+async def test_a_preset_reports_unfilled_not_null_columns(serve: Serve, db: asyncpg.Connection, output: Output) -> None:
+    """The preset has a placeholder for the email but none for a name."""
     await db.execute("create table users (id text primary key, email text not null, first_name text not null)")
     async with serve(mapping=read_mapping('[users]\npreset = "text_id"')) as world:
         assert (await world.client.get("/readyz")).status_code == 200

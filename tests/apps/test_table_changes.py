@@ -1,4 +1,4 @@
-"""The app's table changes while the service is running: with the next deployment of the app, say."""
+"""The app's table changes while the service is running, for example with a deployment of the app."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 
 from sync_service.mapping.file import read_mapping
 from tests.conftest import Output, Serve
-from tests.world import T1, T2, T3, World, event, message
+from tests.world import T1, T2, T3, World, make_event, make_message_id
 
 TABLE = "create table users (id text primary key, first_name text, last_name text)"
 MAPPING = read_mapping("""
@@ -19,13 +19,13 @@ last_name = "last_name"
 """)
 
 
-async def begin(world: World) -> None:
-    await world.outcome(event("user.created", "user_1", T1))
+async def create_first_user(world: World) -> None:
+    await world.deliver_ok(make_event("user.created", "user_1", T1))
     assert (await world.client.get("/readyz")).status_code == 200
 
 
 @pytest.mark.parametrize(
-    ("harm", "cure", "name"),
+    ("damage", "repair", "name"),
     [
         ("alter table users drop last_name", "alter table users add last_name text", "public.users.last_name"),
         (
@@ -40,79 +40,79 @@ async def begin(world: World) -> None:
         ),
     ],
 )
-async def test_what_the_mapping_needs_is_missed_at_once_and_found_again(
-    serve: Serve, db: asyncpg.Connection, output: Output, harm: str, cure: str, name: str
+async def test_a_missing_column_or_index_is_detected_at_once(
+    serve: Serve, db: asyncpg.Connection, output: Output, damage: str, repair: str, name: str
 ) -> None:
-    """Nothing is answered 2xx meanwhile, the service says that it is not ready, and needs no restart afterwards."""
+    """Until the repair no webhook gets 2xx and the service is not ready; afterwards it needs no restart."""
     await db.execute(TABLE)
     async with serve(mapping=MAPPING) as world:
-        await begin(world)
-        await db.execute(harm)
-        message_id = message()
-        assert (await world.deliver(event("user.updated", "user_1", T2), message_id)).status_code == 503
-        assert await world.event(message_id) is None
+        await create_first_user(world)
+        await db.execute(damage)
+        message_id = make_message_id()
+        assert (await world.deliver(make_event("user.updated", "user_1", T2), message_id)).status_code == 503
+        assert await world.get_event(message_id) is None
         assert (await world.client.get("/readyz")).json() == {"status": "not ready", "reason": "mapping"}
         [fault, *_] = output.log("not stored")[-1]["faults"]
         assert fault.startswith(f"{name}: ")
-        await db.execute(cure)
-        assert await world.outcome(event("user.updated", "user_1", T2), message_id) == "applied"
+        await db.execute(repair)
+        assert await world.deliver_ok(make_event("user.updated", "user_1", T2), message_id) == "applied"
         assert (await world.client.get("/readyz")).status_code == 200
         await world.check_invariants()
 
 
-async def test_a_table_that_is_gone_is_waited_for(serve: Serve, db: asyncpg.Connection) -> None:
+async def test_events_wait_for_a_dropped_table(serve: Serve, db: asyncpg.Connection) -> None:
     await db.execute(TABLE)
     async with serve(mapping=MAPPING) as world:
-        await begin(world)
+        await create_first_user(world)
         await db.execute("drop table users")
-        assert (await world.deliver(event("user.updated", "user_1", T2))).status_code == 503
+        assert (await world.deliver(make_event("user.updated", "user_1", T2))).status_code == 503
         await db.execute(TABLE)
-        assert await world.outcome(event("user.updated", "user_1", T2)) == "applied"
+        assert await world.deliver_ok(make_event("user.updated", "user_1", T2)) == "applied"
 
 
 @pytest.mark.parametrize("change", ["alter column first_name type varchar(5)", "alter column first_name type char(5)"])
-async def test_a_column_that_has_become_shorter_cuts_from_the_next_event_on(
+async def test_a_shortened_column_cuts_the_next_event_s_value(
     serve: Serve, db: asyncpg.Connection, change: str
 ) -> None:
     await db.execute(TABLE)
     async with serve(mapping=MAPPING) as world:
-        await world.outcome(event("user.created", "user_1", T1, first_name="Ada"))
+        await world.deliver_ok(make_event("user.created", "user_1", T1, first_name="Ada"))
         await db.execute(f"alter table users {change}")
-        assert await world.outcome(event("user.updated", "user_1", T2, first_name="Augusta")) == "applied"
+        assert await world.deliver_ok(make_event("user.updated", "user_1", T2, first_name="Augusta")) == "applied"
         assert await db.fetchval("select first_name from users") == "Augus"
 
 
 async def test_a_column_of_another_type_is_written_in_that_type(serve: Serve, db: asyncpg.Connection) -> None:
     await db.execute(TABLE)
     async with serve(mapping=MAPPING) as world:
-        await world.outcome(event("user.created", "user_1", T1, first_name="Ada"))
+        await world.deliver_ok(make_event("user.created", "user_1", T1, first_name="Ada"))
         await db.execute("alter table users alter column first_name type text[] using array[first_name]")
-        assert await world.outcome(event("user.updated", "user_1", T2, first_name="Augusta")) == "applied"
+        assert await world.deliver_ok(make_event("user.updated", "user_1", T2, first_name="Augusta")) == "applied"
         assert await db.fetchval("select first_name from users") == ["Augusta"]
 
 
-async def test_columns_that_the_app_adds_are_its_own(serve: Serve, db: asyncpg.Connection) -> None:
-    """One that insists on a value parks new users, by its name, and nobody else."""
+async def test_columns_that_the_app_adds_are_not_written(serve: Serve, db: asyncpg.Connection) -> None:
+    """A new NOT NULL column without a default parks new users only, and the failure names it."""
     await db.execute(TABLE)
     async with serve(mapping=MAPPING) as world:
-        await begin(world)
+        await create_first_user(world)
         await db.execute("alter table users add plan text not null default 'FREE', add seen timestamptz")
-        assert await world.outcome(event("user.created", "user_2", T1)) == "applied"
+        assert await world.deliver_ok(make_event("user.created", "user_2", T1)) == "applied"
         await db.execute("alter table users alter plan drop default")
-        message_id = message()
-        answer = await world.deliver(event("user.created", "user_3", T1), message_id)
-        assert answer.json() == {"outcome": "parked", "reason": "not_null_violation"}
-        filed = await world.event(message_id)
-        assert filed
-        assert json.loads(filed["failures"])[0]["column"] == "plan"
-        assert await world.outcome(event("user.updated", "user_2", T2)) == "applied"
+        message_id = make_message_id()
+        response = await world.deliver(make_event("user.created", "user_3", T1), message_id)
+        assert response.json() == {"outcome": "parked", "reason": "not_null_violation"}
+        stored = await world.get_event(message_id)
+        assert stored
+        assert json.loads(stored["failures"])[0]["column"] == "plan"
+        assert await world.deliver_ok(make_event("user.updated", "user_2", T2)) == "applied"
         await db.execute("alter table users alter plan set default 'PRO'")
-        assert await world.outcome(event("user.created", "user_3", T1), message_id) == "applied"
+        assert await world.deliver_ok(make_event("user.created", "user_3", T1), message_id) == "applied"
         assert await db.fetchval("select array_agg(plan order by id) from users") == ["FREE", "FREE", "PRO"]
 
 
-async def test_a_trigger_that_is_broken_parks_and_is_not_tried_for_ever(serve: Serve, db: asyncpg.Connection) -> None:
-    """Its fault looks like a column that the mapping misses; the table fits all the same."""
+async def test_an_error_in_a_trigger_parks_the_event(serve: Serve, db: asyncpg.Connection) -> None:
+    """Its SQLSTATE looks like a column that the mapping misses, but the table fits the mapping."""
     await db.execute(TABLE)
     await db.execute(
         "create function broken() returns trigger language plpgsql as"
@@ -120,6 +120,6 @@ async def test_a_trigger_that_is_broken_parks_and_is_not_tried_for_ever(serve: S
         " create trigger broken before insert on users for each row execute function broken()"
     )
     async with serve(mapping=MAPPING) as world:
-        answer = await world.deliver(event("user.created", "user_1", T3))
-        assert answer.json() == {"outcome": "parked", "reason": "undefined_column"}
+        response = await world.deliver(make_event("user.created", "user_1", T3))
+        assert response.json() == {"outcome": "parked", "reason": "undefined_column"}
         assert (await world.client.get("/readyz")).status_code == 200

@@ -1,4 +1,4 @@
-"""Columns of every type that an app may have, filled with whatever Clerk says."""
+"""Columns of every type that an app may have, filled from Clerk's data."""
 
 import json
 from datetime import UTC, date, datetime
@@ -10,10 +10,10 @@ import pytest
 
 from sync_service.mapping.file import read_mapping
 from tests.conftest import Serve
-from tests.processes import run
-from tests.world import PII_SENTINEL, T0, T1, T2, T3, World, email, event, message, with_email
+from tests.processes import run_command
+from tests.world import PII_SENTINEL, T0, T1, T2, T3, World, make_email, make_email_fields, make_event, make_message_id
 
-# As Prisma makes it, with two domains, one upon the other.
+# A table as Prisma creates it, with two domains, one based on the other.
 PRISMA = """
 create type "Plan" as enum ('FREE', 'PRO');
 create domain short as varchar(12);
@@ -64,33 +64,35 @@ origin = { constant = "clerk" }
 MAPPING = read_mapping(PRISMA_TOML)
 
 
-async def the_row(db: asyncpg.Connection) -> asyncpg.Record:
+async def read_row(db: asyncpg.Connection) -> asyncpg.Record:
     row = await db.fetchrow('select * from "User"')
     assert row
     return row
 
 
-async def parked(world: World, body: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """Deliver an event that is parked; return its message, its reason and the last failure, as operators see it."""
-    message_id = message()
-    answer = await world.deliver(body, message_id)
-    assert answer.status_code == 202, answer.text
-    filed = await world.event(message_id)
-    assert filed
-    return message_id, answer.json()["reason"], json.loads(filed["failures"])[-1]
+async def park(world: World, body: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """Deliver an event that is parked; return its message ID, its reason and the last failure."""
+    message_id = make_message_id()
+    response = await world.deliver(body, message_id)
+    assert response.status_code == 202, response.text
+    stored = await world.get_event(message_id)
+    assert stored
+    return message_id, response.json()["reason"], json.loads(stored["failures"])[-1]
 
 
-async def test_every_type_takes_what_clerk_says(serve: Serve, db: asyncpg.Connection) -> None:
-    """Quoted names, enums, domains, times in three types, arrays, documents; keys and defaults stay the app's."""
+async def test_every_type_is_filled_from_clerk_s_data(serve: Serve, db: asyncpg.Connection) -> None:
+    """Quoted names, enums, domains, times in three types, arrays and documents; keys and defaults stay the app's."""
     await db.execute(PRISMA)
     async with serve(mapping=MAPPING) as world:
-        said = {"plan": "PRO", "tags": ["a", 1, None], "logins": 5.0, "score": 12.345, "deep": [{"x": None}]}
-        fields = with_email("a")
-        fields["email_addresses"].append(email("b"))
-        await world.outcome(
-            event("user.created", "user_1", T1, public_metadata=said, last_active_at=T0 + 1499, banned=True, **fields)
+        metadata = {"plan": "PRO", "tags": ["a", 1, None], "logins": 5.0, "score": 12.345, "deep": [{"x": None}]}
+        fields = make_email_fields("a")
+        fields["email_addresses"].append(make_email("b"))
+        await world.deliver_ok(
+            make_event(
+                "user.created", "user_1", T1, public_metadata=metadata, last_active_at=T0 + 1499, banned=True, **fields
+            )
         )
-        row = await the_row(db)
+        row = await read_row(db)
         key = row["id"]
         moment = datetime.fromtimestamp(T0 / 1000, tz=UTC)
         assert dict(row) == {
@@ -112,22 +114,24 @@ async def test_every_type_takes_what_clerk_says(serve: Serve, db: asyncpg.Connec
             "origin": "clerk   ",
             "Role": "USER",
         }
-        assert json.loads(row["meta"]) == said
+        assert json.loads(row["meta"]) == metadata
         assert str(row["score"]) in {"12.35", "12.34"}
         await db.execute("""update "User" set "Role" = 'ADMIN'""")
-        await world.outcome(event("user.updated", "user_1", T2, last_name=None, public_metadata={"tags": "one"}))
-        row = await the_row(db)
+        await world.deliver_ok(
+            make_event("user.updated", "user_1", T2, last_name=None, public_metadata={"tags": "one"})
+        )
+        row = await read_row(db)
         assert (row["id"], row["Role"], row["plan"], row["logins"], row["meta"]) == (
             *(key, "ADMIN", "FREE", None, '{"tags": "one"}'),
         )
         assert (row["tags"], row["nickName"], row['second"address'], row["lastSeen"]) == (["one"], "-", None, None)
-        await world.outcome(event("user.deleted", "user_1"))
+        await world.deliver_ok(make_event("user.deleted", "user_1"))
         assert await db.fetchval('select count(*) from "User"') == 0
         await world.check_invariants()
 
 
 @pytest.mark.parametrize(
-    ("said", "reason", "column"),
+    ("metadata", "reason", "column"),
     [
         ({"plan": "MAXX"}, "invalid_text_representation", "plan"),
         ({"logins": "many"}, "invalid_text_representation", "logins"),
@@ -136,42 +140,42 @@ async def test_every_type_takes_what_clerk_says(serve: Serve, db: asyncpg.Connec
         ({"score": 1e9}, "numeric_value_out_of_range", "score"),
     ],
 )
-async def test_what_a_type_refuses_is_parked_with_the_column_s_name(
-    serve: Serve, db: asyncpg.Connection, said: dict[str, Any], reason: str, column: str
+async def test_a_value_that_a_type_refuses_is_parked_with_its_column(
+    serve: Serve, db: asyncpg.Connection, metadata: dict[str, Any], reason: str, column: str
 ) -> None:
-    """PostgreSQL says the class, and not the column; the operators need both. Other users are not held up."""
+    """PostgreSQL reports the class but not the column; the failure has both. Other users are not delayed."""
     await db.execute(PRISMA)
     async with serve(mapping=MAPPING) as world:
-        _, why, failure = await parked(world, event("user.created", "user_1", T1, public_metadata=said))
+        _, why, failure = await park(world, make_event("user.created", "user_1", T1, public_metadata=metadata))
         assert (why, failure["table"], failure["column"]) == (reason, "User", column)
-        assert await world.outcome(event("user.created", "user_2", T1)) == "applied"
+        assert await world.deliver_ok(make_event("user.created", "user_2", T1)) == "applied"
         world.accepted.clear()
 
 
 async def test_a_domain_s_check_names_its_column(serve: Serve, db: asyncpg.Connection) -> None:
     await db.execute(PRISMA)
     async with serve(mapping=MAPPING) as world:
-        _, why, failure = await parked(world, event("user.created", "user_1", T1, last_name="root"))
+        _, why, failure = await park(world, make_event("user.created", "user_1", T1, last_name="root"))
         assert (why, failure["column"]) == ("check_violation", "nickName")
 
 
-async def test_a_label_that_the_enum_gets_later_is_taken_by_a_replay(
+async def test_a_replay_accepts_an_enum_label_added_later(
     serve: Serve, db: asyncpg.Connection, database: str, tmp_path: Path
 ) -> None:
     await db.execute(PRISMA)
     (tmp_path / "sync.toml").write_text(PRISMA_TOML)
     async with serve(mapping=MAPPING) as world:
-        await world.outcome(event("user.created", "user_1", T1))
-        body = event("user.updated", "user_1", T2, public_metadata={"plan": "MAXX"})
-        message_id, _, _ = await parked(world, body)
+        await world.deliver_ok(make_event("user.created", "user_1", T1))
+        body = make_event("user.updated", "user_1", T2, public_metadata={"plan": "MAXX"})
+        message_id, _, _ = await park(world, body)
     await db.execute("""alter type "Plan" add value 'MAXX'""")
-    assert run("events", "replay", message_id, cwd=tmp_path, DATABASE_URL=database).returncode == 0
-    assert (await the_row(db))["plan"] == "MAXX"
+    assert run_command("events", "replay", message_id, cwd=tmp_path, DATABASE_URL=database).returncode == 0
+    assert (await read_row(db))["plan"] == "MAXX"
     assert (await db.fetchval("select status from clerk_sync.events where id = $1", message_id)) == "applied"
 
 
-async def test_what_names_somebody_is_refused_rather_than_cut(serve: Serve, db: asyncpg.Connection) -> None:
-    """An address or an ID without its end is somebody else's."""
+async def test_an_email_or_clerk_id_is_never_truncated(serve: Serve, db: asyncpg.Connection) -> None:
+    """A truncated email or Clerk ID could belong to another user."""
     await db.execute("create table people (clerk_id varchar(40) unique, email varchar(20), first_name varchar(5))")
     mapping = read_mapping("""
         [users]
@@ -182,19 +186,19 @@ async def test_what_names_somebody_is_refused_rather_than_cut(serve: Serve, db: 
         first_name = "first_name"
     """)
     async with serve(mapping=mapping) as world:
-        _, why, failure = await parked(world, event("user.created", "user_1", T1, **with_email("a")))
+        _, why, failure = await park(world, make_event("user.created", "user_1", T1, **make_email_fields("a")))
         assert (why, failure["column"]) == ("string_data_right_truncation", "email")
         stem = "user_" + "x" * 35
-        assert await world.outcome(event("user.created", stem, T1)) == "applied"
-        _, why, failure = await parked(world, event("user.created", f"{stem}yz", T1))
+        assert await world.deliver_ok(make_event("user.created", stem, T1)) == "applied"
+        _, why, failure = await park(world, make_event("user.created", f"{stem}yz", T1))
         assert (why, failure["column"]) == ("string_data_right_truncation", "clerk_id")
-        assert await world.outcome(event("user.deleted", f"{stem}ab")) == "applied"
+        assert await world.deliver_ok(make_event("user.deleted", f"{stem}ab")) == "applied"
         assert await db.fetchval("select count(*) from people where clerk_id = $1", stem) == 1
         world.accepted.clear()
 
 
-async def test_a_case_insensitive_address_is_one_address(serve: Serve, db: asyncpg.Connection) -> None:
-    """Citext, as many apps have it: a conflict in another case of letters is settled like any other."""
+async def test_emails_in_a_citext_column_are_compared_without_case(serve: Serve, db: asyncpg.Connection) -> None:
+    """A conflict of emails that differ only in case is resolved like any other."""
     if not await db.fetchval("select count(*) from pg_available_extensions where name = 'citext'"):
         pytest.skip("this PostgreSQL comes without the extension citext")
     await db.execute(
@@ -207,20 +211,20 @@ async def test_a_case_insensitive_address_is_one_address(serve: Serve, db: async
         email = { from = "primary_email", when_null = "{clerk_id}@users.invalid" }
     """)
     async with serve(mapping=mapping) as world:
-        await world.outcome(event("user.created", "user_1", T1, **with_email("E")))
-        assert await world.outcome(event("user.created", "user_2", T2, **with_email("e"))) == "applied"
-        first, second = await world.user("user_1"), await world.user("user_2")
+        await world.deliver_ok(make_event("user.created", "user_1", T1, **make_email_fields("E")))
+        assert await world.deliver_ok(make_event("user.created", "user_2", T2, **make_email_fields("e"))) == "applied"
+        first, second = await world.get_user("user_1"), await world.get_user("user_2")
         assert first
         assert second
         assert (first["email"], second["email"]) == ("user_1@users.invalid", f"e.{PII_SENTINEL}@example.com")
-        await world.outcome(event("user.deleted", "user_2"))
+        await world.deliver_ok(make_event("user.deleted", "user_2"))
         await world.check_invariants()
 
 
 async def test_a_private_field_that_is_mapped_by_name_survives_parking(
     serve: Serve, db: asyncpg.Connection, database: str, tmp_path: Path
 ) -> None:
-    """L9's other side: the inbox keeps what the mapping asks for, and nothing else that is withheld."""
+    """The inbox keeps the private fields that the mapping names, and no others (L9)."""
     toml = """
         [users]
         clerk_id = "id"
@@ -233,26 +237,26 @@ async def test_a_private_field_that_is_mapped_by_name_survives_parking(
         "create table users (id text primary key, credit integer constraint low check (credit < 5), document jsonb)"
     )
     async with serve(mapping=read_mapping(toml)) as world:
-        body = event("user.created", "user_1", T1, private_metadata={"credit": 7}, unsafe_metadata={"x": 1})
-        message_id, why, failure = await parked(world, body)
+        body = make_event("user.created", "user_1", T1, private_metadata={"credit": 7}, unsafe_metadata={"x": 1})
+        message_id, why, failure = await park(world, body)
         assert (why, failure["constraint"]) == ("check_violation", "low")
     payload = json.loads(await db.fetchval("select payload from clerk_sync.events"))
     assert payload["private_metadata"] == {"credit": 7}
     assert "unsafe_metadata" not in payload
     await db.execute("alter table users drop constraint low")
-    assert run("events", "replay", message_id, cwd=tmp_path, DATABASE_URL=database).returncode == 0
+    assert run_command("events", "replay", message_id, cwd=tmp_path, DATABASE_URL=database).returncode == 0
     row = await db.fetchrow("select credit, document from users")
     assert row
     assert row["credit"] == 7
     assert json.loads(row["document"]).keys().isdisjoint({"private_metadata", "unsafe_metadata"})
 
 
-async def test_what_is_withheld_is_not_in_the_inbox_either(serve: Serve, db: asyncpg.Connection) -> None:
-    """E7."""
+async def test_unmapped_private_metadata_are_not_in_the_inbox(serve: Serve, db: asyncpg.Connection) -> None:
+    """The payload of a parked event has neither private nor unsafe metadata (E7)."""
     await db.execute("create table users (id text primary key, document jsonb check (document is null))")
     mapping = read_mapping('[users]\nclerk_id = "id"\ncolumns = { document = "$" }')
     async with serve(mapping=mapping) as world:
-        await parked(world, event("user.created", "user_1", private_metadata={"x": 1}, unsafe_metadata={"y": 1}))
+        await park(world, make_event("user.created", "user_1", private_metadata={"x": 1}, unsafe_metadata={"y": 1}))
     payload = json.loads(await db.fetchval("select payload from clerk_sync.events"))
     assert payload.keys().isdisjoint({"private_metadata", "unsafe_metadata"})
 
@@ -269,10 +273,10 @@ async def test_what_is_withheld_is_not_in_the_inbox_either(serve: Serve, db: asy
         ("text[] not null", '"none"', []),
     ],
 )
-async def test_an_anonymous_row_shows_what_stands_in_for_null(
+async def test_an_anonymised_row_has_its_placeholders(
     serve: Serve, db: asyncpg.Connection, column: str, when_null: str, shown: object
 ) -> None:
-    """K1 in columns of every type that refuse null."""
+    """NOT NULL columns of every type get their `when_null` value (K1)."""
     await db.execute(
         f"create type mood as enum ('calm', 'wild'); create table users (id text primary key, it {column})"
     )
@@ -285,6 +289,8 @@ async def test_an_anonymous_row_shows_what_stands_in_for_null(
     """)
     value = {"boolean": True, "integer": 7, "date": "2000-01-01", "mood": "wild"}.get(column.split(maxsplit=1)[0], "x")
     async with serve(mapping=mapping) as world:
-        assert await world.outcome(event("user.created", "user_1", T1, public_metadata={"it": value})) == "applied"
-        assert await world.outcome(event("user.deleted", "user_1", T3)) == "applied"
+        assert (
+            await world.deliver_ok(make_event("user.created", "user_1", T1, public_metadata={"it": value})) == "applied"
+        )
+        assert await world.deliver_ok(make_event("user.deleted", "user_1", T3)) == "applied"
         assert await db.fetchval("select it from users") == shown

@@ -1,22 +1,22 @@
-"""From `sync-service dev` to ready, on a machine that has run it before."""
+"""The time from `sync-service dev` to ready, on a machine that has run it before."""
 
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
-from tests.processes import started
+from tests.processes import start_command
 
 ROUNDS = 5
 
 
 def measure() -> None:
-    """Print the first start, which makes the database, and the later ones."""
+    """Print the time of the first start, which creates the database, and of later ones."""
     with tempfile.TemporaryDirectory() as folder:
         seconds = []
         for _ in range(ROUNDS + 1):
             began = time.perf_counter()
-            with started("dev", cwd=Path(folder), QUIET="1") as dev:
+            with start_command("dev", cwd=Path(folder), QUIET="1") as dev:
                 dev.wait_for('"event":"ready"')
                 seconds.append(time.perf_counter() - began)
                 dev.stop()

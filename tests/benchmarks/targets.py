@@ -1,6 +1,6 @@
-"""What is measured: the service, a bare route and the usual handler, on one durable PostgreSQL.
+"""The measured targets: the service, a bare route and the usual handler, on one durable PostgreSQL.
 
-Each has a process of its own, so that CPU and memory can be told apart.
+Each has a process of its own, so that CPU and memory can be measured separately.
 """
 
 import contextlib
@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx2
 
 from sync_service.postgres.embedded import Embedded, embedded_postgres
-from tests.clerk_stub import API_TOKEN, ISSUER, public_pem
-from tests.processes import free_port, run, started
+from tests.clerk_stub import API_TOKEN, ISSUER, export_public_key
+from tests.processes import find_free_port, run_command, start_command
 from tests.world import SECRET
 
 
@@ -33,7 +33,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Targets:
-    """All of them, and the server below."""
+    """All targets, and the PostgreSQL server."""
 
     bare: Target
     usual: Target
@@ -45,17 +45,17 @@ class Targets:
 
 
 @contextlib.contextmanager
-def targets() -> Iterator[Targets]:
-    """Start all of them, PostgreSQL with its own settings, which are the durable ones."""
+def run_targets() -> Iterator[Targets]:
+    """Start all targets and PostgreSQL with its default, durable settings."""
     with tempfile.TemporaryDirectory() as name, embedded_postgres(Path(name) / "postgres") as postgres:
         folder = Path(name)
         environ = {"DATABASE_URL": postgres.dsn(), "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "1"}
         environ["QUIET"] = "1"
-        run("migrate", cwd=folder, **environ)
+        run_command("migrate", cwd=folder, **environ)
         with (
-            _reference(environ, folder) as bare,
-            _reference(environ, folder) as usual,
-            started("serve", cwd=folder, **environ) as service,
+            _run_reference(environ, folder) as bare,
+            _run_reference(environ, folder) as usual,
+            start_command("serve", cwd=folder, **environ) as service,
         ):
             service.wait_for('"event":"ready"')
             yield Targets(
@@ -67,22 +67,27 @@ def targets() -> Iterator[Targets]:
 
 
 @contextlib.contextmanager
-def login_targets() -> Iterator[tuple[Embedded, int, int]]:
-    """Start PostgreSQL, the reference and the service as a login has them; yield the server and the two ports."""
+def run_login_targets() -> Iterator[tuple[Embedded, int, int]]:
+    """Start PostgreSQL, the reference and the service with session tokens; yield the server and the two ports."""
     with tempfile.TemporaryDirectory() as name, embedded_postgres(Path(name) / "postgres") as postgres:
         folder = Path(name)
         environ = {"DATABASE_URL": postgres.dsn(), "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "1"}
-        environ |= {"CLERK_JWT_KEY": public_pem(), "CLERK_ISSUER": ISSUER, "SYNC_API_TOKEN": API_TOKEN, "QUIET": "1"}
-        run("migrate", cwd=folder, **environ)
-        with _reference(environ, folder) as (_, bare), started("serve", cwd=folder, **environ) as service:
+        environ |= {
+            "CLERK_JWT_KEY": export_public_key(),
+            "CLERK_ISSUER": ISSUER,
+            "SYNC_API_TOKEN": API_TOKEN,
+            "QUIET": "1",
+        }
+        run_command("migrate", cwd=folder, **environ)
+        with _run_reference(environ, folder) as (_, bare), start_command("serve", cwd=folder, **environ) as service:
             service.wait_for('"event":"ready"')
             yield postgres, bare, service.port
 
 
 @contextlib.contextmanager
-def _reference(environ: dict[str, str], folder: Path) -> Iterator[tuple[int, int]]:
-    """Yield the process ID and the port."""
-    port = free_port()
+def _run_reference(environ: dict[str, str], folder: Path) -> Iterator[tuple[int, int]]:
+    """Yield the process ID and the port of a reference."""
+    port = find_free_port()
     words = ["-m", "uvicorn", "--factory", "tests.benchmarks.references:app", "--port", str(port), "--no-access-log"]
     words += ["--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]
     with (folder / f"references-{port}.log").open("wb") as log:

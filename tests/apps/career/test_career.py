@@ -1,4 +1,4 @@
-"""A career platform: users from before Clerk, an integer key in twenty-five tables, and whose row is adopted."""
+"""A career platform: users older than Clerk, an integer key in 25 tables, and rows linked by verified email."""
 
 import asyncio
 import json
@@ -12,9 +12,9 @@ import pytest
 from sync_service.postgres.statements import Statements
 from tests.apps.shapes import CAREER, Shape
 from tests.conftest import Output, Serve
-from tests.world import PII_SENTINEL, T1, T2, T3, World, event, message, until, with_email
+from tests.world import PII_SENTINEL, T1, T2, T3, World, make_email_fields, make_event, make_message_id, wait_until
 
-ADA = f"Ada.{PII_SENTINEL}@Example.com"  # as she typed it
+ADA = f"Ada.{PII_SENTINEL}@Example.com"  # the spelling in the existing row
 VERIFIED = {"status": "verified"}
 
 
@@ -23,26 +23,26 @@ def shape() -> Shape:
     return CAREER
 
 
-def ada(user: str = "user_1", at: int = T1, *, verification: Any = VERIFIED, **data: Any) -> dict[str, Any]:
-    """Return an event of somebody who has Ada's address, as Clerk writes it."""
-    fields = with_email("ada")
+def make_ada(user: str = "user_1", at: int = T1, *, verification: Any = VERIFIED, **data: Any) -> dict[str, Any]:
+    """Return an event of a user with Ada's email in Clerk's spelling."""
+    fields = make_email_fields("ada")
     fields["email_addresses"][0]["verification"] = verification
-    return event("user.created", user, at, **fields, **data)
+    return make_event("user.created", user, at, **fields, **data)
 
 
-async def test_a_child_table_is_below_the_key_twenty_five_times(db: asyncpg.Connection) -> None:
-    """Or more: peers have two."""
+async def test_25_child_tables_refer_to_the_key(db: asyncpg.Connection) -> None:
+    """The count is of tables, since `peers` has two foreign keys."""
     sql = "select count(distinct conrelid) from pg_constraint where confrelid = 'users'::regclass and confdeltype = 'c'"
     assert await db.fetchval(sql) == 25
 
 
-async def test_a_row_is_adopted_by_a_verified_address_in_any_case_of_letters(
+async def test_a_row_is_linked_by_a_verified_email_in_any_case(
     world: World, db: asyncpg.Connection, output: Output
 ) -> None:
-    """D6: its key, the app's columns and all that hangs on it stay; Clerk's columns follow Clerk."""
+    """The key, the app's columns and the child rows stay, and Clerk's columns follow Clerk (D6)."""
     before = await db.fetchrow("select * from users where id = 101")
     assert before
-    assert await world.outcome(ada()) == "applied"
+    assert await world.deliver_ok(make_ada()) == "applied"
     row = await db.fetchrow("select * from users where clerk_user_id = 'user_1'")
     assert row
     changed = {name for name in row.keys() if row[name] != before[name]}  # noqa: SIM118  a Record is no dict
@@ -51,120 +51,120 @@ async def test_a_row_is_adopted_by_a_verified_address_in_any_case_of_letters(
     assert await db.fetchval("select count(*) from users where lower(email) = lower($1)", ADA) == 1
     assert await db.fetchval("select count(*) from skills where user_id = 101") == 2
     assert output.log("rows adopted by their verified address")[0]["rows"] == 1
-    assert await world.outcome(event("user.updated", "user_1", T2, first_name="Augusta", **with_email("ada")))
+    assert await world.deliver_ok(
+        make_event("user.updated", "user_1", T2, first_name="Augusta", **make_email_fields("ada"))
+    )
     assert await db.fetchval("select first_name from users where id = 101") == "Augusta"
 
 
 @pytest.mark.parametrize("verification", [None, {}, {"status": "unverified"}, {"status": "expired"}])
-async def test_an_address_that_is_not_verified_adopts_nothing(
-    world: World, db: asyncpg.Connection, verification: object
-) -> None:
-    """D6: whoever typed it need not be its owner; Ada keeps it, the newcomer has a row without."""
+async def test_an_unverified_email_links_no_row(world: World, db: asyncpg.Connection, verification: object) -> None:
+    """An unverified email may belong to another person: the row keeps it, and the new user's email is NULL (D6)."""
     before = await db.fetchrow("select * from users where id = 101")
-    assert await world.outcome(ada(verification=verification)) == "applied"
+    assert await world.deliver_ok(make_ada(verification=verification)) == "applied"
     assert await db.fetchrow("select * from users where id = 101") == before
-    row = await world.user("user_1")
+    row = await world.get_user("user_1")
     assert row
     assert (row["id"] > 1000, row["email"]) == (True, None)
 
 
-async def test_of_two_candidates_none_is_adopted(world: World, db: asyncpg.Connection) -> None:
-    """D6: nobody can say which is meant."""
+async def test_of_two_candidates_none_is_linked(world: World, db: asyncpg.Connection) -> None:
+    """With two rows of the same email the intended one is unknown (D6)."""
     await db.execute("drop index users_lower_email_key")
     await db.execute("insert into users (id, email) values (104, $1)", ADA.upper())
-    assert await world.outcome(ada()) == "applied"
+    assert await world.deliver_ok(make_ada()) == "applied"
     assert await db.fetchval("select count(*) from users where clerk_user_id is not null") == 1
-    row = await world.user("user_1")
+    row = await world.get_user("user_1")
     assert row
     assert row["id"] > 1000
 
 
-async def test_a_row_that_has_another_clerk_id_is_not_adopted(world: World, db: asyncpg.Connection) -> None:
-    """D6, and D7: it keeps its address until an event shows that it has another."""
+async def test_a_row_with_another_clerk_id_is_not_linked(world: World, db: asyncpg.Connection) -> None:
+    """It keeps its email until an event for its user shows another one (D6, D7)."""
     await db.execute("update users set clerk_user_id = 'user_9' where id = 101")
-    assert await world.outcome(ada()) == "applied"
+    assert await world.deliver_ok(make_ada()) == "applied"
     assert await db.fetchval("select email from users where id = 101") == ADA
-    row = await world.user("user_1")
+    row = await world.get_user("user_1")
     assert row
     assert row["email"] is None
     assert await db.fetchval("select address_wanted from clerk_sync.identities where clerk_id = 'user_1'")
-    await world.outcome(event("user.updated", "user_9", T1, **with_email("other")))
+    await world.deliver_ok(make_event("user.updated", "user_9", T1, **make_email_fields("other")))
 
-    async def shown() -> bool:
-        found = await world.user("user_1")
+    async def has_email() -> bool:
+        found = await world.get_user("user_1")
         return bool(found and found["email"])
 
-    await until(shown, 15)
+    await wait_until(has_email, 15)
     assert await db.fetchval("select id from users where clerk_user_id = 'user_9'") == 101
 
 
-async def test_of_two_candidates_one_with_a_clerk_id_none_is_adopted(world: World, db: asyncpg.Connection) -> None:
+async def test_a_candidate_with_a_clerk_id_prevents_the_link(world: World, db: asyncpg.Connection) -> None:
     await db.execute("drop index users_lower_email_key")
     await db.execute("insert into users (id, email, clerk_user_id) values (104, $1, 'user_9')", ADA)
-    assert await world.outcome(ada()) == "applied"
+    assert await world.deliver_ok(make_ada()) == "applied"
     assert await db.fetchval("select clerk_user_id from users where id = 101") is None
 
 
-async def test_without_linking_nothing_is_adopted(serve: Serve, db: asyncpg.Connection) -> None:
-    """D6, and it is off by default."""
+async def test_without_the_setting_no_row_is_linked(serve: Serve, db: asyncpg.Connection) -> None:
+    """Linking is off by default; the new user gets a row without the email (D6)."""
     async with serve(mapping=replace(CAREER.mapping, link_by_verified_email=False)) as world:
-        assert await world.outcome(ada()) == "applied"
+        assert await world.deliver_ok(make_ada()) == "applied"
         assert await db.fetchval("select clerk_user_id from users where id = 101") is None
         assert await db.fetchval("select count(*) from users") == 4
         await world.check_invariants()
 
 
-async def test_a_user_who_is_known_adopts_nothing_any_more(world: World, db: asyncpg.Connection) -> None:
-    """He has a row of his own, with children perhaps: two rows are never made one."""
-    await world.outcome(ada(verification=None))
-    assert await world.outcome(ada(at=T2)) == "applied"
+async def test_a_known_user_is_not_linked_later(world: World, db: asyncpg.Connection) -> None:
+    """The user has a row of its own, perhaps with child rows, and two rows are never merged."""
+    await world.deliver_ok(make_ada(verification=None))
+    assert await world.deliver_ok(make_ada(at=T2)) == "applied"
     assert await db.fetchval("select clerk_user_id from users where id = 101") is None
 
 
-async def test_a_user_who_is_gone_adopts_nothing(world: World, db: asyncpg.Connection) -> None:
-    """In whatever order it is told; nor is anything deleted of a row that was never linked."""
-    await world.outcome(event("user.deleted", "user_1"))
-    assert await world.outcome(ada()) == "stale"
+async def test_a_deleted_user_is_not_linked(world: World, db: asyncpg.Connection) -> None:
+    """The order of the events does not matter, and a row that was never linked is not deleted."""
+    await world.deliver_ok(make_event("user.deleted", "user_1"))
+    assert await world.deliver_ok(make_ada()) == "stale"
     assert await db.fetchval("select clerk_user_id from users where id = 101") is None
 
 
-async def test_whatever_comes_first_adopts(world: World, db: asyncpg.Connection) -> None:
-    """Every order of two updates and the creation ends in the row that was there."""
+async def test_the_first_event_links_the_row(world: World, db: asyncpg.Connection) -> None:
+    """Every order of the creation and two updates ends in the existing row."""
     for number, order in enumerate(permutations(range(3))):
         user, key, local = f"user_{number}", 200 + number, f"old{number}"
         await db.execute("insert into users (id, email) values ($1, $2)", key, f"{local}.{PII_SENTINEL}@EXAMPLE.com")
         steps = [
-            event("user.created", user, T1, **with_email(local)),
-            event("user.updated", user, T2, first_name="Second", **with_email(local)),
-            event("user.updated", user, T3, first_name="Third", **with_email(local)),
+            make_event("user.created", user, T1, **make_email_fields(local)),
+            make_event("user.updated", user, T2, first_name="Second", **make_email_fields(local)),
+            make_event("user.updated", user, T3, first_name="Third", **make_email_fields(local)),
         ]
         for step in order:
-            await world.outcome(steps[step])
-        row = await world.user(user)
+            await world.deliver_ok(steps[step])
+        row = await world.get_user(user)
         assert row
         assert (row["id"], row["first_name"]) == (key, "Third")
     assert await db.fetchval("select count(*) from users") == 9
 
 
-async def test_many_at_once_adopt_each_row_once(world: World, db: asyncpg.Connection) -> None:
-    """A2 and A3 as far as webhooks go: the events of twenty users, each told four times, all at the same time."""
+async def test_concurrent_events_link_each_row_once(world: World, db: asyncpg.Connection) -> None:
+    """Four concurrent events for each of twenty users link each row exactly once (A2, A3 for webhooks)."""
     for number in range(20):
-        address = f"old{number}.{PII_SENTINEL}@EXAMPLE.com"
-        await db.execute("insert into users (id, email) values ($1, $2)", 200 + number, address)
+        email = f"old{number}.{PII_SENTINEL}@EXAMPLE.com"
+        await db.execute("insert into users (id, email) values ($1, $2)", 200 + number, email)
     bodies = [
-        (event("user.updated", f"user_{n}", T1 + k, **with_email(f"old{n}")), message())
+        (make_event("user.updated", f"user_{n}", T1 + k, **make_email_fields(f"old{n}")), make_message_id())
         for k in range(4)
         for n in range(20)
     ]
-    answers = await asyncio.gather(*(world.deliver(body, message_id) for body, message_id in bodies))
-    assert {answer.status_code for answer in answers} == {200}
+    responses = await asyncio.gather(*(world.deliver(body, message_id) for body, message_id in bodies))
+    assert {response.status_code for response in responses} == {200}
     found = await db.fetch("select id, clerk_user_id from users where clerk_user_id is not null order by id")
     assert [(row["id"], row["clerk_user_id"]) for row in found] == [(200 + n, f"user_{n}") for n in range(20)]
 
 
-async def test_a_deletion_takes_an_adopted_row_and_all_that_hangs_on_it(world: World, db: asyncpg.Connection) -> None:
-    await world.outcome(ada())
-    assert await world.outcome(event("user.deleted", "user_1")) == "applied"
+async def test_a_deletion_cascades_from_a_linked_row(world: World, db: asyncpg.Connection) -> None:
+    await world.deliver_ok(make_ada())
+    assert await world.deliver_ok(make_event("user.deleted", "user_1")) == "applied"
     assert await db.fetchval("select count(*) from users where id = 101") == 0
     for table in ("profiles", "skills"):
         assert await db.fetchval(f"select count(*) from {table} where user_id = 101") == 0
@@ -173,27 +173,27 @@ async def test_a_deletion_takes_an_adopted_row_and_all_that_hangs_on_it(world: W
         assert await db.fetchval(f"select count(*) from {table}") == 0
 
 
-async def test_who_has_a_row_needs_nothing_that_only_the_app_can_fill(
+async def test_an_existing_row_needs_no_column_that_only_the_app_fills(
     world: World, db: asyncpg.Connection, output: Output
 ) -> None:
-    """E8: a password is insisted on, as before Clerk; rows that are there are adopted and updated, new ones wait."""
+    """With a NOT NULL password, existing rows are linked and updated, and new users are parked (E8)."""
     await db.execute("update users set password_hash = 'hash'; alter table users alter password_hash set not null")
-    message_id = message()
-    answer = await world.deliver(event("user.created", "user_2"), message_id)
-    assert answer.json() == {"outcome": "parked", "reason": "not_null_violation"}
-    filed = await world.event(message_id)
-    assert filed
-    assert '"column": "password_hash"' in filed["failures"]
-    answers = await asyncio.gather(*(world.deliver(ada(at=T1 + n, first_name=f"Ada {n}")) for n in range(5)))
-    assert {answer.status_code for answer in answers} == {200}
+    message_id = make_message_id()
+    response = await world.deliver(make_event("user.created", "user_2"), message_id)
+    assert response.json() == {"outcome": "parked", "reason": "not_null_violation"}
+    stored = await world.get_event(message_id)
+    assert stored
+    assert '"column": "password_hash"' in stored["failures"]
+    responses = await asyncio.gather(*(world.deliver(make_ada(at=T1 + n, first_name=f"Ada {n}")) for n in range(5)))
+    assert {response.status_code for response in responses} == {200}
     assert await db.fetchval("select first_name from users where id = 101") == "Ada 4"
     assert [line for line in output.log("some users will not fit the table") if "password_hash" in line["why"]]
     await db.execute("alter table users alter password_hash drop not null")
-    assert await world.outcome(event("user.created", "user_2"), message_id) == "applied"
+    assert await world.deliver_ok(make_event("user.created", "user_2"), message_id) == "applied"
 
 
-async def test_known_users_cost_no_look_through_the_table(db: asyncpg.Connection) -> None:
-    """Without an index on lower(email), linking reads the whole table: once in each user's life, not at each event."""
+async def test_known_users_cause_no_table_scan(db: asyncpg.Connection) -> None:
+    """Without an index on lower(email), linking scans the table once per user, not once per event."""
     await db.execute(
         "drop index users_lower_email_key; insert into users (email) select n from generate_series(1, 5000) n"
     )
@@ -204,40 +204,40 @@ async def test_known_users_cost_no_look_through_the_table(db: asyncpg.Connection
     read = []
     for user in ("user_1", "user_2"):
         plan = await db.fetchval(f"explain (analyze, format json) {statements.link}", [user], ["ada@x"], "1000")
-        read.append(rows_read(json.loads(plan)[0]["Plan"]))
+        read.append(count_rows_read(json.loads(plan)[0]["Plan"]))
     known, unknown = read
-    assert known <= 1  # the executor looks whether there is anything at all
+    assert known <= 1  # the executor reads one row to see whether the table is empty
     assert unknown > 5000
 
 
-def rows_read(plan: dict[str, Any]) -> float:
-    """Return how many rows of the app's table a plan has read."""
+def count_rows_read(plan: dict[str, Any]) -> float:
+    """Return the number of rows of the app's table that a plan has read."""
     here = 0.0
     if plan.get("Relation Name") == "users":
         here = (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
-    return here + sum(rows_read(part) for part in plan.get("Plans", []))
+    return here + sum(count_rows_read(part) for part in plan.get("Plans", []))
 
 
-async def test_with_park_the_event_waits_for_the_address(serve: Serve, db: asyncpg.Connection) -> None:
-    """`email_conflict = "park"`: nobody loses an address; told to the operators, and applied once it is free."""
+async def test_with_park_the_event_waits_for_the_email(serve: Serve, db: asyncpg.Connection) -> None:
+    """`email_conflict = "park"`: the failure names the column, and the event is applied once the email is free."""
     mapping = replace(CAREER.mapping, email_conflict="park", link_by_verified_email=False)
     async with serve(mapping=mapping) as world:
-        await world.outcome(event("user.created", "user_1", T1, **with_email("e")))
-        message_id = message()
-        answer = await world.deliver(event("user.created", "user_2", T2, **with_email("e")), message_id)
-        assert (answer.status_code, answer.json()) == (202, {"outcome": "parked", "reason": "email_conflict"})
-        assert await world.user("user_2") is None
-        filed = await world.event(message_id)
-        assert filed
-        assert '"column": "email"' in filed["failures"]
-        await world.outcome(event("user.updated", "user_1", T3, **with_email("f")))
+        await world.deliver_ok(make_event("user.created", "user_1", T1, **make_email_fields("e")))
+        message_id = make_message_id()
+        response = await world.deliver(make_event("user.created", "user_2", T2, **make_email_fields("e")), message_id)
+        assert (response.status_code, response.json()) == (202, {"outcome": "parked", "reason": "email_conflict"})
+        assert await world.get_user("user_2") is None
+        stored = await world.get_event(message_id)
+        assert stored
+        assert '"column": "email"' in stored["failures"]
+        await world.deliver_ok(make_event("user.updated", "user_1", T3, **make_email_fields("f")))
 
-        async def applied() -> bool:
-            found = await world.event(message_id)
+        async def is_applied() -> bool:
+            found = await world.get_event(message_id)
             return bool(found and found["status"] == "applied")
 
-        await until(applied, 15)
-        row = await world.user("user_2")
+        await wait_until(is_applied, 15)
+        row = await world.get_user("user_2")
         assert row
         assert row["email"] == f"e.{PII_SENTINEL}@example.com"
         await world.check_invariants()

@@ -1,4 +1,4 @@
-"""A persona chat: two levels of cascade below users who have written very much."""
+"""A persona chat: two levels of cascade below users with very many rows."""
 
 import asyncio
 import shutil
@@ -13,8 +13,20 @@ import pytest
 from sync_service.sync import apply as applying
 from tests.apps.shapes import FOLDER, PERSONA, Shape
 from tests.conftest import Serve
-from tests.processes import started
-from tests.world import PII_SENTINEL, SECRET, T1, T2, World, as_bytes, event, message, signed, until, with_email
+from tests.processes import start_command
+from tests.world import (
+    PII_SENTINEL,
+    SECRET,
+    T1,
+    T2,
+    World,
+    encode_body,
+    make_email_fields,
+    make_event,
+    make_message_id,
+    sign_event,
+    wait_until,
+)
 
 EACH = 100
 
@@ -24,8 +36,8 @@ def shape() -> Shape:
     return PERSONA
 
 
-async def write(db: asyncpg.Connection, user: str, conversations: int) -> None:
-    """Have a user write a hundred messages in each of so many conversations."""
+async def insert_messages(db: asyncpg.Connection, user: str, conversations: int) -> None:
+    """Insert a hundred messages of the user in each of so many conversations."""
     await db.execute("insert into rate_limits (user_id) values ($1)", user)
     await db.execute(
         "insert into conversations (user_id, title) select $1, n from generate_series(1, $2::integer) n",
@@ -40,8 +52,8 @@ async def write(db: asyncpg.Connection, user: str, conversations: int) -> None:
     await db.execute("analyze messages, conversations")
 
 
-async def standing(db: asyncpg.Connection, user: str) -> tuple[int, ...]:
-    """Return how many rows there are of a user in each table, all at one moment."""
+async def count_rows(db: asyncpg.Connection, user: str) -> tuple[int, ...]:
+    """Return the number of the user's rows in each table, all from one snapshot."""
     row = await db.fetchrow(
         "select (select count(*) from users where id = $1) as users,"
         " (select count(*) from rate_limits where user_id = $1) as limits,"
@@ -53,33 +65,33 @@ async def standing(db: asyncpg.Connection, user: str) -> tuple[int, ...]:
     return tuple(row)
 
 
-async def test_a_preset_s_stand_in_is_only_for_tables_that_insist(world: World) -> None:
-    """The address of this table may be null, so a user without one has none."""
-    await world.outcome(event("user.created", "user_1"))
-    row = await world.user("user_1")
+async def test_a_preset_s_placeholder_is_only_for_not_null_columns(world: World) -> None:
+    """The email of this table may be NULL, so a user without one has NULL."""
+    await world.deliver_ok(make_event("user.created", "user_1"))
+    row = await world.get_user("user_1")
     assert row
     assert row["email"] is None
 
 
-async def test_a_deletion_over_200_000_messages_is_answered_in_time_and_holds_nobody_up(
+async def test_a_deletion_of_200_000_messages_delays_no_response(
     serve: Serve, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K3: answered at once, finished in the background; others go on meanwhile, and nobody sees half a user."""
+    """The deletion is acknowledged, finished in the background, and never visible half done (K3)."""
     monkeypatch.setattr(applying, "DELETE_SECONDS", 0.05)
     async with serve() as world:
-        await world.outcome(event("user.created", "user_1", T1, **with_email("e")))
-        await write(db, "user_1", 2000)
-        whole = await standing(db, "user_1")
+        await world.deliver_ok(make_event("user.created", "user_1", T1, **make_email_fields("e")))
+        await insert_messages(db, "user_1", 2000)
+        whole = await count_rows(db, "user_1")
         assert whole == (1, 1, 2000, 200_000)
-        message_id = message()
+        message_id = make_message_id()
         began = time.monotonic()
-        deletion = asyncio.create_task(world.deliver(event("user.deleted", "user_1"), message_id))
+        deletion = asyncio.create_task(world.deliver(make_event("user.deleted", "user_1"), message_id))
         seen, slowest, number = set(), 0.0, 0
-        while (now := await standing(db, "user_1")) != (0, 0, 0, 0):
+        while (now := await count_rows(db, "user_1")) != (0, 0, 0, 0):
             seen.add(now)
             number += 1
             asked = time.monotonic()
-            assert await world.outcome(event("user.created", f"user_other_{number}")) == "applied"
+            assert await world.deliver_ok(make_event("user.created", f"user_other_{number}")) == "applied"
             slowest = max(slowest, time.monotonic() - asked)
             assert time.monotonic() - began < 60
         answer = await deletion
@@ -87,56 +99,58 @@ async def test_a_deletion_over_200_000_messages_is_answered_in_time_and_holds_no
         assert seen <= {whole}
         assert number > 3
         assert slowest < 2
-        assert await world.outcome(event("user.updated", "user_1", T2)) == "stale"
+        assert await world.deliver_ok(make_event("user.updated", "user_1", T2)) == "stale"
 
         async def finished() -> bool:
-            filed = await world.event(message_id)
+            filed = await world.get_event(message_id)
             return bool(filed and filed["status"] == "applied")
 
-        await until(finished)
+        await wait_until(finished)
         await world.check_invariants()
 
 
-async def test_a_crash_half_way_leaves_a_whole_user_and_the_next_start_finishes(
+async def test_after_a_crash_the_next_start_finishes_the_deletion(
     database: str, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    """K3: kill -9 in the middle of the cascade; PostgreSQL takes all of it back, and the claim of the dead runs out."""
+    """After kill -9 during the cascade PostgreSQL rolls back, the claim expires, and the deletion is repeated (K3)."""
     shutil.copy(FOLDER / PERSONA.folder / "sync.toml", tmp_path)
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET}
-    created = event("user.created", "user_1", T1, **with_email("e"))
-    deleted, message_id = as_bytes(event("user.deleted", "user_1")), message()
-    with started("serve", cwd=tmp_path, **environ) as service:
+    created = make_event("user.created", "user_1", T1, **make_email_fields("e"))
+    deleted, message_id = encode_body(make_event("user.deleted", "user_1")), make_message_id()
+    with start_command("serve", cwd=tmp_path, **environ) as service:
         service.wait_for('"event":"ready"')
         address = f"http://127.0.0.1:{service.port}/webhooks/clerk"
         async with httpx2.AsyncClient(timeout=15) as client:
-            body = as_bytes(created)
-            assert (await client.post(address, content=body, headers=signed(body, message()))).status_code == 200
-            await write(db, "user_1", 200)
-            await _slow_in_the_middle(db)
+            body = encode_body(created)
+            assert (
+                await client.post(address, content=body, headers=sign_event(body, make_message_id()))
+            ).status_code == 200
+            await insert_messages(db, "user_1", 200)
+            await _slow_down_deletion(db)
             began = time.monotonic()
-            answer = await client.post(address, content=deleted, headers=signed(deleted, message_id))
+            answer = await client.post(address, content=deleted, headers=sign_event(deleted, message_id))
             assert (answer.status_code, answer.json()["reason"]) == (202, "long_deletion")
             assert time.monotonic() - began < 10
         assert PII_SENTINEL not in answer.text
-        await until(lambda: _sleeping(db), 20)
+        await wait_until(lambda: _is_deletion_running(db), 20)
         assert service.stop(signal.SIGKILL) == -signal.SIGKILL
     await db.execute("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
-    assert await standing(db, "user_1") == (1, 1, 200, 200 * EACH)
+    assert await count_rows(db, "user_1") == (1, 1, 200, 200 * EACH)
     assert await db.fetchval("select deleted_at is not null from clerk_sync.identities")
     await db.execute("drop trigger slow on messages")
     await db.execute("update clerk_sync.events set next_attempt_at = next_attempt_at - interval '10 minutes'")
-    with started("serve", cwd=tmp_path, **environ) as service:
+    with start_command("serve", cwd=tmp_path, **environ) as service:
 
         async def finished() -> bool:
             sql = "select status = 'applied' from clerk_sync.events where id = $1"
             return bool(await db.fetchval(sql, message_id))
 
-        await until(finished, 20)
-        assert await standing(db, "user_1") == (0, 0, 0, 0)
+        await wait_until(finished, 20)
+        assert await count_rows(db, "user_1") == (0, 0, 0, 0)
         assert service.stop() == 0
 
 
-async def _slow_in_the_middle(db: asyncpg.Connection) -> None:
+async def _slow_down_deletion(db: asyncpg.Connection) -> None:
     await db.execute("update messages set content = 'slow' where id = (select max(id) / 2 from messages)")
     await db.execute(
         "create function sleep() returns trigger language plpgsql as $$ begin perform pg_sleep(30); return old; end $$"
@@ -147,8 +161,8 @@ async def _slow_in_the_middle(db: asyncpg.Connection) -> None:
     )
 
 
-async def _sleeping(db: asyncpg.Connection) -> bool:
-    """Whether the background is at it: the webhook's own try, of 2 s, has been taken back by then."""
+async def _is_deletion_running(db: asyncpg.Connection) -> bool:
+    """Whether background maintenance runs the deletion: the webhook's own attempt ends after 2 s."""
     sql = (
         "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
         " and now() - query_start > interval '2.5 s'"

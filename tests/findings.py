@@ -1,4 +1,4 @@
-"""What the doctor finds, for tests that look at the findings and not at the command."""
+"""Runs of the doctor for tests that check its findings instead of the command's output."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,7 @@ from tests.world import SECRET
 
 
 class Findings(list[Finding]):
-    """The findings, to be asked by code."""
+    """The findings of a run, with lookups by code."""
 
     def codes(self, *kinds: str) -> set[str]:
         return {finding.code for finding in self if not kinds or finding.kind in kinds}
@@ -29,8 +29,8 @@ class Findings(list[Finding]):
         return found
 
 
-async def examined(database: str, toml: str | None = None, **changes: Any) -> Findings:
-    """Return what the doctor finds with that `sync.toml`."""
+async def run_doctor(database: str, toml: str | None = None, **changes: Any) -> Findings:
+    """Return the doctor's findings for this `sync.toml`."""
     mapping = read_mapping(toml) if toml else DEFAULT
     given = Settings(database=clean_dsn(database), clerk_webhook_signing_secrets=(SECRET,), mapping=mapping)
     settings = replace(given, **changes)
@@ -39,12 +39,12 @@ async def examined(database: str, toml: str | None = None, **changes: Any) -> Fi
     async with connected(settings.database) as connection:
         await check_run.check_database(connection)
     found = Findings(check_run.findings)
-    print(*found, sep="\n")  # for the look for sentinels
+    print(*found, sep="\n")  # the fixture `output` searches it for sentinels
     return found
 
 
-async def cured(connection: asyncpg.Connection, finding: Finding) -> None:
-    """Run what a finding says, as `psql` would: a statement at a time."""
+async def apply_fix(connection: asyncpg.Connection, finding: Finding) -> None:
+    """Run the SQL of a finding statement by statement, as `psql` does."""
     assert finding.run
     for statement in finding.run:
         await connection.execute(statement)

@@ -1,4 +1,4 @@
-"""What Clerk says, at random, and what the users table must hold once all of it was acknowledged."""
+"""Random events of Clerk, and the users table that must result once all of them are acknowledged."""
 
 import json
 import random
@@ -8,32 +8,32 @@ from typing import Any
 
 import asyncpg
 
-from tests.world import T0, event, with_email
+from tests.world import T0, make_email_fields, make_event
 
-# A row as it is compared: address, first name, time of the version.
+# The compared values of a row: email, first name, time of the version.
 Row = tuple[str, str, int]
 
-# How many users' events are mixed with each other: few, so that those of one user meet in the same moment.
-MIXED = 8
+# Users with interleaved events: few, so that events of one user are often concurrent.
+USERS_PER_BATCH = 8
 
 
 @dataclass(frozen=True)
 class Message:
-    """An event under its `svix-id`."""
+    """An event with its `svix-id`."""
 
     id: str
     body: bytes
 
 
-def histories(rng: random.Random, prefix: str) -> Iterator[Message]:
-    """Yield, without end, messages of users who come, change and go: out of order, some twice, some much later."""
+def generate_messages(rng: random.Random, prefix: str) -> Iterator[Message]:
+    """Yield messages without end: users are created, updated and deleted, unordered, some twice, some late."""
     late: list[Message] = []
     number = 0
     while True:
         batch: list[Message] = []
-        for _ in range(MIXED):
+        for _ in range(USERS_PER_BATCH):
             number += 1
-            events = _life(rng, f"user_{prefix}{number:06}")
+            events = _generate_events(rng, f"user_{prefix}{number:06}")
             batch += [Message(f"msg_{prefix}{number:06}_{n}", json.dumps(e).encode()) for n, e in enumerate(events)]
         batch += rng.sample(batch, len(batch) // 6)
         rng.shuffle(batch)
@@ -43,26 +43,28 @@ def histories(rng: random.Random, prefix: str) -> Iterator[Message]:
         late = postponed
 
 
-def _life(rng: random.Random, user: str) -> list[dict[str, Any]]:
-    """Return the events of one user, in the order in which they happened."""
+def _generate_events(rng: random.Random, user: str) -> list[dict[str, Any]]:
+    """Return the events of one user in chronological order."""
     moment = T0 + rng.randrange(1_000_000)
     events = [_snapshot("user.created", user, moment)]
     for _ in range(rng.randrange(5)):
-        # Two events of one version say the same: what if they do not is the business of F7.
+        # Events with the same timestamp have the same content here. Other tests cover different contents (F7).
         moment += rng.choice([0, 1, 1000])
         events.append(_snapshot("user.updated", user, moment))
     if rng.random() < 0.3:
-        events.append(event("user.deleted", user, moment + 1))
+        events.append(make_event("user.deleted", user, moment + 1))
     return events
 
 
 def _snapshot(event_type: str, user: str, moment: int) -> dict[str, Any]:
-    # An address of this version alone: who gets one that two users claim is the business of D1 to D7.
-    return event(event_type, user, moment, first_name=f"{user} at {moment}", **with_email(f"{user}.{moment}"))
+    # Each version has an email of its own. Other tests cover conflicts of emails (D1 to D7).
+    return make_event(
+        event_type, user, moment, first_name=f"{user} at {moment}", **make_email_fields(f"{user}.{moment}")
+    )
 
 
 def fold(messages: Iterable[Message]) -> dict[str, Row]:
-    """Return the table that these messages make, whatever their order: the greatest version, unless deleted."""
+    """Return the expected table: the greatest version of each user that is not deleted, in any order of messages."""
     rows: dict[str, Row] = {}
     deleted = set()
     for message in messages:
@@ -76,8 +78,8 @@ def fold(messages: Iterable[Message]) -> dict[str, Row]:
     return {user: row for user, row in rows.items() if user not in deleted}
 
 
-async def lost(db: asyncpg.Connection, acknowledged: Iterable[str]) -> list[str]:
-    """Return the messages that were answered 2xx and of which the inbox knows nothing, or no way on."""
+async def find_lost(db: asyncpg.Connection, acknowledged: Iterable[str]) -> list[str]:
+    """Return the acknowledged messages that the inbox lacks, or has without a result and without a next attempt."""
     return [
         row["id"]
         for row in await db.fetch(
@@ -93,28 +95,28 @@ async def lost(db: asyncpg.Connection, acknowledged: Iterable[str]) -> list[str]
     ]
 
 
-async def unfinished(db: asyncpg.Connection) -> int:
-    """Return how many events the service means to try again by itself."""
+async def count_unfinished(db: asyncpg.Connection) -> int:
+    """Return the number of events that the service will retry."""
     return int(await db.fetchval("select count(*) from clerk_sync.events where status = 'failed'"))
 
 
-async def differences(db: asyncpg.Connection, truth: dict[str, Row]) -> list[str]:
-    """Return in what the users table is not the truth; a user who is there twice is a difference, too."""
+async def find_differences(db: asyncpg.Connection, expected: dict[str, Row]) -> list[str]:
+    """Return the differences between the users table and the expected one; a duplicate is a difference, too."""
     found: dict[str, Row] = {}
     wrong = []
     for user, *row in await db.fetch(
         "select id, email, first_name, round(extract(epoch from updated_at) * 1000)::bigint from public.users"
     ):
         if user in found:
-            wrong.append(f"{user} is there twice")
+            wrong.append(f"{user} has two rows")
         found[user] = (row[0], row[1], row[2])
     return wrong + [
         # Versions only: a person's address has no place in what a test prints.
-        f"{user}: is {_version(found.get(user))}, must be {_version(truth.get(user))}"
-        for user in sorted(truth.keys() | found.keys())
-        if truth.get(user) != found.get(user)
+        f"{user}: is {_get_version(found.get(user))}, must be {_get_version(expected.get(user))}"
+        for user in sorted(expected.keys() | found.keys())
+        if expected.get(user) != found.get(user)
     ]
 
 
-def _version(row: Row | None) -> int | None:
+def _get_version(row: Row | None) -> int | None:
     return row[2] if row else None

@@ -1,57 +1,51 @@
-"""The law, over every history of a small world: two instants, two tie-breaks, saved and deleted."""
+"""The ordering rules of the reference model hold for every history of up to four changes."""
 
-from itertools import permutations, product
+from itertools import permutations
 
 import pytest
 
-from sync_service.clerk.values import Change, Deletion, Snapshot, User, Version
-from sync_service.sync.decide import Decision, Identity, decide, join
-
-USER = User(id="user_1", updated_at=1)
-SNAPSHOTS = [Snapshot(USER, Version(instant, tie)) for instant in (1, 2) for tie in (b"a", b"b")]
-CHANGES: list[Change] = [*SNAPSHOTS, Deletion("user_1")]
-# Every history of up to four changes, with every repetition, in every order: 5 + 25 + 125 + 625.
-HISTORIES = [history for length in (1, 2, 3, 4) for history in product(CHANGES, repeat=length)]
+from sync_service.clerk.values import Change, Deletion, Snapshot, Version
+from tests.reference_model import HISTORIES, USER, Decision, Identity, decide, join
 
 
-def after(history: tuple[Change, ...]) -> Identity | None:
+def join_all(history: tuple[Change, ...]) -> Identity | None:
     known: Identity | None = None
     for change in history:
         known = join(change, known)
     return known
 
 
-def test_every_history_ends_where_the_greatest_of_its_changes_says() -> None:
+def test_every_history_ends_with_its_greatest_change() -> None:
     for history in HISTORIES:
         if any(isinstance(change, Deletion) for change in history):
-            assert after(history) == Identity(None)
+            assert join_all(history) == Identity(None)
         else:
             versions = [change.version for change in history if isinstance(change, Snapshot)]
-            assert after(history) == Identity(max(versions))
+            assert join_all(history) == Identity(max(versions))
 
 
 def test_order_does_not_matter() -> None:
     for history in HISTORIES:
-        assert len({after(order) for order in permutations(history)}) == 1
+        assert len({join_all(order) for order in permutations(history)}) == 1
 
 
 def test_repetition_does_not_matter() -> None:
     for history in HISTORIES:
-        assert after(history + history) == after(history)
+        assert join_all(history + history) == join_all(history)
         for change in history:
-            assert after((*history, change)) == after(history)
+            assert join_all((*history, change)) == join_all(history)
 
 
-def test_a_decision_is_to_write_exactly_when_what_is_known_changes() -> None:
+def test_a_decision_writes_exactly_when_the_state_changes() -> None:
     for history in HISTORIES:
-        known = after(history[:-1])
+        known = join_all(history[:-1])
         writes = decide(history[-1], known) in {Decision.SAVE, Decision.DELETE}
         assert writes == (join(history[-1], known) != known)
 
 
 V1, V2 = Version(1, b"a"), Version(2, b"a")
-# What a webhook said, and the same when Clerk was asked.
-TOLD, FETCHED = Version.of(USER), Version.fetched(USER)
+# The version of a user from a webhook, and of the same user from Clerk's API.
+FROM_WEBHOOK, FROM_API = Version.of(USER), Version.fetched(USER)
 
 
 @pytest.mark.parametrize(
@@ -60,10 +54,10 @@ TOLD, FETCHED = Version.of(USER), Version.fetched(USER)
         (Snapshot(USER, V1), None, Decision.SAVE),
         (Snapshot(USER, V2), Identity(V1), Decision.SAVE),
         (Snapshot(USER, Version(1, b"b")), Identity(V1), Decision.SAVE),
-        (Snapshot(USER, FETCHED), Identity(TOLD), Decision.SAVE),
-        (Snapshot(USER, TOLD), Identity(FETCHED), Decision.SAME),
-        (Snapshot(USER, Version(1, b"\xfe" * 16)), Identity(FETCHED), Decision.STALE),
-        (Snapshot(USER, Version(2, b"")), Identity(FETCHED), Decision.SAVE),
+        (Snapshot(USER, FROM_API), Identity(FROM_WEBHOOK), Decision.SAVE),
+        (Snapshot(USER, FROM_WEBHOOK), Identity(FROM_API), Decision.SAME),
+        (Snapshot(USER, Version(1, b"\xfe" * 16)), Identity(FROM_API), Decision.STALE),
+        (Snapshot(USER, Version(2, b"")), Identity(FROM_API), Decision.SAVE),
         (Snapshot(USER, V1), Identity(V1), Decision.SAME),
         (Snapshot(USER, V1), Identity(Version(1, b"b")), Decision.STALE),
         (Snapshot(USER, V1), Identity(V2), Decision.STALE),
@@ -73,15 +67,15 @@ TOLD, FETCHED = Version.of(USER), Version.fetched(USER)
         (Deletion("user_1"), Identity(None), Decision.SAME),
     ],
 )
-def test_the_table(change: Change, known: Identity | None, decision: Decision) -> None:
+def test_each_decision_of_the_table(change: Change, known: Identity | None, decision: Decision) -> None:
     assert decide(change, known) is decision
 
 
 @pytest.mark.parametrize("breakage", ["no tie-break", "no tombstone", "last arrival wins"])
-def test_the_world_is_large_enough_to_see_a_broken_rule(breakage: str) -> None:
-    """Each of the rules that others use is caught by the histories above."""
+def test_the_histories_detect_a_broken_rule(breakage: str) -> None:
+    """Each of three plausible but wrong rules makes the result of some history depend on its order."""
 
-    def broken(change: Change, known: Identity | None) -> Identity | None:
+    def join_with_broken_rule(change: Change, known: Identity | None) -> Identity | None:
         if isinstance(change, Deletion):
             return None if breakage == "no tombstone" else Identity(None)
         if known is None or known.version is None:
@@ -95,10 +89,10 @@ def test_the_world_is_large_enough_to_see_a_broken_rule(breakage: str) -> None:
         )
         return Identity(change.version) if newer else known
 
-    def end(history: tuple[Change, ...]) -> Identity | None:
+    def join_all_with_broken_rule(history: tuple[Change, ...]) -> Identity | None:
         known: Identity | None = None
         for change in history:
-            known = broken(change, known)
+            known = join_with_broken_rule(change, known)
         return known
 
-    assert any(len({end(order) for order in permutations(history)}) > 1 for history in HISTORIES)
+    assert any(len({join_all_with_broken_rule(order) for order in permutations(history)}) > 1 for history in HISTORIES)
