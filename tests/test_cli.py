@@ -14,7 +14,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from sync_service.postgres.schema import needed_version
+from sync_service.postgres.migrate import get_needed_version
 from tests.processes import COMMAND, find_free_port, has_ended_within, run_command, start_command
 from tests.world import (
     OLDER_SECRET,
@@ -71,7 +71,7 @@ def test_dev_needs_no_settings(tmp_path: Path) -> None:
         assert "the deletion is final" in run_command("users", "show", "user_1", cwd=tmp_path).stdout
         assert (
             run_command("migrate", "--check", cwd=tmp_path).stdout
-            == f"The schema is up to date, at version {needed_version()}.\n"
+            == f"The schema is up to date, at version {get_needed_version()}.\n"
         )
         family = list_descendants(dev.popen.pid)
         assert dev.stop(signal.SIGINT) == 130
@@ -227,8 +227,8 @@ def test_migrate_updates_the_schema_and_check_reports_its_state(tmp_path: Path, 
     assert check.returncode == 0
     assert json.loads(check.stdout) == {
         "ran": [],
-        "version": needed_version(),
-        "needed": needed_version(),
+        "version": get_needed_version(),
+        "needed": get_needed_version(),
         "ready": True,
     }
 

@@ -8,13 +8,13 @@ from itertools import permutations
 import asyncpg
 import pytest
 
-from sync_service.clerk.events import read_event
-from sync_service.dsn import clean_dsn
+from sync_service.clerk.events import parse_event
+from sync_service.dsn import parse_dsn
 from sync_service.mapping.presets import DEFAULT
-from sync_service.postgres.pool import open_pool
-from sync_service.postgres.statements import Statements
+from sync_service.postgres.pool import open_database
+from sync_service.store.access import Store
 from sync_service.sync.apply import Applier
-from sync_service.sync.parking import Outcome
+from sync_service.sync.outcome import Outcome
 from tests.world import (
     PII_SENTINEL,
     T0,
@@ -113,14 +113,14 @@ async def test_a_row_that_the_service_never_wrote_keeps_its_email(world: World, 
     assert await world.deliver_ok(make_event("user.created", "user_1", T1, **make_email_fields("e"))) == "applied"
     assert await get_email(world, "user_9") == format_email("e")
     assert await get_email(world, "user_1") is None
-    assert await db.fetchval("select address_wanted from clerk_sync.identities where clerk_id = 'user_1'")
+    assert await db.fetchval("select email_pending from clerk_sync.identities where clerk_id = 'user_1'")
     await world.deliver_ok(make_event("user.updated", "user_9", T1, **make_email_fields("other")))
 
     async def has_email() -> bool:
         return await get_email(world, "user_1") == format_email("e")
 
     await wait_until(has_email, 15)
-    assert not await db.fetchval("select address_wanted from clerk_sync.identities where clerk_id = 'user_1'")
+    assert not await db.fetchval("select email_pending from clerk_sync.identities where clerk_id = 'user_1'")
 
 
 async def test_many_claims_at_once_end_with_the_newest(world: World) -> None:
@@ -137,10 +137,10 @@ async def test_many_claims_at_once_end_with_the_newest(world: World) -> None:
 
 
 async def test_with_park_the_event_waits_with_its_reason(database: str, db: asyncpg.Connection) -> None:
-    pool = await open_pool(clean_dsn(database))
-    applier = Applier(pool, Statements(replace(DEFAULT, email_conflict="park")))
+    pool = await open_database(parse_dsn(database))
+    applier = Applier(Store(pool, replace(DEFAULT, email_conflict="park")))
     first, second = (
-        read_event(
+        parse_event(
             make_message_id(), encode_body(make_event("user.created", f"user_{n}", T1 + n, **make_email_fields("e")))
         )
         for n in (1, 2)
@@ -148,7 +148,7 @@ async def test_with_park_the_event_waits_with_its_reason(database: str, db: asyn
     assert await applier.apply([first]) == [Outcome("applied")]
     assert await applier.apply([second]) == [Outcome("parked", "email_conflict")]
     assert await db.fetchval("select count(*) from users") == 1
-    await pool.close()
+    await pool.aclose()
 
 
 async def test_concurrent_claims_of_each_other_s_email_both_succeed(world: World) -> None:

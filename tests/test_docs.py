@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from sync_service import settings
 from sync_service.cli import COMMANDS, docs
 from sync_service.web.metrics import Metrics
-from tests.processes import COMMAND, run
+from tests.processes import COMMAND, run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -122,7 +122,7 @@ def test_every_make_target_of_the_readme_exists() -> None:
 def test_the_settings_tables_have_every_setting_and_no_other() -> None:
     rows = [row for row in first_cells(page("deploy")) if re.fullmatch(r"(?:`[A-Z_]+`(?:, )?)+", row)]
     named = [name for row in rows for name in re.findall(r"`([A-Z_]+)`", row)]
-    assert sorted(named) == sorted(settings.names())
+    assert sorted(named) == sorted(settings.iter_setting_names())
 
 
 def test_the_commands_table_has_every_command_with_its_options_and_no_other() -> None:
@@ -164,7 +164,7 @@ def test_the_default_table_has_every_column() -> None:
     section = page("mapping").partition("## The default table")[2].partition("\n## ")[0]
     named = {name for row in first_cells(section) for name in re.findall(r"`(\w+)`", row)}
     mapping = settings.Settings().mapping
-    assert named == {mapping.clerk_id, *mapping.columns}
+    assert named == {mapping.id_column, *mapping.columns}
 
 
 @pytest.mark.parametrize("example", code_blocks(page("mapping"), "toml"))
@@ -184,7 +184,7 @@ def test_the_mapping_example_shows_every_key() -> None:
 
 
 def test_docs_lists_the_pages_with_one_line_each(tmp_path: Path) -> None:
-    done = run("docs", cwd=tmp_path)
+    done = run_command("docs", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith("  ")]
     assert [name for name, _ in lines] == docs.list_pages() == PAGE_NAMES
@@ -195,7 +195,7 @@ def test_docs_lists_the_pages_with_one_line_each(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["login", "login.md", "LOGIN"])
 def test_docs_prints_a_page_as_it_is_into_a_pipe(tmp_path: Path, name: str) -> None:
-    done = run("docs", name, cwd=tmp_path)
+    done = run_command("docs", name, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, page("login"), "")
 
 
@@ -226,7 +226,7 @@ def _read(descriptor: int) -> bytes:
 
 
 def test_an_unknown_page_is_status_2_and_the_message_names_the_pages(tmp_path: Path) -> None:
-    done = run("docs", "mapings", cwd=tmp_path)
+    done = run_command("docs", "mapings", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Did you mean mapping?" in done.stderr
     assert ", ".join(PAGE_NAMES) in done.stderr

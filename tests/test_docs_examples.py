@@ -13,7 +13,15 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.clerk_stub import API_TOKEN, ISSUER, SECRET_KEY, ClerkStub, bearer, public_pem, session_token
+from tests.clerk_stub import (
+    API_TOKEN,
+    ISSUER,
+    SECRET_KEY,
+    ClerkStub,
+    export_public_key,
+    make_bearer_header,
+    make_session_token,
+)
 from tests.conftest import Serve
 from tests.world import World
 
@@ -34,11 +42,11 @@ PACKAGES = {
 
 @pytest.fixture
 async def service(serve: Serve, clerk: ClerkStub, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    clerk.knows("user_1")
+    clerk.add_user("user_1")
     settings = {
         "clerk_secret_key": SECRET_KEY,
-        "clerk_api_url": clerk.address,
-        "clerk_jwt_key": public_pem(),
+        "clerk_api_url": clerk.url,
+        "clerk_jwt_key": export_public_key(),
         "clerk_issuer": ISSUER,
         "sync_api_token": API_TOKEN,
     }
@@ -83,17 +91,17 @@ def test_the_page_has_the_four_short_examples() -> None:
 
 async def test_next_js_gets_the_row_or_the_error_code(service: World, tmp_path: Path) -> None:
     then = "console.log((await example.syncedUser()).id);"
-    assert (await run_node(tmp_path, "lib/sync.js", then, session_token("user_1"))).strip() == "user_1"
-    assert await service.user("user_1")
+    assert (await run_node(tmp_path, "lib/sync.js", then, make_session_token("user_1"))).strip() == "user_1"
+    assert await service.get_user("user_1")
     then = "console.log(await example.syncedUser().catch((error) => error.message));"
     assert (await run_node(tmp_path, "lib/sync.js", then, "x")).strip() == "bad_token"
 
 
 async def test_the_browser_hook_syncs_a_signed_in_user_only(service: World, tmp_path: Path) -> None:
     await run_node(tmp_path, "useUserSync.js", "example.useUserSync();", "")
-    assert await service.user("user_1") is None
-    await run_node(tmp_path, "useUserSync.js", "example.useUserSync();", session_token("user_1"))
-    assert await service.user("user_1")
+    assert await service.get_user("user_1") is None
+    await run_node(tmp_path, "useUserSync.js", "example.useUserSync();", make_session_token("user_1"))
+    assert await service.get_user("user_1")
 
 
 async def test_fastapi_gets_the_row_or_the_error_code(service: World) -> None:
@@ -102,9 +110,9 @@ async def test_fastapi_gets_the_row_or_the_error_code(service: World) -> None:
     scope: dict[str, Any] = {"httpx": httpx, "os": os, **{name: getattr(fastapi, name) for name in names}}
     exec(EXAMPLES["main.py"], scope)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(scope["app"]), base_url="http://app") as client:
-        response = await client.get("/me", headers=bearer(session_token("user_1")))
+        response = await client.get("/me", headers=make_bearer_header(make_session_token("user_1")))
         assert (response.status_code, response.json()) == (200, {"id": "user_1"})
-        response = await client.get("/me", headers=bearer("x"))
+        response = await client.get("/me", headers=make_bearer_header("x"))
         assert (response.status_code, response.json()) == (401, {"detail": "bad_token"})
     await scope["sync"].aclose()
 
@@ -118,7 +126,7 @@ async def test_django_gets_the_row_or_the_error_code(service: World) -> None:
     scope: dict[str, Any] = {"httpx": httpx, "os": os, "functools": functools, "JsonResponse": http.JsonResponse}
     exec(EXAMPLES["sync.py"], scope)
     view = scope["synced"](lambda request: http.JsonResponse({"id": request.synced_user["id"]}))
-    request = factory.get("/me", headers=bearer(session_token("user_1")))
+    request = factory.get("/me", headers=make_bearer_header(make_session_token("user_1")))
     response = await asyncio.to_thread(view, request)
     assert (response.status_code, json.loads(response.content)) == (200, {"id": "user_1"})
     response = await asyncio.to_thread(view, factory.get("/me"))

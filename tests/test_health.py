@@ -5,7 +5,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from sync_service.dsn import clean_dsn
+from sync_service.dsn import parse_dsn
 from sync_service.settings import Settings
 from tests.conftest import Output
 from tests.world import SECRET, World, make_event, run_world, wait_until
@@ -49,7 +49,7 @@ async def test_a_schema_behind_or_ahead_is_not_ready_and_logged(
 async def test_without_a_schema_an_event_is_a_503_and_stays_with_the_sender(
     empty_database: str, db: asyncpg.Connection
 ) -> None:
-    settings = Settings(database=clean_dsn(empty_database), clerk_webhook_signing_secrets=(SECRET,))
+    settings = Settings(database=parse_dsn(empty_database), clerk_webhook_signing_secrets=(SECRET,))
     async with run_world(settings, db) as world:
         assert (await world.client.get("/readyz")).json()["reason"] == "schema"
         response = await world.deliver(make_event("user.created", "user_1"))
@@ -61,7 +61,7 @@ async def test_the_service_starts_without_a_reachable_database(
     tmp_path: Path, db: asyncpg.Connection, output: Output
 ) -> None:
     unreachable = Settings(
-        database=clean_dsn(f"postgresql://postgres@/x?host={tmp_path}"), clerk_webhook_signing_secrets=(SECRET,)
+        database=parse_dsn(f"postgresql://postgres@/x?host={tmp_path}"), clerk_webhook_signing_secrets=(SECRET,)
     )
     async with run_world(unreachable, db) as world:
         response = await world.client.get("/readyz")
@@ -73,7 +73,7 @@ async def test_the_service_starts_without_a_reachable_database(
 
 async def test_ignored_dsn_parameters_are_logged(settings: Settings, db: asyncpg.Connection, output: Output) -> None:
     assert settings.database
-    dsn = clean_dsn(settings.database.url + "&channel_binding=require&connect_timeout=10")
+    dsn = parse_dsn(settings.database.url + "&channel_binding=require&connect_timeout=10")
     async with run_world(settings, db, database=dsn) as world:
         assert (await world.client.get("/readyz")).status_code == 200
     [line] = output.log("dsn_parameters_ignored")

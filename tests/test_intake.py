@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import asyncpg
 import pytest
 
+from sync_service.clerk.change import Deletion
 from sync_service.clerk.events import Event
-from sync_service.clerk.values import Deletion
-from sync_service.sync.intake import LATE_SECONDS, MOST, Intake
-from sync_service.sync.parking import Outcome
+from sync_service.sync.batch import MAX_BATCH_SIZE, SLOW_AFTER, EventBatcher
+from sync_service.sync.outcome import Outcome
 from tests.world import T1, World, make_event
 
 
@@ -30,14 +30,14 @@ async def test_events_during_a_commit_form_the_next_batch() -> None:
         await asyncio.sleep(0.01)
         return [Outcome("applied", each.id) for each in events]
 
-    intake = Intake(apply, apply_never, seconds=5)
+    intake = EventBatcher(apply, apply_never, timeout=5)
     assert await intake.submit(make_event_number(0)) == Outcome("applied", "msg_0")
     assert batches == [1]
     outcomes = await asyncio.gather(*(intake.submit(make_event_number(n)) for n in range(300)))
     assert [outcome.reason for outcome in outcomes] == [f"msg_{n}" for n in range(300)]
     assert sum(batches) == 301
     assert len(batches) < 20
-    assert max(batches) <= MOST
+    assert max(batches) <= MAX_BATCH_SIZE
 
 
 async def test_few_events_wait_for_the_running_batch_and_form_one_batch() -> None:
@@ -46,10 +46,10 @@ async def test_few_events_wait_for_the_running_batch_and_form_one_batch() -> Non
 
     async def apply(events: Sequence[Event]) -> list[Outcome | None]:
         batches.append(len(events))
-        await asyncio.sleep(LATE_SECONDS / 2)
+        await asyncio.sleep(SLOW_AFTER / 2)
         return [Outcome("applied")] * len(events)
 
-    intake = Intake(apply, apply_never, seconds=5)
+    intake = EventBatcher(apply, apply_never, timeout=5)
     submitted = [asyncio.create_task(intake.submit(make_event_number(0)))]
     for number in range(1, 6):
         await asyncio.sleep(0)
@@ -67,15 +67,15 @@ async def test_a_full_batch_starts_beside_the_running_one() -> None:
         await released.wait()
         return [Outcome("applied")] * len(events)
 
-    intake = Intake(apply, apply_never, seconds=5)
+    intake = EventBatcher(apply, apply_never, timeout=5)
     submitted = [asyncio.create_task(intake.submit(make_event_number(0)))]
-    for number in range(1, 3 * MOST):
+    for number in range(1, 3 * MAX_BATCH_SIZE):
         await asyncio.sleep(0)
         submitted.append(asyncio.create_task(intake.submit(make_event_number(number))))
     await asyncio.sleep(0)
-    assert batches == [1, MOST]  # no third batch: there are two lanes
+    assert batches == [1, MAX_BATCH_SIZE]  # no third batch: there are two lanes
     released.set()
-    assert await asyncio.gather(*submitted) == [Outcome("applied")] * 3 * MOST
+    assert await asyncio.gather(*submitted) == [Outcome("applied")] * 3 * MAX_BATCH_SIZE
 
 
 async def test_a_late_batch_does_not_block_the_next_one() -> None:
@@ -87,11 +87,11 @@ async def test_a_late_batch_does_not_block_the_next_one() -> None:
             await released.wait()
         return [Outcome("applied")] * len(events)
 
-    intake = Intake(apply, apply_never, seconds=5)
+    intake = EventBatcher(apply, apply_never, timeout=5)
     blocked = asyncio.create_task(intake.submit(make_event_number(0)))
     await asyncio.sleep(0.01)
     for number in range(1, 4):  # the first one waits until the running batch is late
-        assert await asyncio.wait_for(intake.submit(make_event_number(number)), 20 * LATE_SECONDS) == Outcome("applied")
+        assert await asyncio.wait_for(intake.submit(make_event_number(number)), 20 * SLOW_AFTER) == Outcome("applied")
     assert not blocked.done()
     released.set()
     assert await blocked == Outcome("applied")
@@ -105,7 +105,7 @@ async def test_an_error_reaches_the_callers_of_its_batch_only() -> None:
             raise RuntimeError
         return [Outcome("applied")] * len(events)
 
-    intake = Intake(apply, apply_never, seconds=5)
+    intake = EventBatcher(apply, apply_never, timeout=5)
     with pytest.raises(RuntimeError):
         await intake.submit(make_event_number(0))
     assert await intake.submit(make_event_number(1)) == Outcome("applied")
@@ -116,7 +116,7 @@ async def test_a_batch_that_exceeds_the_timeout_is_cancelled() -> None:
         await asyncio.sleep(10 if events[0].id == "msg_0" else 0)
         return [Outcome("applied")] * len(events)
 
-    intake = Intake(apply, apply_never, seconds=0.05)
+    intake = EventBatcher(apply, apply_never, timeout=0.05)
     with pytest.raises(TimeoutError):
         await intake.submit(make_event_number(0))
     assert await intake.submit(make_event_number(1)) == Outcome("applied")
@@ -129,15 +129,15 @@ async def test_an_event_that_waits_too_long_for_a_batch_times_out() -> None:
         await asyncio.sleep(0.3)
         return [Outcome("applied")] * len(events)
 
-    intake = Intake(apply, apply_never, seconds=0.45)
-    first = [asyncio.create_task(intake.submit(make_event_number(n))) for n in range(MOST)]
+    intake = EventBatcher(apply, apply_never, timeout=0.45)
+    first = [asyncio.create_task(intake.submit(make_event_number(n))) for n in range(MAX_BATCH_SIZE)]
     await asyncio.sleep(0.1)
     began = asyncio.get_running_loop().time()
-    late = [asyncio.create_task(intake.submit(make_event_number(n))) for n in range(3 * MOST)]
+    late = [asyncio.create_task(intake.submit(make_event_number(n))) for n in range(3 * MAX_BATCH_SIZE)]
     results = await asyncio.gather(*late, return_exceptions=True)
     assert asyncio.get_running_loop().time() - began < 1
     assert {type(one) for one in results} == {Outcome, TimeoutError}
-    assert await asyncio.gather(*first) == [Outcome("applied")] * MOST
+    assert await asyncio.gather(*first) == [Outcome("applied")] * MAX_BATCH_SIZE
 
 
 async def test_a_cancelled_caller_does_not_cancel_its_batch() -> None:
@@ -145,7 +145,7 @@ async def test_a_cancelled_caller_does_not_cancel_its_batch() -> None:
         await asyncio.sleep(0.02)
         return [Outcome("applied")] * len(events)
 
-    intake = Intake(apply, apply_never, seconds=5)
+    intake = EventBatcher(apply, apply_never, timeout=5)
     leaving = [asyncio.create_task(intake.submit(make_event_number(n))) for n in range(5)]
     staying = [asyncio.create_task(intake.submit(make_event_number(n))) for n in range(5, 10)]
     await asyncio.sleep(0.005)
@@ -165,7 +165,7 @@ async def test_an_event_behind_a_lock_waits_alone() -> None:
         await lock.wait()
         return Outcome("applied", "at last")
 
-    intake = Intake(apply_batch, apply_waiting, seconds=5)
+    intake = EventBatcher(apply_batch, apply_waiting, timeout=5)
     blocked = asyncio.create_task(intake.submit(make_event_number(0)))
     for _ in range(3):
         assert (
@@ -185,7 +185,7 @@ async def test_deletions_and_saves_do_not_wait_for_each_other() -> None:
             await released.wait()
         return [Outcome("applied")] * len(events)
 
-    intake = Intake(apply, apply_never, seconds=5)
+    intake = EventBatcher(apply, apply_never, timeout=5)
     deletion = asyncio.create_task(intake.submit(Event("msg_d", "user.deleted", change=Deletion("user_1"))))
     await asyncio.sleep(0)
     assert await intake.submit(make_event_number(1)) == Outcome("applied")

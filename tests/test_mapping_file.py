@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 
 from sync_service.errors import SettingsError
-from sync_service.mapping.file import read_mapping
-from sync_service.mapping.presets import DEFAULT, NOBODY, PRESETS
-from sync_service.mapping.sources import Column
+from sync_service.mapping.fields import FieldSource
+from sync_service.mapping.presets import DEFAULT, PLACEHOLDER_EMAIL, PRESETS
+from sync_service.mapping.toml import parse_mapping
 
 WHOLE_FILE = """
 [users]
@@ -32,40 +32,40 @@ email_required = { from = "primary_email", when_null = "{clerk_id}@users.invalid
 
 def read_errors(text: str) -> tuple[str, ...]:
     with pytest.raises(SettingsError) as raised:
-        read_mapping(text)
-    return raised.value.faults
+        parse_mapping(text)
+    return raised.value.errors
 
 
 def test_every_key_is_read() -> None:
-    mapping = read_mapping(WHOLE_FILE)
-    assert (mapping.name, mapping.clerk_id) == ("public.users", "clerk_user_id")
+    mapping = parse_mapping(WHOLE_FILE)
+    assert (mapping.name, mapping.id_column) == ("public.users", "clerk_user_id")
     assert (mapping.on_delete, mapping.deleted_at, mapping.delete_grace) == ("soft", "deleted_at", timedelta(days=7))
     assert (mapping.email_conflict, mapping.link_by_verified_email) == ("park", True)
     assert mapping.columns == {
-        "email": Column("primary_email"),
-        "first_name": Column("first_name"),
-        "plan": Column("public_metadata.plan"),
-        "raw_json": Column("$"),
-        "source": Column(None, "clerk"),
-        "rank": Column(None, 3),
-        "email_required": Column("primary_email", when_null=NOBODY),
+        "email": FieldSource("primary_email"),
+        "first_name": FieldSource("first_name"),
+        "plan": FieldSource("public_metadata.plan"),
+        "raw_json": FieldSource("$"),
+        "source": FieldSource(None, "clerk"),
+        "rank": FieldSource(None, 3),
+        "email_required": FieldSource("primary_email", when_null=PLACEHOLDER_EMAIL),
     }
 
 
 def test_an_empty_file_is_the_built_in_table() -> None:
-    assert read_mapping("") == DEFAULT
+    assert parse_mapping("") == DEFAULT
 
 
 def test_a_file_overrides_its_preset() -> None:
-    mapping = read_mapping(
+    mapping = parse_mapping(
         '[users]\npreset = "integer_id"\nclerk_id = "clerk_id"\n[users.columns]\nplan = "external_id"'
     )
-    assert mapping.clerk_id == "clerk_id"
-    assert mapping.columns == {**PRESETS["integer_id"].columns, "plan": Column("external_id")}
+    assert mapping.id_column == "clerk_id"
+    assert mapping.columns == {**PRESETS["integer_id"].columns, "plan": FieldSource("external_id")}
 
 
 def test_a_preset_may_precede_the_table() -> None:
-    assert read_mapping('preset = "neon_auth"') == PRESETS["neon_auth"]
+    assert parse_mapping('preset = "neon_auth"') == PRESETS["neon_auth"]
 
 
 @pytest.mark.parametrize(
@@ -81,14 +81,14 @@ def test_a_preset_may_precede_the_table() -> None:
 )
 def test_the_case_of_a_table_s_name_is_kept(written: str, schema: str, table: str) -> None:
     """Prisma's `"User"` needs no second pair of quotes, and no name is folded to lower case."""
-    mapping = read_mapping(f"[users]\ntable = '{written}'")
+    mapping = parse_mapping(f"[users]\ntable = '{written}'")
     assert (mapping.schema, mapping.table) == (schema, table)
 
 
 def test_only_an_unchanged_preset_s_table_is_created() -> None:
-    assert read_mapping('[users]\nemail_conflict = "park"').created_by
+    assert parse_mapping('[users]\nemail_conflict = "park"').created_by
     for changed in ('table = "app.users"', 'clerk_id = "clerk_id"', 'deleted_at = "gone"'):
-        assert read_mapping(f"[users]\n{changed}").created_by is None
+        assert parse_mapping(f"[users]\n{changed}").created_by is None
 
 
 @pytest.mark.parametrize(
@@ -158,5 +158,5 @@ def test_all_errors_of_a_file_are_reported_together() -> None:
 )
 def test_any_field_of_clerk_may_be_named(field: str) -> None:
     """Clerk adds fields at any time, so only a field that resembles a known one is refused, as a typing error."""
-    mapping = read_mapping(f'[users]\nclerk_id = "id"\n[users.columns]\nx = "{field}"')
+    mapping = parse_mapping(f'[users]\nclerk_id = "id"\n[users.columns]\nx = "{field}"')
     assert mapping.columns["x"].source == field

@@ -14,7 +14,7 @@ from sync_service.errors import SettingsError
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "sync_service"
 DOCSTRING = sync_service.__doc__ or ""
-MAP = re.findall(r"^    (\w+(?:\.\w+)*)  +\S", DOCSTRING, re.MULTILINE)
+MAP = re.findall(r"^    (\w+(?:\.\w+)*) +\S", DOCSTRING, re.MULTILINE)
 FOLDERS = re.search(r"Folders, from the bottom: ([\w, ]+)\.", DOCSTRING)
 
 # A module whose docstring says "(pure)" is a function of its arguments.
@@ -80,7 +80,9 @@ def test_no_import_points_from_a_lower_folder_to_a_higher_one() -> None:
     assert not upward
 
 
-@pytest.mark.parametrize("module", [name for name in MAP if "(pure" in (ast.get_docstring(ast.parse(read_source(name))) or "")])
+@pytest.mark.parametrize(
+    "module", [name for name in MAP if "(pure" in (ast.get_docstring(ast.parse(read_source(name))) or "")]
+)
 def test_a_pure_module_uses_no_database_no_event_loop_and_no_clock(module: str) -> None:
     source = read_source(module)
     assert not IMPURE_IMPORTS.search(source)

@@ -8,16 +8,16 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from sync_service.clerk.events import Event, read_event
-from sync_service.dsn import clean_dsn
+from sync_service.clerk.events import Event, parse_event
+from sync_service.dsn import parse_dsn
 from sync_service.mapping.presets import DEFAULT
-from sync_service.postgres.pool import open_pool
-from sync_service.postgres.statements import Statements
+from sync_service.postgres.pool import open_database
+from sync_service.store.access import Store
 from sync_service.sync import apply as applying
 from sync_service.sync.apply import Applier
-from sync_service.sync.intake import MOST
-from sync_service.sync.parking import Outcome
-from sync_service.sync.retry import Retry
+from sync_service.sync.batch import MAX_BATCH_SIZE
+from sync_service.sync.maintenance import MaintenanceWorker
+from sync_service.sync.outcome import Outcome
 from tests.conftest import Serve
 from tests.world import (
     PII_SENTINEL,
@@ -36,10 +36,10 @@ RETENTION = timedelta(days=30)
 
 
 @pytest.fixture
-async def retry(database: str) -> AsyncIterator[Retry]:
-    pool = await open_pool(clean_dsn(database))
-    yield Retry(Applier(pool, Statements(DEFAULT), max_attempts=3), RETENTION, asyncio.Event())
-    await pool.close()
+async def retry(database: str) -> AsyncIterator[MaintenanceWorker]:
+    pool = await open_database(parse_dsn(database))
+    yield MaintenanceWorker(Applier(Store(pool, DEFAULT), max_attempts=3), RETENTION, asyncio.Event())
+    await pool.aclose()
 
 
 async def refuse_all_users(db: asyncpg.Connection, message_text: str = "no") -> None:
@@ -47,8 +47,8 @@ async def refuse_all_users(db: asyncpg.Connection, message_text: str = "no") -> 
     await db.execute(f"alter table users add constraint refuses check (first_name = '{message_text}') not valid")
 
 
-async def park_event(retry: Retry, user_id: str = "user_1") -> Event:
-    stored = read_event(make_message_id(), encode_body(make_event("user.created", user_id)))
+async def park_event(retry: MaintenanceWorker, user_id: str = "user_1") -> Event:
+    stored = parse_event(make_message_id(), encode_body(make_event("user.created", user_id)))
     assert [outcome.outcome for outcome in await retry._applier.apply([stored])] == ["parked"]
     return stored
 
@@ -75,7 +75,7 @@ async def test_a_parked_event_is_retried_once_the_table_is_repaired(serve: Serve
         await world.check_invariants()
 
 
-async def test_attempts_are_counted_and_limited(retry: Retry, db: asyncpg.Connection) -> None:
+async def test_attempts_are_counted_and_limited(retry: MaintenanceWorker, db: asyncpg.Connection) -> None:
     """The backoff grows; after the last attempt the event is dead and waits for an operator."""
     await refuse_all_users(db)
     stored = await park_event(retry)
@@ -99,7 +99,7 @@ async def test_attempts_are_counted_and_limited(retry: Retry, db: asyncpg.Connec
     assert await retry.run_once() == {}
 
 
-async def test_the_failure_names_the_column(retry: Retry, db: asyncpg.Connection) -> None:
+async def test_the_failure_names_the_column(retry: MaintenanceWorker, db: asyncpg.Connection) -> None:
     """The stored failure of an event names the table and the column (E8)."""
     await db.execute("alter table users add plan text not null default 'x'")
     await db.execute("alter table users alter plan drop default")
@@ -108,7 +108,7 @@ async def test_the_failure_names_the_column(retry: Retry, db: asyncpg.Connection
     assert (failure["reason"], failure["table"], failure["column"]) == ("not_null_violation", "users", "plan")
 
 
-async def test_concurrent_workers_do_not_claim_the_same_event(retry: Retry, db: asyncpg.Connection) -> None:
+async def test_concurrent_workers_do_not_claim_the_same_event(retry: MaintenanceWorker, db: asyncpg.Connection) -> None:
     await refuse_all_users(db)
     for number in range(30):
         await park_event(retry, f"user_{number}")
@@ -119,13 +119,13 @@ async def test_concurrent_workers_do_not_claim_the_same_event(retry: Retry, db: 
     assert await db.fetchval("select max(attempts) from clerk_sync.events") == 2
 
 
-async def test_the_claim_of_a_crashed_worker_expires(retry: Retry, db: asyncpg.Connection) -> None:
+async def test_the_claim_of_a_crashed_worker_expires(retry: MaintenanceWorker, db: asyncpg.Connection) -> None:
     """The claim is a lease, so another worker takes the event after its end."""
     await refuse_all_users(db)
     await park_event(retry)
     await db.execute("alter table users drop constraint refuses")
     await make_due(db)
-    from sync_service.postgres.queue import claim_due  # noqa: PLC0415  only the claim, as before a crash
+    from sync_service.store.retry_queue import claim_due  # noqa: PLC0415  only the claim, as before a crash
 
     assert len(await claim_due(db, 10)) == 1
     assert (await retry.run_once())["applied"] == 0
@@ -133,7 +133,7 @@ async def test_the_claim_of_a_crashed_worker_expires(retry: Retry, db: asyncpg.C
     assert (await retry.run_once())["applied"] == 1
 
 
-async def test_one_failed_event_does_not_stop_the_others(retry: Retry, db: asyncpg.Connection) -> None:
+async def test_one_failed_event_does_not_stop_the_others(retry: MaintenanceWorker, db: asyncpg.Connection) -> None:
     await refuse_all_users(db)
     for number in range(5):
         await park_event(retry, f"user_{number}")
@@ -143,8 +143,10 @@ async def test_one_failed_event_does_not_stop_the_others(retry: Retry, db: async
     assert await retry.run_once() == {"applied": 4, "parked": 1}
 
 
-async def test_an_unreadable_user_is_parsed_again_at_each_attempt(retry: Retry, db: asyncpg.Connection) -> None:
-    unreadable = read_event(make_message_id(), encode_body(make_event("user.created", "user_1", banned="yes")))
+async def test_an_unreadable_user_is_parsed_again_at_each_attempt(
+    retry: MaintenanceWorker, db: asyncpg.Connection
+) -> None:
+    unreadable = parse_event(make_message_id(), encode_body(make_event("user.created", "user_1", banned="yes")))
     assert (await retry._applier.apply([unreadable]))[0] == Outcome("parked", "unreadable_user")
     await make_due(db)
     assert (await retry.run_once())["parked"] == 1
@@ -214,11 +216,13 @@ async def test_after_a_deletion_no_personal_data_are_left(world: World, db: asyn
     world.accepted.clear()  # delivered again, the unreadable event would be parked again
 
 
-async def test_old_events_lose_their_payload_and_are_then_deleted(retry: Retry, db: asyncpg.Connection) -> None:
+async def test_old_events_lose_their_payload_and_are_then_deleted(
+    retry: MaintenanceWorker, db: asyncpg.Connection
+) -> None:
     """Events are deleted once Svix can no longer replay them; tombstones, failed and dead events stay (K7)."""
-    events = [read_event(make_message_id(), encode_body(make_event("user.created", f"user_{n}"))) for n in range(4)]
+    events = [parse_event(make_message_id(), encode_body(make_event("user.created", f"user_{n}"))) for n in range(4)]
     await retry._applier.apply(
-        [*events, read_event(make_message_id(), encode_body(make_event("user.deleted", "user_0")))]
+        [*events, parse_event(make_message_id(), encode_body(make_event("user.deleted", "user_0")))]
     )
     await refuse_all_users(db)
     await park_event(retry, "user_9")
@@ -261,7 +265,10 @@ async def test_a_locked_row_delays_its_own_user_only(serve: Serve, database: str
         assert {answer.status_code for answer in others} == {200}
         # Both lanes' batches contain an event of the locked user. Each delays its batch by 0.3 s, and by 0.3 s more
         # until the blocked event is identified.
-        crowd = [make_event("user.updated", f"user_{n % 5}", (T2 if n % 5 else T1) + 100 + n) for n in range(2 * MOST)]
+        crowd = [
+            make_event("user.updated", f"user_{n % 5}", (T2 if n % 5 else T1) + 100 + n)
+            for n in range(2 * MAX_BATCH_SIZE)
+        ]
         tasks = [asyncio.create_task(world.deliver(body)) for body in crowd]
         answers = await asyncio.gather(*(task for n, task in enumerate(tasks) if n % 5))
         assert {answer.status_code for answer in answers} == {200}
@@ -278,9 +285,11 @@ async def test_a_locked_row_delays_its_own_user_only(serve: Serve, database: str
         await world.check_invariants()
 
 
-async def test_two_versions_with_one_timestamp_mark_the_user_for_a_fetch(retry: Retry, db: asyncpg.Connection) -> None:
+async def test_two_versions_with_one_timestamp_mark_the_user_for_a_fetch(
+    retry: MaintenanceWorker, db: asyncpg.Connection
+) -> None:
     for name in ("Ada", "Grace"):
         await retry._applier.apply(
-            [read_event(make_message_id(), encode_body(make_event("user.updated", "user_1", first_name=name)))]
+            [parse_event(make_message_id(), encode_body(make_event("user.updated", "user_1", first_name=name)))]
         )
-    assert await db.fetchval("select refetch_wanted from clerk_sync.identities")
+    assert await db.fetchval("select refetch_pending from clerk_sync.identities")

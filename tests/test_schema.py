@@ -6,17 +6,18 @@ import asyncpg
 import pytest
 
 from sync_service.errors import SchemaError
+from sync_service.mapping.creation import create_table
 from sync_service.mapping.presets import DEFAULT
-from sync_service.postgres import schema
-from sync_service.postgres.schema import Migration, create_users, known_migrations, migrate, schema_state
+from sync_service.postgres import migrate as migrations
+from sync_service.postgres.migrate import Migration, list_migrations, migrate, read_schema_state
 
 
 async def test_ten_concurrent_runs_run_each_migration_once(empty_database: str) -> None:
     connections = [await asyncpg.connect(empty_database) for _ in range(10)]
     ran = await asyncio.gather(*(migrate(connection) for connection in connections))
-    assert sum(map(len, ran)) == len(known_migrations())
-    await asyncio.gather(*(create_users(connection, DEFAULT) for connection in connections))
-    assert (await schema_state(connections[0])).ready
+    assert sum(map(len, ran)) == len(list_migrations())
+    await asyncio.gather(*(create_table(connection, DEFAULT) for connection in connections))
+    assert (await read_schema_state(connections[0])).is_ready
     for connection in connections:
         await connection.close()
 
@@ -37,16 +38,16 @@ async def test_a_payload_of_usual_length_is_not_compressed(db: asyncpg.Connectio
 
 
 async def test_a_failed_migration_is_rolled_back(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    released = schema.needed_version()
+    released = migrations.get_needed_version()
     broken = [
-        *known_migrations(),
+        *list_migrations(),
         Migration(released + 1, "broken", "create table clerk_sync.half (); select 1/0"),
     ]
-    monkeypatch.setattr(schema, "known_migrations", lambda: broken)
+    monkeypatch.setattr(migrations, "list_migrations", lambda: broken)
     connection = await asyncpg.connect(empty_database)
     with pytest.raises(asyncpg.DivisionByZeroError):
         await migrate(connection)
-    assert (await schema_state(connection)).version == released
+    assert (await read_schema_state(connection)).version == released
     assert await connection.fetchval("select to_regclass('clerk_sync.half')") is None
     await connection.close()
 
@@ -59,16 +60,16 @@ async def test_a_migration_edited_after_its_release_is_refused(db: asyncpg.Conne
 
 async def test_a_database_ahead_is_refused(db: asyncpg.Connection) -> None:
     await db.execute("insert into clerk_sync.migrations (version, name, checksum) values (99, 'later', 'x')")
-    with pytest.raises(SchemaError, match=rf"ahead of {schema.needed_version()}: deploy the newer"):
+    with pytest.raises(SchemaError, match=rf"ahead of {migrations.get_needed_version()}: deploy the newer"):
         await migrate(db)
-    state = await schema_state(db)
-    assert (state.version, state.ready) == (99, False)
+    state = await read_schema_state(db)
+    assert (state.version, state.is_ready) == (99, False)
 
 
 async def test_a_database_without_the_schema_is_behind(empty_database: str) -> None:
     connection = await asyncpg.connect(empty_database)
-    state = await schema_state(connection)
-    assert (state.version, state.ready) == (0, False)
+    state = await read_schema_state(connection)
+    assert (state.version, state.is_ready) == (0, False)
     assert "run `sync-service migrate`" in str(state)
     await connection.close()
 
@@ -76,7 +77,7 @@ async def test_a_database_without_the_schema_is_behind(empty_database: str) -> N
 async def test_an_existing_users_table_is_not_changed(empty_database: str) -> None:
     connection = await asyncpg.connect(empty_database)
     await connection.execute("create table users (id serial primary key)")
-    await create_users(connection, DEFAULT)
+    await create_table(connection, DEFAULT)
     columns = await connection.fetch("select column_name from information_schema.columns where table_name = 'users'")
     assert [row[0] for row in columns] == ["id"]
     await connection.close()
@@ -103,4 +104,4 @@ async def test_named_constraints_refuse_invalid_states(db: asyncpg.Connection) -
 
 
 def test_versions_are_the_numbers_from_one() -> None:
-    assert [migration.version for migration in known_migrations()] == list(range(1, schema.needed_version() + 1))
+    assert [migration.version for migration in list_migrations()] == list(range(1, migrations.get_needed_version() + 1))

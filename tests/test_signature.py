@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sync_service.clerk.signature import Verifier
-from sync_service.errors import BadPayload, BadSignature, BadTimestamp, MissingHeaders, Refusal, SettingsError
+from sync_service.clerk.webhook_signature import WebhookVerifier
+from sync_service.errors import BadPayload, BadSignature, BadTimestamp, MissingHeaders, RequestError, SettingsError
 from sync_service.settings import read_settings
 from tests.world import OLDER_SECRET, SECRET, sign_event
 
@@ -21,7 +21,7 @@ SIGNATURE = GOOD["svix-signature"]
 def verify(
     headers: dict[str, str], body: bytes = BODY, *, secrets: tuple[str, ...] = (SECRET,), now: float = NOW
 ) -> str:
-    return Verifier(secrets).verify(headers, body, now=now)
+    return WebhookVerifier(secrets).verify(headers, body, now=now)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_body_that_is_not_utf_8_is_refused() -> None:
 def test_a_verifier_needs_a_secret() -> None:
     """No configuration accepts unsigned events (B8)."""
     with pytest.raises(ValueError, match="no signing secret"):
-        Verifier(())
+        WebhookVerifier(())
 
 
 def test_comparison_does_not_stop_at_the_first_match(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ def test_comparison_does_not_stop_at_the_first_match(monkeypatch: pytest.MonkeyP
         compared.append(b)
         return a == b
 
-    monkeypatch.setattr("sync_service.clerk.signature.compare_digest", spy)
+    monkeypatch.setattr("sync_service.clerk.webhook_signature.compare_digest", spy)
     verify(GOOD | {"svix-signature": f"{SIGNATURE} v1,AAAA"})
     assert len(compared) == 2
 
@@ -193,7 +193,7 @@ def _verify_vector(vector: dict[str, Any]) -> str:
         return "secret-rejected"
     try:
         verify({k.lower(): v for k, v in vector["headers"].items()}, body, secrets=secrets, now=vector["verify_at"])
-    except Refusal:
+    except RequestError:
         return "invalid"
     return "valid"
 
@@ -219,5 +219,5 @@ def test_malformed_headers_raise_only_a_refusal() -> None:
     for a in junk:
         for b in junk:
             for c in junk:
-                with pytest.raises(Refusal):
+                with pytest.raises(RequestError):
                     verify({"svix-id": a, "svix-timestamp": b, "svix-signature": c}, b"\xff{")

@@ -11,12 +11,17 @@ from sync_service.mapping.table_binding import TableBinding
 from sync_service.postgres.sql import fill_gaps, quote_ident, quote_literal, read_gaps
 
 PACKAGE = Path(sync_service.__file__).parent
-FILES = sorted(file for file in PACKAGE.glob("*/sql/*.sql") if "create" not in file.read_text().split("--")[-1][:80])
+# Files that create a table contain several statements, which cannot be prepared; `migrate` runs them.
+FILES = {
+    str(file.relative_to(PACKAGE)): file.read_text()
+    for file in sorted(PACKAGE.glob("*/sql/*.sql"))
+    if not file.name.startswith("create_")
+}
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parts[-3]}/{file.name}")
-async def test_a_file_is_a_valid_statement_as_it_stands(db: asyncpg.Connection, file: Path) -> None:
-    await db.prepare(file.read_text())
+@pytest.mark.parametrize("file", FILES)
+async def test_a_file_is_a_valid_statement_as_it_stands(db: asyncpg.Connection, file: str) -> None:
+    await db.prepare(FILES[file])
 
 
 async def test_every_query_of_the_default_mapping_is_valid(db: asyncpg.Connection) -> None:

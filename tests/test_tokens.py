@@ -9,20 +9,21 @@ from typing import Any
 import httpx2
 import pytest
 
-from sync_service.clerk.keys import GivenKey, KeySet, keys_of
-from sync_service.clerk.tokens import SessionTokens
+from sync_service.clerk.jwks import JwksCache, StaticKey
+from sync_service.clerk.session_tokens import SessionTokenVerifier
 from sync_service.errors import BadToken, ClerkUnavailable
 from sync_service.settings import Settings
+from sync_service.web.app import create_key_source
 from tests.clerk_stub import ISSUER, PUBLISHABLE_KEY, SECRET_KEY, ClerkStub, export_public_key, make_session_token
 from tests.forged_tokens import forge_tokens
 from tests.world import INSTANCE
 
-GIVEN = GivenKey(export_public_key())
+GIVEN = StaticKey(export_public_key())
 
 
-def make_verifier(**changes: Any) -> SessionTokens:
+def make_verifier(**changes: Any) -> SessionTokenVerifier:
     rules: dict[str, Any] = {"keys": GIVEN, "issuer": ISSUER, "parties": (), "instance_id": INSTANCE} | changes
-    return SessionTokens(rules.pop("keys"), **rules)
+    return SessionTokenVerifier(rules.pop("keys"), **rules)
 
 
 async def test_a_session_token_names_its_user() -> None:
@@ -114,18 +115,18 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def key_set(clerk: ClerkStub, client: httpx2.AsyncClient, clock: Clock) -> KeySet:
-    return KeySet(client, f"{clerk.url}/.well-known/jwks.json", {}, clock=clock)
+def key_set(clerk: ClerkStub, client: httpx2.AsyncClient, clock: Clock) -> JwksCache:
+    return JwksCache(client, f"{clerk.url}/.well-known/jwks.json", {}, clock=clock)
 
 
-async def test_a_key_set_is_fetched_once_and_kept(clerk: ClerkStub, key_set: KeySet) -> None:
+async def test_a_key_set_is_fetched_once_and_kept(clerk: ClerkStub, key_set: JwksCache) -> None:
     rules = make_verifier(keys=key_set)
     await asyncio.gather(*(rules.verify(make_session_token("user_1")) for _ in range(50)))
     assert clerk.jwks_calls == 1
 
 
 async def test_a_cached_key_set_is_used_while_clerk_is_unreachable(
-    clerk: ClerkStub, key_set: KeySet, clock: Clock
+    clerk: ClerkStub, key_set: JwksCache, clock: Clock
 ) -> None:
     """With a warm cache tokens are verified; refreshes in the background stay within their limit (L4)."""
     rules = make_verifier(keys=key_set)
@@ -138,7 +139,7 @@ async def test_a_cached_key_set_is_used_while_clerk_is_unreachable(
     assert clerk.jwks_calls == 3  # two attempts in a minute, in the background
 
 
-async def test_without_any_key_clerk_is_unavailable(clerk: ClerkStub, key_set: KeySet, clock: Clock) -> None:
+async def test_without_any_key_clerk_is_unavailable(clerk: ClerkStub, key_set: JwksCache, clock: Clock) -> None:
     """With a cold cache every token raises ClerkUnavailable; fetches are spaced, and a later one succeeds (L4)."""
     clerk.jwks_fails = True
     rules = make_verifier(keys=key_set)
@@ -151,7 +152,7 @@ async def test_without_any_key_clerk_is_unavailable(clerk: ClerkStub, key_set: K
     await rules.verify(make_session_token("user_1"))
 
 
-async def test_many_unknown_keys_cause_two_fetches_a_minute(clerk: ClerkStub, key_set: KeySet, clock: Clock) -> None:
+async def test_many_unknown_keys_cause_two_fetches_a_minute(clerk: ClerkStub, key_set: JwksCache, clock: Clock) -> None:
     """1,000 tokens, each with another unknown key ID, cause two fetches in a minute (L4)."""
     rules = make_verifier(keys=key_set, instance_id=None)
     await rules.verify(make_session_token("user_1"))
@@ -167,7 +168,7 @@ async def test_many_unknown_keys_cause_two_fetches_a_minute(clerk: ClerkStub, ke
     assert clerk.jwks_calls == 4
 
 
-async def test_a_new_key_is_found_and_an_old_one_removed(clerk: ClerkStub, key_set: KeySet, clock: Clock) -> None:
+async def test_a_new_key_is_found_and_an_old_one_removed(clerk: ClerkStub, key_set: JwksCache, clock: Clock) -> None:
     """After a rotation the new key is fetched and tokens of the old one are refused."""
     rules = make_verifier(keys=key_set, instance_id=None)
     await rules.verify(make_session_token("user_1", kid=INSTANCE))
@@ -178,7 +179,7 @@ async def test_a_new_key_is_found_and_an_old_one_removed(clerk: ClerkStub, key_s
 
 
 async def test_a_cached_token_ends_with_its_expiry_or_its_key(
-    clerk: ClerkStub, key_set: KeySet, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    clerk: ClerkStub, key_set: JwksCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cache keeps a verified token only until its expiry or the removal of its key."""
     rules = make_verifier(keys=key_set)
@@ -194,14 +195,18 @@ async def test_a_cached_token_ends_with_its_expiry_or_its_key(
         await rules.verify(token)
     short = make_session_token("user_1", signer="newer", exp=int(time.time()) - 4)
     await rules.verify(short)  # within the leeway
-    assert all(seen.expires_at < time.time() for seen in rules._seen.values() if seen.key is key_set.known(INSTANCE))
-    monkeypatch.setattr("sync_service.clerk.tokens.MOST_SEEN", 3)
+    assert all(
+        seen.expires_at < time.time() for seen in rules._cache.values() if seen.key is key_set.get_cached(INSTANCE)
+    )
+    monkeypatch.setattr("sync_service.clerk.session_tokens.MAX_CACHED_TOKENS", 3)
     for number in range(10):
         await rules.verify(make_session_token(f"user_{number}", signer="newer"))
-    assert len(rules._seen) <= 3
+    assert len(rules._cache) <= 3
 
 
-async def test_an_old_key_set_is_refreshed_in_the_background(clerk: ClerkStub, key_set: KeySet, clock: Clock) -> None:
+async def test_an_old_key_set_is_refreshed_in_the_background(
+    clerk: ClerkStub, key_set: JwksCache, clock: Clock
+) -> None:
     rules = make_verifier(keys=key_set)
     await rules.verify(make_session_token("user_1"))
     clock.now += 301
@@ -213,7 +218,7 @@ async def test_an_old_key_set_is_refreshed_in_the_background(clerk: ClerkStub, k
     assert clerk.jwks_calls == 2
 
 
-async def test_a_foreign_or_expired_token_causes_no_fetch(clerk: ClerkStub, key_set: KeySet) -> None:
+async def test_a_foreign_or_expired_token_causes_no_fetch(clerk: ClerkStub, key_set: JwksCache) -> None:
     """A token with a defect that needs no key to detect is refused before the key set is fetched (H2)."""
     rules = make_verifier(keys=key_set)
     needs_key = {"another's key", "tampered sub", "tampered exp", "a key of its own"}
@@ -243,21 +248,23 @@ async def test_an_invalid_key_set_is_refused(client: httpx2.AsyncClient, answer:
 
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(transport)) as odd:
         with pytest.raises(ClerkUnavailable):
-            await make_verifier(keys=KeySet(odd, "https://k.example", {})).verify(make_session_token("user_1"))
+            await make_verifier(keys=JwksCache(odd, "https://k.example", {})).verify(make_session_token("user_1"))
 
 
 async def test_the_settings_select_the_source_of_the_keys(clerk: ClerkStub, client: httpx2.AsyncClient) -> None:
-    assert keys_of(Settings(), client) is None
-    assert isinstance(keys_of(Settings(clerk_jwt_key=export_public_key(), clerk_issuer=ISSUER), client), GivenKey)
+    assert create_key_source(Settings(), client) is None
+    assert isinstance(
+        create_key_source(Settings(clerk_jwt_key=export_public_key(), clerk_issuer=ISSUER), client), StaticKey
+    )
     for settings, url in (
         (Settings(clerk_publishable_key=PUBLISHABLE_KEY), "https://clerk.example.com/.well-known/jwks.json"),
         (Settings(clerk_issuer="https://i.example"), "https://i.example/.well-known/jwks.json"),
         (Settings(clerk_jwks_url="https://k.example", clerk_publishable_key=PUBLISHABLE_KEY), "https://k.example"),
         (Settings(clerk_secret_key=SECRET_KEY), "https://api.clerk.com/v1/jwks"),
     ):
-        found = keys_of(settings, client)
-        assert isinstance(found, KeySet)
+        found = create_key_source(settings, client)
+        assert isinstance(found, JwksCache)
         assert found._url == url
-    by_secret = keys_of(Settings(clerk_secret_key=SECRET_KEY, clerk_api_url=clerk.url), client)
+    by_secret = create_key_source(Settings(clerk_secret_key=SECRET_KEY, clerk_api_url=clerk.url), client)
     assert by_secret
     await make_verifier(keys=by_secret).verify(make_session_token("user_1"))

@@ -193,11 +193,9 @@ async def test_a_body_over_a_megabyte_is_a_413(world: World) -> None:
 
 
 async def test_a_body_at_the_limit_is_accepted(world: World) -> None:
-    filler = "x" * (
-        webhooks.MOST_BYTES - len(encode_body(make_event("user.created", "user_1", public_metadata={"k": ""})))
-    )
+    filler = "x" * (MAX_BODY_BYTES - len(encode_body(make_event("user.created", "user_1", public_metadata={"k": ""}))))
     body = encode_body(make_event("user.created", "user_1", public_metadata={"k": filler}))
-    assert len(body) == webhooks.MOST_BYTES
+    assert len(body) == MAX_BODY_BYTES
     assert await world.deliver_ok(body) == "applied"
     assert (await world.deliver(body + b" ")).status_code == 413
 
@@ -323,7 +321,7 @@ async def test_errors_reveal_no_table_no_sql_and_no_secret(
     await db.execute("alter table clerk_sync.elsewhere rename to events")
     lines = output.log("database_error")
     assert lines[0]["reason"] == "undefined_table"
-    assert lines[0]["exception"] == "Unavailable"
+    assert lines[0]["exception"] == "DatabaseUnavailable"
     assert PII_SENTINEL not in output.said
     await db.execute("alter table users drop constraint refuses")
     await db.execute("truncate clerk_sync.events")
@@ -338,7 +336,7 @@ async def test_an_unexpected_exception_is_a_500_without_its_message(
     def bug(*_: object) -> None:
         raise RuntimeError(PII_SENTINEL)
 
-    monkeypatch.setattr(webhooks, "read_event", bug)
+    monkeypatch.setattr(webhooks, "parse_event", bug)
     monkeypatch.setattr(Readiness, "answer", bug)
     responses = [await world.deliver(CREATED), await world.client.get("/readyz")]
     for response, line, where in zip(responses, output.log("bug"), ("webhooks.py", "app.py"), strict=True):

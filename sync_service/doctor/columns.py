@@ -61,7 +61,12 @@ def check_columns(mapping: TableMapping, table: Table) -> Iterator[Finding]:
 
 
 def _check_source(mapping: TableMapping, source: FieldSource, column: Column) -> Iterator[Finding]:
-    if not source.source or source.source == WHOLE_USER or source.source in COMPUTED or source.root_field in CLERK_FIELDS:
+    if (
+        not source.source
+        or source.source == WHOLE_USER
+        or source.source in COMPUTED
+        or source.root_field in CLERK_FIELDS
+    ):
         return
     yield Finding(
         code="unknown_field",

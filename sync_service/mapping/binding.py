@@ -59,14 +59,8 @@ def bind(mapping: TableMapping, table: Table | None) -> BoundMapping | list[str]
         return [f"{mapping.name}: there is no such table{hint}"]
     if issues := [str(issue) for issue in blocking_issues(mapping, table)]:
         return issues
-    # Only generated columns read the extra keys of `$`.
-    keep_extra_keys = any(column.generated for column in table.columns)
-    columns = {
-        name: _adapt_field(field, table.column(name), keep_extra_keys=keep_extra_keys)
-        for name, field in mapping.columns.items()
-        if _is_written(table.column(name))
-    }
-    column_types = {name: column for name in (mapping.id_column, *columns) if (column := table.column(name))}
+    columns = _select_columns(mapping, table)
+    column_types = {column.name: column for column in table.columns if column.name in {mapping.id_column, *columns}}
     return BoundMapping(
         mapping=replace(mapping, columns=columns),
         table=table,
@@ -76,12 +70,20 @@ def bind(mapping: TableMapping, table: Table | None) -> BoundMapping | list[str]
     )
 
 
-def _is_written(column: Column | None) -> bool:
-    return column is not None and not column.generated
+def _select_columns(mapping: TableMapping, table: Table) -> dict[str, FieldSource]:
+    """Return the fields of the columns that are written."""
+    # Only generated columns read the extra keys of `$`.
+    keep_extra_keys = any(column.generated for column in table.columns)
+    fields = {}
+    for name, field in mapping.columns.items():
+        column = table.column(name)
+        if column and not column.generated:
+            fields[name] = _adapt_field(field, column, keep_extra_keys=keep_extra_keys)
+    return fields
 
 
-def _adapt_field(field: FieldSource, column: Column | None, *, keep_extra_keys: bool) -> FieldSource:
+def _adapt_field(field: FieldSource, column: Column, *, keep_extra_keys: bool) -> FieldSource:
     """Return the field without its stand-in for null where a preset's column accepts null."""
-    if field.optional and column and not column.not_null:
+    if field.optional and not column.not_null:
         field = replace(field, when_null=None)
     return field if keep_extra_keys else replace(field, extra_keys={})

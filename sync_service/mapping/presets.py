@@ -25,7 +25,7 @@ DEFAULT = TableMapping(
         "created_at": FieldSource("created_at"),
         "updated_at": FieldSource("updated_at"),
     },
-    created_by="create_table.sql",
+    created_by="create_users.sql",
 )
 
 # A placeholder for tables that require an email. RFC 2606 reserves .invalid, so mail to it is never delivered.

@@ -10,7 +10,7 @@ from sync_service.mapping.email_policy import EmailPolicy, read_email_policy
 from sync_service.mapping.fields import PRIMARY_EMAIL
 from sync_service.mapping.introspection import Column
 from sync_service.mapping.table import TableMapping
-from sync_service.mapping.validation import unfilled_required_columns
+from sync_service.mapping.validation import find_unfilled_columns
 from sync_service.postgres.sql import fill_gaps, quote_ident, quote_literal, quote_table, read_gaps, read_sql
 
 
@@ -112,7 +112,7 @@ def _render_apply(bound: BoundMapping, names: dict[str, str], source: dict[str, 
         "update_first": "",
         "unless_updated": "",
     }
-    if updates and unfilled_required_columns(bound.mapping, bound.table):
+    if updates and find_unfilled_columns(bound.mapping, bound.table):
         step = read_gaps(read_sql(__package__, "update_first.sql"))
         gaps["update_first"] = fill_gaps(step["update_first"], gaps)
         gaps["unless_updated"] = step["unless_updated"]

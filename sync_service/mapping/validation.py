@@ -110,7 +110,7 @@ def _check_clerk_id(mapping: TableMapping, table: Table) -> Iterator[MappingIssu
 
 def partial_issues(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
     """Yield the issues that affect some users; their events are parked."""
-    for name in unfilled_required_columns(mapping, table):
+    for name in find_unfilled_columns(mapping, table):
         why = "is NOT NULL, has no default, and no mapping fills it: no user can be inserted"
         yield MappingIssue("not_null_unfilled", f"{mapping.name}.{name}", why, name)
     for name, field in mapping.columns.items():
@@ -121,7 +121,7 @@ def partial_issues(mapping: TableMapping, table: Table) -> Iterator[MappingIssue
             yield MappingIssue("not_null_for_some", f"{mapping.name}.{name}", why, name)
 
 
-def unfilled_required_columns(mapping: TableMapping, table: Table) -> list[str]:
+def find_unfilled_columns(mapping: TableMapping, table: Table) -> list[str]:
     """Return the NOT NULL columns that neither the mapping nor a default fills in a new row."""
     filled = {mapping.id_column, *mapping.columns}
     return [

@@ -54,7 +54,7 @@ class SchemaState:
 
 
 @cache
-def known_migrations() -> tuple[Migration, ...]:
+def list_migrations() -> tuple[Migration, ...]:
     """Return the migrations of this package, in order."""
     found = [
         Migration(int(match[1]), match[2], file.read_text(encoding="utf-8"))
@@ -64,9 +64,9 @@ def known_migrations() -> tuple[Migration, ...]:
     return tuple(sorted(found, key=lambda migration: migration.version))
 
 
-def needed_version() -> int:
+def get_needed_version() -> int:
     """Return the version of the schema that this code needs."""
-    return known_migrations()[-1].version
+    return list_migrations()[-1].version
 
 
 async def read_schema_state(connection: Connection) -> SchemaState:
@@ -75,7 +75,7 @@ async def read_schema_state(connection: Connection) -> SchemaState:
         version = await connection.fetchval("select coalesce(max(version), 0) from clerk_sync.migrations")
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         version = 0
-    return SchemaState(version, needed_version())
+    return SchemaState(version, get_needed_version())
 
 
 async def lock_migrations(connection: Connection) -> None:
@@ -93,7 +93,7 @@ async def migrate(connection: Connection) -> list[Migration]:
     when the database is ahead of this code, or when a migration was edited after it ran.
     """
     ran: list[Migration] = []
-    for migration in known_migrations():
+    for migration in list_migrations():
         async with connection.transaction():
             await lock_migrations(connection)
             await connection.execute(_CREATE_MIGRATIONS)
@@ -113,9 +113,9 @@ async def migrate(connection: Connection) -> list[Migration]:
 
 
 def _check_applied(applied: dict[int, str]) -> None:
-    known = {migration.version: migration for migration in known_migrations()}
-    if applied and max(applied) > needed_version():
-        raise SchemaError(str(SchemaState(max(applied), needed_version())))
+    known = {migration.version: migration for migration in list_migrations()}
+    if applied and max(applied) > get_needed_version():
+        raise SchemaError(str(SchemaState(max(applied), get_needed_version())))
     for version, checksum in sorted(applied.items()):
         if known[version].checksum != checksum:
             raise SchemaError(

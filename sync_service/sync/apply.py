@@ -1,7 +1,7 @@
 """The only way to write a user: many changes in, the outcome of each one out, committed."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -78,14 +78,18 @@ class Applier:
 
     async def apply_batch(self, events: Sequence[Event]) -> list[Outcome | None]:
         """Do the same as `apply`, but return None for each event behind a lock: it is not applied yet."""
-        saves = [n for n, event in enumerate(events) if not event.error and not isinstance(event.change, Deletion)]
-        deletions = [n for n, event in enumerate(events) if not event.error and isinstance(event.change, Deletion)]
         found: dict[int, Outcome | None] = {}
-        for group in (deletions, saves):  # deletions first: a snapshot of a deleted user is then stale
-            found |= zip(group, await self._apply_group([events[n] for n in group]), strict=True)
+        deletions: list[int] = []
+        saves: list[int] = []
         for n, event in enumerate(events):
             if event.error:
                 found[n] = await self._park(event, ChangeRejected(event.error))
+            elif isinstance(event.change, Deletion):
+                deletions.append(n)
+            else:
+                saves.append(n)
+        for group in (deletions, saves):  # deletions first: a snapshot of a deleted user is then stale
+            found |= zip(group, await self._apply_group([events[n] for n in group]), strict=True)
         return [found[n] for n in range(len(events))]
 
     async def apply_waiting_for_lock(self, event: Event) -> Outcome:
@@ -108,42 +112,45 @@ class Applier:
             try:
                 return [*await self._commit(events, batch, lock_timeout_ms)]
             except DatabaseError as error:
-                match recovery := recover(error, batch):
-                    case Recovery.RETRY:
-                        batch = replace(batch, tries=batch.tries + 1)
-                    case Recovery.REBIND:
-                        self.store.binding.invalidate()
-                        batch = replace(batch, was_rebound=True)
-                    case Recovery.RESOLVE_EMAIL:
-                        batch = replace(batch, settles_email=True, tries=1)
-                    case Recovery.SPLIT:
-                        return await self._apply_halves(events, was_rebound=batch.was_rebound)
-                    case Recovery.ISOLATE:
-                        alone = await asyncio.gather(*(self._apply_group([event]) for event in events))
-                        return [outcome for [outcome] in alone]
-                    case Recovery.WAIT:
-                        return [None]
-                    case _:
-                        return [*await self._give_up(events, error, recovery)]
+                recovery = recover(error, batch)
+                if recovery not in _SAME_BATCH:
+                    return await self._handle_failure(events, batch, error, recovery)
+            if recovery is Recovery.REBIND:
+                self.store.binding.invalidate()
+            batch = _SAME_BATCH[recovery](batch)
+
+    async def _handle_failure(
+        self, events: Sequence[Event], batch: Batch, error: DatabaseError, recovery: Recovery
+    ) -> list[Outcome | None]:
+        """Continue with smaller batches, or end the attempt."""
+        match recovery:
+            case Recovery.SPLIT:
+                return await self._apply_halves(events, was_rebound=batch.was_rebound)
+            case Recovery.ISOLATE:
+                alone = await asyncio.gather(*(self._apply_group([event]) for event in events))
+                return [outcome for [outcome] in alone]
+            case Recovery.WAIT:
+                return [None]
+            case Recovery.REFUSE:
+                obstacles = {"errors": error.errors} if isinstance(error, MappingMismatch) else {}
+                log.warning("batch_not_stored", reason=error.reason, events=len(events), **obstacles)
+                return [Outcome("unavailable", error.reason)] * len(events)
+            case _:
+                [event] = events
+                return [await self._park_failed(event, error, recovery)]
 
     async def _apply_halves(self, events: Sequence[Event], *, was_rebound: bool) -> list[Outcome | None]:
         middle = len(events) // 2
         first = await self._apply_group(events[:middle], was_rebound=was_rebound)
         return first + await self._apply_group(events[middle:], was_rebound=was_rebound)
 
-    async def _give_up(self, events: Sequence[Event], error: DatabaseError, recovery: Recovery) -> list[Outcome]:
-        """Park a single event, or report that the database is unavailable."""
-        if recovery is Recovery.REFUSE:
-            obstacles = {"errors": error.errors} if isinstance(error, MappingMismatch) else {}
-            log.warning("batch_not_stored", reason=error.reason, events=len(events), **obstacles)
-            return [Outcome("unavailable", error.reason)] * len(events)
-        [event] = events
+    async def _park_failed(self, event: Event, error: DatabaseError, recovery: Recovery) -> Outcome:
         if recovery is Recovery.DEFER:
-            return [await self._park(event, ChangeRejected(LONG_DELETION), pause=timedelta())]
+            return await self._park(event, ChangeRejected(LONG_DELETION), pause=timedelta())
         if recovery is Recovery.NAME_COLUMN and isinstance(event.change, Snapshot):
             assert isinstance(error, ChangeRejected)  # noqa: S101  the table names columns for rejections only
             await name_rejected_column(self.store, error, event.change)
-        return [await self._park(event, error)]
+        return await self._park(event, error)
 
     async def _commit(self, events: Sequence[Event], batch: Batch, lock_timeout_ms: int) -> list[Outcome]:
         if batch.is_deletion:
@@ -200,6 +207,14 @@ class Applier:
         if outcome.outcome == "parked":
             self.on_work_left()
         return outcome
+
+
+# The same batch is applied again after these recoveries, with a note of the step that was taken.
+_SAME_BATCH: Mapping[Recovery, Callable[[Batch], Batch]] = {
+    Recovery.RETRY: lambda batch: replace(batch, tries=batch.tries + 1),
+    Recovery.REBIND: lambda batch: replace(batch, was_rebound=True),
+    Recovery.RESOLVE_EMAIL: lambda batch: replace(batch, settles_email=True, tries=1),
+}
 
 
 def _deletion_outcome(state: str, *, is_duplicate: bool) -> Outcome:

@@ -1,6 +1,5 @@
 """Two users claim one email: the newer claim is shown, the other row shows null until the email is free."""
 
-import asyncpg
 import structlog
 
 from sync_service.clerk.change import Snapshot, Version
@@ -33,32 +32,34 @@ async def resolve_email_conflict(
     async with store.acquire() as bound, bound.connection.transaction():
         policy = bound.queries.email.policy
         row = row_for(bound.queries, snapshot)
-        email = row.get(policy.unique_column) if policy.unique_column else None
-        owner = await find_email_owner(bound, email, snapshot.clerk_id) if email else None
-        if owner and not policy.can_release:
-            raise ChangeRejected(EMAIL_CONFLICT, table=store.mapping.table, column=policy.unique_column)
+        column = policy.unique_column
+        email = row[column] if column else None
         loser = None
-        if owner and policy.unique_column and email:
-            loser = await _decide_loser(store, bound, owner, snapshot, email)
+        if column and email:
+            loser = await _decide_loser(store, bound, snapshot, email)
             if loser == snapshot.clerk_id:
-                row[policy.unique_column] = fill_placeholder(policy.placeholder, snapshot.clerk_id)
+                row[column] = fill_placeholder(policy.placeholder, snapshot.clerk_id)
         # If the owner is gone, the row may fit now. If another constraint rejects it, this statement names that one.
         [record] = await apply_changes(bound, [event], source=source, lock_timeout_ms=lock_timeout_ms, row=row)
         # Also after a stale snapshot: the released email is free again and is restored.
         if loser:
             await mark_email_pending(bound.connection, loser)
-        if owner:
             log.warning(EMAIL_CONFLICT, shown_by="the other user" if loser == snapshot.clerk_id else "this user")
         return str(record["status"])
 
 
-async def _decide_loser(
-    store: Store, bound: BoundConnection, owner: asyncpg.Record, snapshot: Snapshot, email: str
-) -> str | None:
-    """Return the user whose row does not show the email; release it where that is the owner's row.
+async def _decide_loser(store: Store, bound: BoundConnection, snapshot: Snapshot, email: str) -> str | None:
+    """Return the user whose row does not show the email; take it off the owner's row if that is the loser.
 
-    None means that the owner's row has changed since it was read and no longer has the email.
+    None means that no other row has the email, or no longer has it. Raises `ChangeRejected` where the mapping says that
+    the newer event waits.
     """
+    owner = await find_email_owner(bound, email, snapshot.clerk_id)
+    if owner is None:
+        return None
+    policy = bound.queries.email.policy
+    if not policy.can_release:
+        raise ChangeRejected(EMAIL_CONFLICT, table=store.mapping.table, column=policy.unique_column)
     if not has_older_claim(owner, store.mapping.compute_version(snapshot)):
         return snapshot.clerk_id
     released = await release_email(bound, owner["clerk_id"], email)

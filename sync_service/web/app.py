@@ -74,13 +74,7 @@ def create_app(settings: Settings) -> ASGIApp:
         wake = asyncio.Event()
         applier = Applier(store, max_attempts=settings.sync_max_attempts, on_work_left=wake.set)
         client = httpx2.AsyncClient()
-        keys = key_source_from(
-            client,
-            jwt_key=settings.clerk_jwt_key,
-            jwks_url=settings.jwks_url,
-            api_url=settings.clerk_api_url,
-            secret_key=settings.clerk_secret_key,
-        )
+        keys = create_key_source(settings, client)
         authenticator = Authenticator(_create_token_verifier(settings, keys), settings.sync_api_token)
         refresher = _create_refresher(settings, applier, client, metrics)
         max_age, instance_id = settings.sync_max_age, settings.clerk_instance_id
@@ -159,6 +153,17 @@ async def _user(request: Request) -> Response:
 async def _resolve(request: Request) -> Response:
     users: UserEndpoints = request.state.users
     return await users.resolve(request)
+
+
+def create_key_source(settings: Settings, client: httpx2.AsyncClient) -> KeySource | None:
+    """Return the keys of session tokens that the settings name, or None."""
+    return key_source_from(
+        client,
+        jwt_key=settings.clerk_jwt_key,
+        jwks_url=settings.jwks_url,
+        api_url=settings.clerk_api_url,
+        secret_key=settings.clerk_secret_key,
+    )
 
 
 def _create_token_verifier(settings: Settings, keys: KeySource | None) -> SessionTokenVerifier | None:

@@ -5,12 +5,12 @@ import json
 import asyncpg
 import pytest
 
-from sync_service.mapping.file import read_mapping
+from sync_service.mapping.toml import parse_mapping
 from tests.conftest import Output, Serve
 from tests.world import T1, T2, T3, World, make_event, make_message_id
 
 TABLE = "create table users (id text primary key, first_name text, last_name text)"
-MAPPING = read_mapping("""
+MAPPING = parse_mapping("""
 [users]
 clerk_id = "id"
 [users.columns]

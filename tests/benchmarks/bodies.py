@@ -2,13 +2,13 @@
 
 import json
 
-from sync_service.clerk.samples import sample_event
+from sync_service.clerk.samples import build_sample_event
 from tests.world import SECRET, sign_event
 
 
 def make_body(event_type: str, user_id: str, milliseconds: int) -> bytes:
     """Return an event of a user with a linked Google account, which most live users have."""
-    event = sample_event(event_type, user_id, milliseconds=milliseconds)
+    event = build_sample_event(event_type, user_id, milliseconds=milliseconds)
     event["data"]["external_accounts"] = [
         {
             "approved_scopes": "email openid https://example.com/auth/userinfo.email https://example.com/auth/profile",

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import msgspec
 import orjson
 
-from sync_service.clerk.events import read_event
-from sync_service.clerk.values import User
+from sync_service.clerk.events import parse_event
+from sync_service.clerk.user import User
 from tests.benchmarks.bodies import make_body
 
 LOOPS = 20_000
@@ -28,7 +28,7 @@ def measure() -> None:
         ("orjson", lambda: orjson.loads(body)),
         ("msgspec, untyped", lambda: msgspec.json.decode(body)),
         ("msgspec, the fields needed, checked", lambda: typed.decode(body)),
-        ("read_event: also the payload and the version", lambda: read_event("msg_1", body)),
+        ("parse_event: also the payload and the version", lambda: parse_event("msg_1", body)),
     ]
     print(f"  an event of {len(body)} bytes; json and orjson return dicts without validation")
     for name, way in ways:

@@ -1,4 +1,4 @@
-"""Logins and look-ups: `/sync` with a fresh row beside a bare route that does one SELECT by key.
+"""LoginService and look-ups: `/sync` with a fresh row beside a bare route that does one SELECT by key.
 
 The targets take turns in every round. Each request of /sync has one of thousands of session tokens, verified with a
 configured key; the bare route verifies no token.
@@ -70,7 +70,7 @@ async def _insert_users(dsn: str) -> None:
         USERS,
     )
     await connection.execute(
-        "insert into clerk_sync.identities (clerk_id, version, tie, created_by, confirmed_at)"
+        "insert into clerk_sync.identities (clerk_id, version, tiebreak, created_by, confirmed_at)"
         " select id, 1, '', 'webhook', now() from public.users"
     )
     await connection.execute("analyze")

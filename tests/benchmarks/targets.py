@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx2
 
-from sync_service.postgres.embedded import Embedded, embedded_postgres
+from sync_service.dev.embedded import EmbeddedServer, run_embedded_postgres
 from tests.clerk_stub import API_TOKEN, ISSUER, export_public_key
 from tests.processes import find_free_port, run_command, start_command
 from tests.world import SECRET
@@ -38,7 +38,7 @@ class Targets:
     bare: Target
     usual: Target
     service: Target
-    postgres: Embedded
+    postgres: EmbeddedServer
 
     def __iter__(self) -> Iterator[Target]:
         return iter((self.bare, self.usual, self.service))
@@ -47,7 +47,7 @@ class Targets:
 @contextlib.contextmanager
 def run_targets() -> Iterator[Targets]:
     """Start all targets and PostgreSQL with its default, durable settings."""
-    with tempfile.TemporaryDirectory() as name, embedded_postgres(Path(name) / "postgres") as postgres:
+    with tempfile.TemporaryDirectory() as name, run_embedded_postgres(Path(name) / "postgres") as postgres:
         folder = Path(name)
         environ = {"DATABASE_URL": postgres.dsn(), "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "1"}
         environ["QUIET"] = "1"
@@ -67,9 +67,9 @@ def run_targets() -> Iterator[Targets]:
 
 
 @contextlib.contextmanager
-def run_login_targets() -> Iterator[tuple[Embedded, int, int]]:
+def run_login_targets() -> Iterator[tuple[EmbeddedServer, int, int]]:
     """Start PostgreSQL, the reference and the service with session tokens; yield the server and the two ports."""
-    with tempfile.TemporaryDirectory() as name, embedded_postgres(Path(name) / "postgres") as postgres:
+    with tempfile.TemporaryDirectory() as name, run_embedded_postgres(Path(name) / "postgres") as postgres:
         folder = Path(name)
         environ = {"DATABASE_URL": postgres.dsn(), "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "1"}
         environ |= {

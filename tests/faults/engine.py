@@ -21,8 +21,8 @@ from tests.processes import find_stable_port, has_ended_within
 PARENT = """
 import json, sys
 from pathlib import Path
-from sync_service.postgres.embedded import embedded_postgres
-with embedded_postgres(Path(sys.argv[1]), settings=json.loads(sys.argv[2])) as server:
+from sync_service.dev.embedded import run_embedded_postgres
+with run_embedded_postgres(Path(sys.argv[1]), settings=json.loads(sys.argv[2])) as server:
     print(server.pid, flush=True)
     sys.stdin.read()
 """

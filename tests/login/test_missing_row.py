@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from sync_service.dsn import clean_dsn
+from sync_service.dsn import parse_dsn
 from sync_service.mapping.table import TableMapping
 from tests.clerk_stub import ClerkStub
 from tests.conftest import Output, Serve
@@ -74,7 +74,7 @@ async def test_without_a_response_of_clerk_in_time_a_missing_row_is_a_503(
     serve: Serve, clerk: ClerkStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The service responds while its call to Clerk is still open (A5)."""
-    monkeypatch.setattr("sync_service.clerk.api.ASK_SECONDS", 0.3)
+    monkeypatch.setattr("sync_service.clerk.client.ASK_SECONDS", 0.3)
     with clerk.hold():
         async with serve(**build_settings(clerk)) as world:
             await check_missing_row_is_unavailable(world)
@@ -120,7 +120,7 @@ async def test_without_a_key_only_existing_rows_are_served(serve: Serve, clerk: 
 
 
 async def test_an_unreachable_database_is_a_503(serve: Serve, clerk: ClerkStub) -> None:
-    async with serve(**build_settings(clerk), database=clean_dsn("postgresql://u@127.0.0.1:9/x")) as world:
+    async with serve(**build_settings(clerk), database=parse_dsn("postgresql://u@127.0.0.1:9/x")) as world:
         response = await post_sync(world)
         assert (response.status_code, read_problem_code(response)) == (503, "unavailable")
         assert "retry-after" in response.headers
@@ -129,7 +129,7 @@ async def test_an_unreachable_database_is_a_503(serve: Serve, clerk: ClerkStub) 
 async def test_a_table_that_the_mapping_does_not_fit_is_a_503(serve: Serve, clerk: ClerkStub) -> None:
     """A mapping that does not fit the table is a 503 with a body that does not name the column (J5)."""
     clerk.add_user("user_1")
-    mapping = TableMapping(clerk_id="clerk_user_id")
+    mapping = TableMapping(id_column="clerk_user_id")
     async with serve(**build_settings(clerk, mapping=mapping)) as world:
         response = await post_sync(world)
         assert (response.status_code, read_problem_code(response)) == (503, "unavailable")

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sync_service.postgres.statements import Statements
+from sync_service.mapping.table_binding import TableBinding
 from tests.apps.shapes import CAREER, Shape
 from tests.conftest import Output, Serve
 from tests.world import PII_SENTINEL, T1, T2, T3, World, make_email_fields, make_event, make_message_id, wait_until
@@ -87,7 +87,7 @@ async def test_a_row_with_another_clerk_id_is_not_linked(world: World, db: async
     row = await world.get_user("user_1")
     assert row
     assert row["email"] is None
-    assert await db.fetchval("select address_wanted from clerk_sync.identities where clerk_id = 'user_1'")
+    assert await db.fetchval("select email_pending from clerk_sync.identities where clerk_id = 'user_1'")
     await world.deliver_ok(make_event("user.updated", "user_9", T1, **make_email_fields("other")))
 
     async def has_email() -> bool:
@@ -198,12 +198,11 @@ async def test_known_users_cause_no_table_scan(db: asyncpg.Connection) -> None:
         "drop index users_lower_email_key; insert into users (email) select n from generate_series(1, 5000) n"
     )
     await db.execute("analyze users; insert into clerk_sync.identities values ('user_1', 1, '', null, 'webhook')")
-    statements = Statements(CAREER.mapping)
-    await statements.held_against(db)
-    assert statements.link
+    statement = (await TableBinding(CAREER.mapping).ensure_bound(db)).email.link_rows
+    assert statement
     read = []
     for user in ("user_1", "user_2"):
-        plan = await db.fetchval(f"explain (analyze, format json) {statements.link}", [user], ["ada@x"], "1000")
+        plan = await db.fetchval(f"explain (analyze, format json) {statement}", [user], ["ada@x"], "1000")
         read.append(count_rows_read(json.loads(plan)[0]["Plan"]))
     known, unknown = read
     assert known <= 1  # the executor reads one row to see whether the table is empty
