@@ -89,7 +89,7 @@ tests/test_package_map.py compares the list with the imports.
     dev.state                   the folder `.sync-service/`
 
     web.problems                errors → problem details (RFC 9457)
-    web.deadline                the time limit of a response
+    web.limits                  time limits of a request
     web.body                    request bodies: limits, JSON
     web.metrics                 metrics for Prometheus
     web.middleware              IDs and a log line for each request

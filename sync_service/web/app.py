@@ -33,6 +33,7 @@ from sync_service.sync.maintenance import MaintenanceWorker
 from sync_service.sync.refresh import UserRefresher
 from sync_service.web.auth import Authenticator
 from sync_service.web.health import Readiness, healthz
+from sync_service.web.limits import TimeLimits
 from sync_service.web.metrics import Metrics
 from sync_service.web.middleware import RequestLogMiddleware
 from sync_service.web.problems import HANDLERS
@@ -49,8 +50,10 @@ STOP_TIMEOUT = 10
 # development instance has a smaller quota: Clerk rejects the excess, and the service then pauses its requests.
 MAX_CLERK_REQUESTS = 800
 
+DEFAULT_LIMITS = TimeLimits()
 
-def create_app(settings: Settings) -> ASGIApp:
+
+def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIApp:
     """Return the app. It opens connections only after its start, and it starts without the database, too.
 
     Raises `SettingsError`.
@@ -72,11 +75,16 @@ def create_app(settings: Settings) -> ASGIApp:
         store = Store(database, settings.mapping)
         readiness = Readiness(store)
         wake = asyncio.Event()
-        applier = Applier(store, max_attempts=settings.sync_max_attempts, on_work_left=wake.set)
+        applier = Applier(
+            store,
+            max_attempts=settings.sync_max_attempts,
+            on_work_left=wake.set,
+            delete_timeout=limits.deletion,
+        )
         client = httpx2.AsyncClient()
         keys = create_key_source(settings, client)
         authenticator = Authenticator(_create_token_verifier(settings, keys), settings.sync_api_token)
-        refresher = _create_refresher(settings, applier, client, metrics)
+        refresher = _create_refresher(settings, applier, client, metrics, limits)
         max_age, instance_id = settings.sync_max_age, settings.clerk_instance_id
         login_service = LoginService(applier, refresher, max_age=max_age, instance_id=instance_id)
         worker = MaintenanceWorker(applier.with_source("replay"), settings.sync_event_retention, wake, refresher)
@@ -85,10 +93,10 @@ def create_app(settings: Settings) -> ASGIApp:
             background.append(asyncio.create_task(keys.refresh()))  # so that the first login need not wait for it
         try:
             yield {
-                "webhook": WebhookEndpoint(verifier, applier, metrics, instance_id),
+                "webhook": WebhookEndpoint(verifier, applier, metrics, limits, instance_id),
                 "readiness": readiness,
-                "sync": SyncEndpoint(authenticator, login_service, metrics),
-                "users": UserEndpoints(authenticator, refresher, applier, metrics),
+                "sync": SyncEndpoint(authenticator, login_service, metrics, limits),
+                "users": UserEndpoints(authenticator, refresher, applier, metrics, limits),
             }
         finally:
             for task in background:
@@ -178,12 +186,12 @@ def _create_token_verifier(settings: Settings, keys: KeySource | None) -> Sessio
 
 
 def _create_refresher(
-    settings: Settings, applier: Applier, client: httpx2.AsyncClient, metrics: Metrics
+    settings: Settings, applier: Applier, client: httpx2.AsyncClient, metrics: Metrics, limits: TimeLimits
 ) -> UserRefresher:
     key = settings.clerk_secret_key
     return UserRefresher(
         applier,
-        ClerkClient(client, settings.clerk_api_url, key) if key else None,
+        ClerkClient(client, settings.clerk_api_url, key, timeout=limits.clerk_request) if key else None,
         RateLimiter(max_requests=max(1, MAX_CLERK_REQUESTS // settings.web_concurrency)),
         max_age=settings.sync_max_age,
         instance_id=settings.clerk_instance_id,

@@ -16,7 +16,7 @@ from sync_service.errors import BadRequest, WrongUser
 from sync_service.sync.login import LoginService
 from sync_service.web.auth import Authenticator
 from sync_service.web.body import decode_body, read_body
-from sync_service.web.deadline import response_deadline
+from sync_service.web.limits import TimeLimits, response_deadline
 from sync_service.web.metrics import Metrics, count_errors
 
 log = structlog.get_logger()
@@ -35,17 +35,20 @@ class _ResponseBody(Struct):
 class SyncEndpoint:
     """The endpoint and its dependencies."""
 
-    def __init__(self, authenticator: Authenticator, login_service: LoginService, metrics: Metrics) -> None:
+    def __init__(
+        self, authenticator: Authenticator, login_service: LoginService, metrics: Metrics, limits: TimeLimits
+    ) -> None:
         self._authenticator = authenticator
         self._login_service = login_service
         self._metrics = metrics
+        self._limits = limits
 
     async def endpoint(self, request: Request) -> Response:
         """Return the response to one login."""
         if request.method != "POST":  # with CORS the route accepts OPTIONS too
             raise HTTPException(405, headers={"Allow": "POST"})
         with count_errors(self._metrics.logins, "login_failed"):
-            async with response_deadline():
+            async with response_deadline(self._limits.response):
                 outcome, response = await self._sync(request)
         self._metrics.logins.labels(outcome).inc()
         # Most logins are `current`. They are counted; a log line for each would cost more than the query.
@@ -55,7 +58,7 @@ class SyncEndpoint:
 
     async def _sync(self, request: Request) -> tuple[str, Response]:
         session = await self._authenticator.authenticate(request)
-        body = await _read_request_body(request)
+        body = await _read_request_body(request, self._limits.body)
         user_ids = {value.decode("latin-1") for name, value in request.scope["headers"] if name == b"x-clerk-user-id"}
         if body.user_id:
             user_ids.add(body.user_id)
@@ -78,10 +81,10 @@ class SyncEndpoint:
         return login.outcome, Response(content, media_type="application/json")
 
 
-async def _read_request_body(request: Request) -> _RequestBody:
+async def _read_request_body(request: Request, timeout: float) -> _RequestBody:
     if not _BODY_HEADERS.intersection(name for name, _ in request.scope["headers"]):
         return _RequestBody()  # most requests have no body
-    content = await read_body(request)
+    content = await read_body(request, timeout)
     if not content.strip():
         return _RequestBody()
     return decode_body(_decoder, content)

@@ -14,7 +14,7 @@ from sync_service.sync.apply import Applier
 from sync_service.sync.refresh import UserRefresher
 from sync_service.web.auth import Authenticator
 from sync_service.web.body import decode_body, read_body
-from sync_service.web.deadline import response_deadline
+from sync_service.web.limits import TimeLimits, response_deadline
 from sync_service.web.metrics import Metrics, count_errors
 
 MAX_IDS = 1000
@@ -38,19 +38,25 @@ class UserEndpoints:
     """The two endpoints and their dependencies."""
 
     def __init__(
-        self, authenticator: Authenticator, refresher: UserRefresher, applier: Applier, metrics: Metrics
+        self,
+        authenticator: Authenticator,
+        refresher: UserRefresher,
+        applier: Applier,
+        metrics: Metrics,
+        limits: TimeLimits,
     ) -> None:
         self._authenticator = authenticator
         self._refresher = refresher
         self._store = applier.store
         self._metrics = metrics
+        self._limits = limits
 
     async def get_user(self, request: Request) -> Response:
         """Return one user's row from the database, without a request to Clerk."""
         with count_errors(self._metrics.lookups, "lookup_failed"):
             self._authenticator.require_service_token(request)
             clerk_id = _parse_id(request.path_params["clerk_id"])
-            async with response_deadline():
+            async with response_deadline(self._limits.response):
                 state = await self._refresher.get_user_state(clerk_id)
             if state.row is None:
                 raise UnknownUser("This user has no row.")
@@ -61,9 +67,9 @@ class UserEndpoints:
         """Return the app's own keys of up to 1,000 users."""
         with count_errors(self._metrics.lookups, "lookup_failed"):
             self._authenticator.require_service_token(request)
-            body = decode_body(_decoder, await read_body(request))
+            body = decode_body(_decoder, await read_body(request, self._limits.body))
             clerk_ids = list(dict.fromkeys(body.clerk_ids))  # each ID once
-            async with response_deadline(), self._store.acquire() as bound:
+            async with response_deadline(self._limits.response), self._store.acquire() as bound:
                 records = await resolve_keys(bound, clerk_ids)
         result = _ResolveResponse({}, [], [])
         for clerk_id, key, deleted in records:

@@ -18,13 +18,11 @@ from sync_service.sync.apply import Applier
 from sync_service.sync.batch import EventBatcher
 from sync_service.sync.outcome import Outcome
 from sync_service.web.body import read_body
+from sync_service.web.limits import TimeLimits
 from sync_service.web.metrics import Metrics
 from sync_service.web.problems import client_error, database_error, internal_error
 
 log = structlog.get_logger()
-
-# A webhook's response comes within 10 s: 3 s for the body (body.BODY_TIMEOUT), 6 s to apply the event.
-APPLY_TIMEOUT = 6
 
 HINTS = {
     "bad_signature": "CLERK_WEBHOOK_SIGNING_SECRET belongs to another endpoint, or a proxy in front changes the body",
@@ -37,14 +35,22 @@ HINTS = {
 class WebhookEndpoint:
     """The endpoint as an ASGI app. It responds to its own errors, so it can run outside Starlette."""
 
-    def __init__(self, verifier: WebhookVerifier, applier: Applier, metrics: Metrics, instance_id: str | None) -> None:
+    def __init__(
+        self,
+        verifier: WebhookVerifier,
+        applier: Applier,
+        metrics: Metrics,
+        limits: TimeLimits,
+        instance_id: str | None,
+    ) -> None:
         """Accept events of `instance_id` only; None stands for the instance that the database has pinned."""
         self._verifier = verifier
         self._database = applier.store.database
         self._redacted_fields = applier.store.mapping.redacted_fields
-        self._batcher = EventBatcher(applier.apply_batch, applier.apply_waiting_for_lock, timeout=APPLY_TIMEOUT)
+        self._batcher = EventBatcher(applier.apply_batch, applier.apply_waiting_for_lock, timeout=limits.apply)
         self._count = cache(metrics.webhooks.labels)
         self._last_webhook = metrics.last_webhook
+        self._limits = limits
         self._instance_id = instance_id
         self._log = log.bind()
 
@@ -52,7 +58,7 @@ class WebhookEndpoint:
         """Respond to one delivery: 2xx only after the commit."""
         request = Request(scope, receive)
         try:
-            body = await read_body(request)
+            body = await read_body(request, self._limits.body)
             message_id = self._verifier.verify(_select_signature_headers(request), body, now=time.time())
             event = parse_event(message_id, body, self._redacted_fields)
             outcome = await self._apply(event)
@@ -78,7 +84,7 @@ class WebhookEndpoint:
             if event.instance_id is None or event.instance_id == self._instance_id:
                 outcome = await self._batcher.submit(event)
             else:
-                async with asyncio.timeout(APPLY_TIMEOUT):
+                async with asyncio.timeout(self._limits.apply):
                     await self._check_instance(event.instance_id)
                     outcome = await self._batcher.submit(event)
         except TimeoutError:

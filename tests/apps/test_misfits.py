@@ -34,10 +34,10 @@ async def check_refused(world: World, output: Output, name: str, *words: str) ->
         assert name not in response.text
     assert await world.db.fetchval("select count(*) from clerk_sync.events") == 0
     assert await world.db.fetchval("select count(*) from clerk_sync.identities") == 0
-    faults = output.log("not stored")[0]["faults"]
-    assert [fault for fault in faults if fault.startswith(f"{name}: ")]
+    errors = output.log("batch_not_stored")[0]["errors"]
+    assert [error for error in errors if error.startswith(f"{name}: ")]
     for word in words:
-        assert word in " ".join(faults)
+        assert word in " ".join(errors)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ async def test_columns_that_refuse_some_users_are_logged_before_the_first_event(
     await db.execute(GOOD.replace("email text", "email text not null, plan text not null"))
     async with serve(mapping=parse_mapping(TOML)) as world:
         assert (await world.client.get("/readyz")).status_code == 200
-        told = [line["why"] for line in output.log("some users will not fit the table")]
+        told = [line["warning"] for line in output.log("mapping_warning")]
         assert any(why.startswith("public.members.plan: is NOT NULL, has no default") for why in told)
         assert any(why.startswith("public.members.email: is NOT NULL") for why in told)
         message_id = make_message_id()
@@ -197,5 +197,5 @@ async def test_a_preset_reports_unfilled_not_null_columns(serve: Serve, db: asyn
     await db.execute("create table users (id text primary key, email text not null, first_name text not null)")
     async with serve(mapping=parse_mapping('[users]\npreset = "text_id"')) as world:
         assert (await world.client.get("/readyz")).status_code == 200
-        told = {line["why"].partition(":")[0] for line in output.log("some users will not fit the table")}
+        told = {line["warning"].partition(":")[0] for line in output.log("mapping_warning")}
         assert told == {"public.users.first_name"}

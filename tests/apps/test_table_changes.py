@@ -52,8 +52,8 @@ async def test_a_missing_column_or_index_is_detected_at_once(
         assert (await world.deliver(make_event("user.updated", "user_1", T2), message_id)).status_code == 503
         assert await world.get_event(message_id) is None
         assert (await world.client.get("/readyz")).json() == {"status": "not ready", "reason": "mapping"}
-        [fault, *_] = output.log("not stored")[-1]["faults"]
-        assert fault.startswith(f"{name}: ")
+        [error, *_] = output.log("batch_not_stored")[-1]["errors"]
+        assert error.startswith(f"{name}: ")
         await db.execute(repair)
         assert await world.deliver_ok(make_event("user.updated", "user_1", T2), message_id) == "applied"
         assert (await world.client.get("/readyz")).status_code == 200

@@ -1,5 +1,5 @@
 -- Applies many snapshots in one round trip: updates the identities, saves the rows that won, files the events.
--- Text between /*<name>*/ and /*</name>*/ is a default; the mapping replaces it (mapping/queries.py).
+-- The text of each gap is a default, which mapping/queries.py replaces (postgres/sql.py explains gaps).
 --
 -- The rule is tests/reference_model.py's. The guard is in ON CONFLICT … WHERE, which reads the row that it has locked;
 -- a SELECT beforehand would see the older snapshot of the statement. All inserts are sorted by ID, so that concurrent

@@ -50,7 +50,7 @@ async def test_a_row_is_linked_by_a_verified_email_in_any_case(
     assert row["email"] == f"ada.{PII_SENTINEL}@example.com"
     assert await db.fetchval("select count(*) from users where lower(email) = lower($1)", ADA) == 1
     assert await db.fetchval("select count(*) from skills where user_id = 101") == 2
-    assert output.log("rows adopted by their verified address")[0]["rows"] == 1
+    assert output.log("rows_linked")[0]["rows"] == 1
     assert await world.deliver_ok(
         make_event("user.updated", "user_1", T2, first_name="Augusta", **make_email_fields("ada"))
     )
@@ -187,7 +187,7 @@ async def test_an_existing_row_needs_no_column_that_only_the_app_fills(
     responses = await asyncio.gather(*(world.deliver(make_ada(at=T1 + n, first_name=f"Ada {n}")) for n in range(5)))
     assert {response.status_code for response in responses} == {200}
     assert await db.fetchval("select first_name from users where id = 101") == "Ada 4"
-    assert [line for line in output.log("some users will not fit the table") if "password_hash" in line["why"]]
+    assert [line for line in output.log("mapping_warning") if "password_hash" in line["warning"]]
     await db.execute("alter table users alter password_hash drop not null")
     assert await world.deliver_ok(make_event("user.created", "user_2"), message_id) == "applied"
 

@@ -77,7 +77,7 @@ async def test_a_deletion_of_200_000_messages_delays_no_response(
     serve: Serve, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The deletion is acknowledged, finished in the background, and never visible half done (K3)."""
-    monkeypatch.setattr(applying, "DELETE_SECONDS", 0.05)
+    monkeypatch.setattr(applying, "DELETE_TIMEOUT", 0.05)
     async with serve() as world:
         await world.deliver_ok(make_event("user.created", "user_1", T1, **make_email_fields("e")))
         await insert_messages(db, "user_1", 2000)
