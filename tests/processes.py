@@ -1,6 +1,7 @@
 """Processes of the `sync-service` command that tests start and stop."""
 
 import contextlib
+import fcntl
 import os
 import random
 import re
@@ -8,28 +9,46 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 COMMAND = Path(sys.executable).parent / "sync-service"
 
-
-def find_free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+# Only a process that hangs takes this long, on a busy machine too. No test passes or fails by a shorter time.
+HANG_SECONDS = 60
 
 
-def find_stable_port() -> int:
-    """Return a free port for a process that is restarted; the kernel gives it to no outgoing connection."""
+# Below the ephemeral ports of Linux (32,768) and macOS (49,152): the kernel gives these to no outgoing connection.
+PORTS = range(20_000, 32_000)
+
+_reserved_ports: set[int] = set()
+
+
+def reserve_port() -> int:
+    """Return a free port that no other call returns, in this process or in another test run, until this process ends.
+
+    A lock on one byte of a shared file reserves a port; the kernel releases it when this process ends. To probe for a
+    free port is not enough: two workers can find the same one before either of them uses it.
+    """
     while True:
-        port = random.randrange(20_000, 32_000)  # below the ephemeral ports of Linux (32,768) and macOS (49,152)
+        port = random.choice(PORTS)
+        if port in _reserved_ports:
+            continue
         with contextlib.suppress(OSError), socket.socket() as probe:
+            fcntl.lockf(_open_lock_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            _reserved_ports.add(port)
             probe.bind(("127.0.0.1", port))
             return port
+
+
+@cache
+def _open_lock_file() -> BinaryIO:
+    return (Path(tempfile.gettempdir()) / f"sync-service-test-ports-{os.getuid()}.lock").open("ab")
 
 
 def run_command(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -40,7 +59,7 @@ def run_command(*arguments: str, cwd: Path, **environ: str) -> subprocess.Comple
         env=_build_environ(environ),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_SECONDS,
         check=False,
     )
     if "QUIET" not in environ:
@@ -57,7 +76,7 @@ class Process:
     port: int
     output: str = field(default="")
 
-    def wait_for(self, pattern: str, seconds: float = 30) -> re.Match[str]:
+    def wait_for(self, pattern: str, seconds: float = HANG_SECONDS) -> re.Match[str]:
         """Return the match of the pattern once the output has one. Raises `AssertionError`."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -69,7 +88,7 @@ class Process:
             time.sleep(0.01)
         raise AssertionError(f"{pattern!r} is not in the output:\n{self.log.read_text()}")
 
-    def stop(self, how: signal.Signals = signal.SIGTERM, seconds: float = 20) -> int:
+    def stop(self, how: signal.Signals = signal.SIGTERM, seconds: float = HANG_SECONDS) -> int:
         """Send a signal and return the exit status."""
         self.popen.send_signal(how)
         return self.popen.wait(seconds)
@@ -78,7 +97,7 @@ class Process:
 @contextlib.contextmanager
 def start_command(*arguments: str, cwd: Path, **environ: str) -> Iterator[Process]:
     """Start a command on a free port; it is killed after the block, and its output is printed."""
-    port = int(environ.setdefault("PORT", str(find_free_port())))
+    port = int(environ.setdefault("PORT", str(reserve_port())))
     log = cwd / f"{arguments[0]}-{port}.log"
     with log.open("wb") as output:
         popen = subprocess.Popen(
@@ -98,15 +117,16 @@ def _build_environ(given: dict[str, str]) -> dict[str, str]:
     return {**os.environ, "LOG_FORMAT": "json", **given}
 
 
-def has_ended_within(pid: int, seconds: float) -> bool:
+def has_ended_within(pid: int, seconds: float = HANG_SECONDS) -> bool:
     """Return whether the process ends within this time."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    while True:
         try:
             # Where no init process reaps orphans, as in many containers, an ended orphan stays a zombie (Z).
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
                 return True
         except FileNotFoundError:
             return True
-        time.sleep(0.005)
-    return False
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(min(0.005, seconds))

@@ -14,7 +14,7 @@ from sync_service.dsn import parse_dsn
 from sync_service.postgres.migrate import SchemaState, migrate
 from tests.clerk_stub import SECRET_KEY, ClerkStub
 from tests.findings import apply_fix, run_doctor
-from tests.processes import find_free_port, run_command
+from tests.processes import reserve_port, run_command
 from tests.world import INSTANCE, PII_SENTINEL, SECRET
 
 FIT = '[users]\nclerk_id = "clerk_user_id"\n[users.columns]\nemail = "primary_email"\n'
@@ -51,9 +51,7 @@ async def test_a_migrated_database_has_no_errors(database: str, tmp_path: Path) 
 )
 def test_a_wrong_setting_is_a_finding_with_exit_status_2(tmp_path: Path, name: str, text: str) -> None:
     """A setting in the wrong format is a finding, and the other checks still run (N2)."""
-    status, told = run_doctor_command(
-        tmp_path, f"postgresql://nobody@127.0.0.1:{find_free_port()}/none", **{name: text}
-    )
+    status, told = run_doctor_command(tmp_path, f"postgresql://nobody@127.0.0.1:{reserve_port()}/none", **{name: text})
     assert status == 2
     (finding,) = [finding for finding in told["findings"] if finding["code"] == "bad_setting"]
     assert finding["what"].startswith(f"{name}: ")
@@ -62,7 +60,7 @@ def test_a_wrong_setting_is_a_finding_with_exit_status_2(tmp_path: Path, name: s
 
 def test_a_mapping_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
     (tmp_path / "sync.toml").write_text("[users]\nclerkid = 'x'\n")
-    status, told = run_doctor_command(tmp_path, f"postgresql://nobody@127.0.0.1:{find_free_port()}/none")
+    status, told = run_doctor_command(tmp_path, f"postgresql://nobody@127.0.0.1:{reserve_port()}/none")
     assert status == 2
     assert told["findings"][0]["data"] == {"setting": "SYNC_CONFIG"}
 
@@ -70,7 +68,7 @@ def test_a_mapping_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
 def test_an_unreachable_database_is_reported_in_one_line(tmp_path: Path) -> None:
     """The exit status is 1, and one line names the cause (N2)."""
     environ = {
-        "DATABASE_URL": f"postgresql://nobody@127.0.0.1:{find_free_port()}/none",
+        "DATABASE_URL": f"postgresql://nobody@127.0.0.1:{reserve_port()}/none",
         "CLERK_WEBHOOK_SIGNING_SECRET": SECRET,
     }
     done = run_command("doctor", cwd=tmp_path, **environ)
@@ -280,14 +278,14 @@ async def test_a_setting_that_names_another_instance_than_the_events_is_wrong(da
 async def test_a_refused_key_is_an_error_and_an_unreachable_clerk_a_note(database: str, clerk: ClerkStub) -> None:
     refused = await run_doctor(database, clerk_secret_key="sk_test_rolled", clerk_api_url=clerk.url)
     assert refused.codes("wrong") == {"api_key_refused"}
-    away = await run_doctor(database, clerk_secret_key=SECRET_KEY, clerk_api_url=f"http://127.0.0.1:{find_free_port()}")
+    away = await run_doctor(database, clerk_secret_key=SECRET_KEY, clerk_api_url=f"http://127.0.0.1:{reserve_port()}")
     assert not away.codes("wrong")
     assert away.one("clerk_unreachable").data["fault"] == "ConnectError"
 
 
 async def test_keys_of_two_instances_are_an_error(database: str) -> None:
     publishable = "pk_live_Y2xlcmsuZXhhbXBsZS5jb20k"  # clerk.example.com$
-    port = find_free_port()
+    port = reserve_port()
     found = await run_doctor(
         database,
         clerk_secret_key=SECRET_KEY,

@@ -1,5 +1,6 @@
 """`doctor` on tables that refer to the users: foreign keys, the cost of a deletion, columns without a constraint."""
 
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -285,15 +286,15 @@ async def test_a_count_that_takes_too_long_is_reported_as_missing(database: str,
         "create table notes (user_id integer references users on delete cascade)",
         "insert into notes select 1 from generate_series(1, 10)",
     )
-    monkeypatch.setattr(Counter.__init__, "__kwdefaults__", {"query_timeout": 5.0, "total_timeout": 0.0})
-    found = await run_doctor(database, MAPPED)
+    with monkeypatch.context() as patch:
+        patch.setattr("sync_service.doctor.run.Counter", partial(Counter, total_timeout=0.0))
+        found = await run_doctor(database, MAPPED)
     assert (
         found.one("users").what
         == "public.users: users: not counted, with a Clerk ID: not counted, without: not counted"
     )
     assert found.one("foreign_keys").lines[0].endswith("rows: not counted")
     assert found.one("deletion_cost").data["not_counted"] == ["public.notes.user_id"]
-    monkeypatch.setattr(Counter.__init__, "__kwdefaults__", {"query_timeout": 5.0, "total_timeout": 40.0})
     async with db.transaction():
         await db.execute("lock table notes")
         assert (await run_doctor(database, MAPPED)).one("foreign_keys").data["foreign_keys"][0]["rows"] is None

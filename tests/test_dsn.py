@@ -9,7 +9,7 @@ import trustme
 from sync_service.dev.binaries import find_all_binaries
 from sync_service.dev.embedded import run_embedded_postgres
 from sync_service.dsn import parse_dsn
-from tests.processes import find_free_port, run_command
+from tests.processes import reserve_port, run_command
 
 # embedded-postgres is built without TLS, Debian's PostgreSQL with TLS.
 WITH_TLS = [place for place in find_all_binaries() if place.is_relative_to("/usr/lib/postgresql")]
@@ -114,7 +114,7 @@ def test_a_dsn_as_printed_connects_over_tls(tmp_path: Path, printed: str) -> Non
             moved = file.replace(data / file.name)
             if os.geteuid() == 0:
                 os.chown(moved, data.stat().st_uid, data.stat().st_gid)
-    port = find_free_port()
+    port = reserve_port()
     tls = {"ssl": "on", "ssl_cert_file": certificate.name, "ssl_key_file": key.name}
     listen = {"listen_addresses": "127.0.0.1", "port": str(port)}
     hba = data / "pg_hba.conf"

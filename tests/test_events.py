@@ -32,7 +32,7 @@ def test_a_saved_user_is_a_snapshot(event_type: str) -> None:
     assert found.change.version.updated_at == T1
 
 
-@pytest.mark.parametrize("timestamp", [T1, T1 // 1000, 0, None])
+@pytest.mark.parametrize("timestamp", [T1, T1 // 1000, 0, None], ids=["milliseconds", "seconds", "zero", "null"])
 def test_a_deletion_has_no_version(timestamp: int | None) -> None:
     """The envelope's timestamp is seconds or milliseconds, and absent in old events, so a deletion ignores it (F11)."""
     body = make_event("user.deleted", "user_1") | ({"timestamp": timestamp} if timestamp is not None else {})
@@ -101,7 +101,7 @@ def test_unknown_fields_are_ignored() -> None:
     assert parse_snapshot(**extra).version == parse_snapshot().version
 
 
-@pytest.mark.parametrize("number", [T1, float(T1), f"{T1 / 1000}e3"])
+@pytest.mark.parametrize("number", [T1, float(T1), f"{T1 / 1000}e3"], ids=["integer", "float", "exponent"])
 def test_a_time_may_be_written_as_any_number(number: object) -> None:
     body = json.dumps(make_event("user.updated", "user_1", updated_at=0)).replace(
         '"updated_at": 0', f'"updated_at": {number}'

@@ -254,8 +254,6 @@ async def test_a_locked_row_delays_its_own_user_only(serve: Serve, database: str
         await holder.execute("select * from users where id = 'user_0' for update")
         message_id = make_message_id()
         body = make_event("user.updated", "user_0", T2)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
         locked = asyncio.create_task(world.deliver(body, message_id))
         looking = await asyncpg.connect(database)
         await wait_until(lambda: count_lock_waiters(looking))
@@ -272,12 +270,10 @@ async def test_a_locked_row_delays_its_own_user_only(serve: Serve, database: str
         tasks = [asyncio.create_task(world.deliver(body)) for body in crowd]
         answers = await asyncio.gather(*(task for n, task in enumerate(tasks) if n % 5))
         assert {answer.status_code for answer in answers} == {200}
-        assert loop.time() - began < 2.8
         assert not locked.done()
         answer = await locked
         assert answer.status_code == 503
         assert {(await task).status_code for task in tasks[::5]} <= {503, 200}
-        assert loop.time() - began < 10
         await transaction.rollback()
         assert await world.deliver_ok(body, message_id) == "applied"
         await holder.close()

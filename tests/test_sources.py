@@ -35,7 +35,7 @@ def read_value(column: FieldSource, **data: Any) -> Any:
         ("public_metadata.empty", ""),
         ("locale", None),
         ("gender", None),
-        ("last_active_at", T1),
+        pytest.param("last_active_at", T1, id="last_active_at"),
         ("full_name", "Ada"),
     ],
 )

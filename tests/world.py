@@ -102,7 +102,7 @@ def make_message_id() -> str:
     return f"msg_{next(_ids):012}"
 
 
-async def wait_until(condition: Callable[[], Awaitable[Any] | Any], seconds: float = 10) -> None:
+async def wait_until(condition: Callable[[], Awaitable[Any] | Any], seconds: float = 60) -> None:
     """Wait until the condition is true. Raises `AssertionError` after so many seconds."""
     deadline = time.monotonic() + seconds
     while True:

@@ -17,7 +17,7 @@ import httpx2
 
 from sync_service.dev.embedded import EmbeddedServer, run_embedded_postgres
 from tests.clerk_stub import API_TOKEN, ISSUER, export_public_key
-from tests.processes import find_free_port, run_command, start_command
+from tests.processes import reserve_port, run_command, start_command
 from tests.world import SECRET
 
 
@@ -87,7 +87,7 @@ def run_login_targets() -> Iterator[tuple[EmbeddedServer, int, int]]:
 @contextlib.contextmanager
 def _run_reference(environ: dict[str, str], folder: Path) -> Iterator[tuple[int, int]]:
     """Yield the process ID and the port of a reference."""
-    port = find_free_port()
+    port = reserve_port()
     words = ["-m", "uvicorn", "--factory", "tests.benchmarks.references:app", "--port", str(port), "--no-access-log"]
     words += ["--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]
     with (folder / f"references-{port}.log").open("wb") as log:

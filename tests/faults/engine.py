@@ -14,7 +14,7 @@ from pathlib import Path
 
 import asyncpg
 
-from tests.processes import find_stable_port, has_ended_within
+from tests.processes import has_ended_within, reserve_port
 
 # The server has a parent process of its own. So it can be started while this process runs an event loop, and it ends
 # with this process in any case, because then the pipe closes.
@@ -35,7 +35,7 @@ class Engine:
 
     def __init__(self, data: Path, **settings: str) -> None:
         self.data = data
-        self.port = find_stable_port()
+        self.port = reserve_port()
         self.settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), **settings}
         self._parent: subprocess.Popen[bytes] | None = None
         self._pid = 0
@@ -62,13 +62,13 @@ class Engine:
         return [self._pid, *(int(pid) for pid, parent in pairs if int(parent) == self._pid)]
 
     def is_running(self) -> bool:
-        return not has_ended_within(self._pid, 0.001)
+        return not has_ended_within(self._pid, 0)
 
     def kill(self) -> None:
         """Kill all processes at once, like a power cut without the loss of the kernel's cache."""
         victims = self.processes()
         self._signal(victims, signal.SIGKILL)
-        assert all(has_ended_within(pid, 10) for pid in victims), "PostgreSQL outlived SIGKILL"
+        assert all(has_ended_within(pid) for pid in victims), "PostgreSQL outlived SIGKILL"
         self.stop()
 
     def freeze(self) -> None:

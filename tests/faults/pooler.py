@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.processes import find_stable_port
+from tests.processes import reserve_port
 
 SIZE = 2
 
@@ -40,7 +40,7 @@ def _find_pgbouncer() -> str | None:
 @contextlib.contextmanager
 def run_pgbouncer(target: int, folder: Path) -> Iterator[int]:
     """Run PgBouncer in front of that port within the block, and yield its port."""
-    port = find_stable_port()
+    port = reserve_port()
     found = _find_pgbouncer()
     assert found
     ini = folder / "pgbouncer.ini"

