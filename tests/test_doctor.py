@@ -316,7 +316,8 @@ async def test_ids_of_another_instance_are_recognised(database: str, db: Any, cl
         " select 'user_' || n, false, false, false, '{}' from generate_series(1, 5) as n"
     )
     await db.execute(
-        "insert into clerk_sync.identities (clerk_id, version, tiebreak, created_by) values ('user_1', 1, '', 'webhook')"
+        "insert into clerk_sync.identities (clerk_id, version, tiebreak, created_by)"
+        " values ('user_1', 1, '', 'webhook')"
     )
     unseen = (await run_doctor(database)).one("unseen_clerk_ids")
     assert (unseen.kind, unseen.data["rows"]) == ("note", 4)

@@ -80,12 +80,11 @@ def test_the_server_ends_with_its_parent_and_starts_again(tmp_path: Path, how: s
         started.stdout.close()
 
 
-def test_two_servers_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync_service.dev.embedded.LOCK_TIMEOUT", 0.2)
+def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
     with (
         run_embedded_postgres(tmp_path / "postgres"),
         pytest.raises(PostgresNotFound, match="Another process runs"),
-        run_embedded_postgres(tmp_path / "postgres"),
+        run_embedded_postgres(tmp_path / "postgres", lock_timeout=0.2),
     ):
         pass
 

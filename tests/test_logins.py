@@ -74,7 +74,8 @@ async def test_the_statements_of_a_login_use_indexes_only(applier: Applier, db: 
         " select 'user_' || n, false, false, false, '{}' from generate_series(1, 5000) n"
     )
     await db.execute(
-        "insert into clerk_sync.identities (clerk_id, version, tiebreak, created_by) select id, 1, '', 'webhook' from users"
+        "insert into clerk_sync.identities (clerk_id, version, tiebreak, created_by)"
+        " select id, 1, '', 'webhook' from users"
     )
     await db.execute("analyze")
     queries = await applier.store.binding.ensure_bound(db)

@@ -13,11 +13,11 @@ from sync_service.dsn import parse_dsn
 from sync_service.mapping.presets import DEFAULT
 from sync_service.postgres.pool import open_database
 from sync_service.store.access import Store
-from sync_service.sync import apply as applying
 from sync_service.sync.apply import Applier
 from sync_service.sync.batch import MAX_BATCH_SIZE
 from sync_service.sync.maintenance import MaintenanceWorker
 from sync_service.sync.outcome import Outcome
+from sync_service.web.limits import TimeLimits
 from tests.conftest import Serve
 from tests.world import (
     PII_SENTINEL,
@@ -156,18 +156,15 @@ async def test_an_unreadable_user_is_parsed_again_at_each_attempt(
     assert await db.fetchval("select count(*) from users") == 1
 
 
-async def test_a_long_deletion_is_acknowledged_in_time_and_finished_later(
-    serve: Serve, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_long_deletion_is_acknowledged_in_time_and_finished_later(serve: Serve, db: asyncpg.Connection) -> None:
     """The webhook gets 202, other users are not delayed, an update does not restore the user (K3, small)."""
-    monkeypatch.setattr(applying, "DELETE_TIMEOUT", 0.3)
     await db.execute(
         "create function slowly() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return old; end $$"
     )
     await db.execute(
         "create trigger slowly before delete on users for each row when (old.id = 'user_1') execute function slowly()"
     )
-    async with serve() as world:
+    async with serve(limits=TimeLimits(deletion=0.3)) as world:
         await world.deliver_ok(make_event("user.created", "user_1"))
         message_id = make_message_id()
         deletion = asyncio.create_task(world.deliver(make_event("user.deleted", "user_1"), message_id))

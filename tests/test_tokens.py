@@ -179,7 +179,7 @@ async def test_a_new_key_is_found_and_an_old_one_removed(clerk: ClerkStub, key_s
 
 
 async def test_a_cached_token_ends_with_its_expiry_or_its_key(
-    clerk: ClerkStub, key_set: JwksCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    clerk: ClerkStub, key_set: JwksCache, clock: Clock
 ) -> None:
     """The cache keeps a verified token only until its expiry or the removal of its key."""
     rules = make_verifier(keys=key_set)
@@ -198,9 +198,12 @@ async def test_a_cached_token_ends_with_its_expiry_or_its_key(
     assert all(
         seen.expires_at < time.time() for seen in rules._cache.values() if seen.key is key_set.get_cached(INSTANCE)
     )
-    monkeypatch.setattr("sync_service.clerk.session_tokens.MAX_CACHED_TOKENS", 3)
+
+
+async def test_the_cache_of_verified_tokens_is_bounded(key_set: JwksCache) -> None:
+    rules = make_verifier(keys=key_set, max_cached_tokens=3)
     for number in range(10):
-        await rules.verify(make_session_token(f"user_{number}", signer="newer"))
+        await rules.verify(make_session_token(f"user_{number}"))
     assert len(rules._cache) <= 3
 
 

@@ -14,6 +14,7 @@ from sync_service.clerk.events import EXAMPLE_INSTANCE
 from sync_service.web import webhooks
 from sync_service.web.body import MAX_BODY_BYTES
 from sync_service.web.health import Readiness
+from sync_service.web.limits import TimeLimits
 from tests.conftest import Output, Serve
 from tests.problems import read_problem_code
 from tests.world import (
@@ -209,17 +210,17 @@ async def test_a_chunked_body_is_accepted(world: World) -> None:
     assert response.json() == {"outcome": "applied"}
 
 
-async def test_a_body_that_does_not_arrive_is_a_408(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_does_not_arrive_is_a_408(serve: Serve) -> None:
     """Other requests are served while the service waits for the body."""
-    monkeypatch.setattr(webhooks, "BODY_SECONDS", 0.3)
-    host, port = world.client.base_url.host, world.client.base_url.port
-    reader, writer = await asyncio.open_connection(host, port)
-    writer.write(b"POST /webhooks/clerk HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
-    await writer.drain()
-    assert await world.deliver_ok(CREATED) == "applied"
-    assert b"408" in await reader.readline()
-    writer.close()
-    await writer.wait_closed()
+    async with serve(limits=TimeLimits(body=0.5)) as world:
+        host, port = world.client.base_url.host, world.client.base_url.port
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"POST /webhooks/clerk HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        await writer.drain()
+        assert await world.deliver_ok(CREATED) == "applied"
+        assert b"408" in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_a_caller_that_disconnects_does_not_affect_others(world: World) -> None:
@@ -337,7 +338,7 @@ async def test_an_unexpected_exception_is_a_500_without_its_message(
         raise RuntimeError(PII_SENTINEL)
 
     monkeypatch.setattr(webhooks, "parse_event", bug)
-    monkeypatch.setattr(Readiness, "answer", bug)
+    monkeypatch.setattr(Readiness, "endpoint", bug)
     responses = [await world.deliver(CREATED), await world.client.get("/readyz")]
     for response, line, where in zip(
         responses, output.log("unhandled_exception"), ("webhooks.py", "app.py"), strict=True

@@ -22,7 +22,8 @@ from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table import TableMapping
 from sync_service.postgres.sql import quote_ident
 from sync_service.settings import Settings
-from sync_service.web.app import create_app
+from sync_service.web.app import DEFAULT_LIMITS, create_app
+from sync_service.web.limits import TimeLimits
 from sync_service.web.protocol import CoalescingProtocol
 
 PII_SENTINEL = "PII_SENTINEL"
@@ -201,20 +202,22 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def run_world(settings: Settings, db: asyncpg.Connection, **changes: Any) -> AsyncIterator[World]:
-    """Run the service on a free port within the block."""
+async def run_world(
+    settings: Settings, db: asyncpg.Connection, *, limits: TimeLimits = DEFAULT_LIMITS, **changes: Any
+) -> AsyncIterator[World]:
+    """Run the service on a free port within the block, with some settings changed."""
     settings = replace(settings, **changes)
     async with (
-        run_service(settings) as url,
+        run_service(settings, limits) as url,
         httpx2.AsyncClient(base_url=url, timeout=15) as client,
     ):
         yield World(client, db, settings.mapping)
 
 
 @contextlib.asynccontextmanager
-async def run_service(settings: Settings) -> AsyncIterator[str]:
+async def run_service(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> AsyncIterator[str]:
     """Run the service and yield its URL."""
-    async with run_app(create_app(settings)) as url:
+    async with run_app(create_app(settings, limits)) as url:
         yield url
 
 

@@ -62,12 +62,21 @@ class _CacheEntry:
 class SessionTokenVerifier:
     """Verifies the session tokens of one Clerk instance."""
 
-    def __init__(self, keys: KeySource, *, issuer: str | None, parties: Sequence[str], instance_id: str | None) -> None:
+    def __init__(
+        self,
+        keys: KeySource,
+        *,
+        issuer: str | None,
+        parties: Sequence[str],
+        instance_id: str | None,
+        max_cached_tokens: int = MAX_CACHED_TOKENS,
+    ) -> None:
         """Accept tokens that one of `keys` has signed. With `parties`, the token's `azp` must be one of them."""
         self._keys = keys
         self._issuer = issuer
         self._parties = frozenset(party.rstrip("/") for party in parties)
         self._instance_id = instance_id
+        self._max_cached_tokens = max_cached_tokens
         self._cache: dict[bytes, _CacheEntry] = {}
 
     async def verify(self, token: str) -> SessionClaims:
@@ -87,7 +96,7 @@ class SessionTokenVerifier:
                 raise BadToken("The token's signing key does not belong to this Clerk instance.")
         claims = self._read_claims(token, key)
         verified = SessionClaims(claims["sub"], kid if kid and kid.startswith("ins_") else None)
-        if len(self._cache) >= MAX_CACHED_TOKENS:
+        if len(self._cache) >= self._max_cached_tokens:
             self._cache.clear()
         self._cache[digest] = _CacheEntry(verified, kid, key, float(claims["exp"]))
         return verified

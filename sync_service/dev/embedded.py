@@ -55,7 +55,11 @@ class _Owner:
 
 @contextlib.contextmanager
 def run_embedded_postgres(
-    data: Path, *, binaries: Path | None = None, settings: Mapping[str, str] | None = None
+    data: Path,
+    *,
+    binaries: Path | None = None,
+    settings: Mapping[str, str] | None = None,
+    lock_timeout: float = LOCK_TIMEOUT,
 ) -> Iterator[EmbeddedServer]:
     """Run a server on the folder `data` until the block or this process ends; the first call creates the folder.
 
@@ -65,7 +69,7 @@ def run_embedded_postgres(
     binaries = reachable(binaries or find_binaries())
     data.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (
-        _lock_data(data),
+        _lock_data(data, lock_timeout),
         tempfile.TemporaryDirectory(prefix="sync-") as folder,
         _hand_over(data, Path(folder)) as owner,
     ):
@@ -102,9 +106,9 @@ def running(data: Path) -> EmbeddedServer | None:
 
 
 @contextlib.contextmanager
-def _lock_data(data: Path) -> Iterator[None]:
+def _lock_data(data: Path, timeout: float) -> Iterator[None]:
     """Lock the data folder, and wait for the server of a killed process to stop. Raises `PostgresNotFound`."""
-    deadline = time.monotonic() + LOCK_TIMEOUT
+    deadline = time.monotonic() + timeout
     with data.with_name(f"{data.name}.lock").open("ab") as lock:
         while True:
             try:

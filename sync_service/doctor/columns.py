@@ -71,7 +71,7 @@ def _check_source(mapping: TableMapping, source: FieldSource, column: Column) ->
     yield Finding(
         code="unknown_field",
         kind="warning",
-        what=f"{mapping.name}.{column.name}: is filled from {source.source}, but Clerk's user has no {source.root_field}",
+        what=f"{mapping.name}.{column.name}: is filled from {source.source}, but no user has {source.root_field}",
         why="The column is null for every user, unless Clerk has added the field since this release.",
         do=(f"correct {column.name} under [users.columns] in sync.toml",),
         data={"column": column.name, "source": source.source},

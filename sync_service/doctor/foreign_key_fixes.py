@@ -30,12 +30,12 @@ def add_foreign_key(column: UnconstrainedColumn, table: Table, referenced_column
     """Return the statements that add a foreign key to the users table, after an index if none exists."""
     name = choose_name([column.table, column.name, "fkey"], set())
     index = () if column.indexed else (create_index(column.schema, column.table, [column.name]),)
+    child, parent = quote_table(column.schema, column.table), quote_table(table.schema, table.name)
     action = (
         f"add constraint {quote_ident(name)} foreign key ({quote_ident(column.name)})"
-        f" references {quote_table(table.schema, table.name)} ({quote_ident(referenced_column)}) on delete cascade not valid"
+        f" references {parent} ({quote_ident(referenced_column)}) on delete cascade not valid"
     )
-    child = quote_table(column.schema, column.table)
-    added = alter_with_parent(child, quote_table(table.schema, table.name), "share row exclusive", action)
+    added = alter_with_parent(child, parent, "share row exclusive", action)
     return (*index, added, validate_constraint(column.schema, column.table, name))
 
 

@@ -18,8 +18,11 @@ _TOO_LARGE = "The body exceeds 1 MiB."
 _TIMED_OUT = "the body timed out"
 
 
-async def read_body(request: Request, timeout: float) -> bytes:  # noqa: ASYNC109  a plain timer, see below
-    """Return the body's bytes. Raises `BodyTooLarge` before it reads more than the limit, or `SlowBody` after `timeout`."""
+async def read_body(request: Request, seconds: float) -> bytes:
+    """Return the body's bytes.
+
+    Raises `BodyTooLarge` before it reads more than the limit, or `SlowBody` after so many seconds.
+    """
     # A dict is faster: Starlette's `Headers` scans all headers for each name.
     declared = dict(request.scope["headers"]).get(b"content-length", b"")
     if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
@@ -30,7 +33,7 @@ async def read_body(request: Request, timeout: float) -> bytes:  # noqa: ASYNC10
     task = asyncio.current_task()
     assert task  # noqa: S101  a coroutine always runs in a task
     # A plain timer: `asyncio.timeout` costs four times as much, and every webhook passes here.
-    timer = asyncio.get_running_loop().call_later(timeout, task.cancel, _TIMED_OUT)
+    timer = asyncio.get_running_loop().call_later(seconds, task.cancel, _TIMED_OUT)
     try:
         while more:
             message = await request.receive()
@@ -44,7 +47,7 @@ async def read_body(request: Request, timeout: float) -> bytes:  # noqa: ASYNC10
     except asyncio.CancelledError as cancelled:
         if cancelled.args != (_TIMED_OUT,) or task.uncancel():  # another caller cancelled the task too
             raise
-        raise SlowBody(f"The body did not arrive within {timeout:g} s.") from None
+        raise SlowBody(f"The body did not arrive within {seconds:g} s.") from None
     finally:
         timer.cancel()
     return b"".join(chunks)

@@ -81,10 +81,10 @@ class SyncEndpoint:
         return login.outcome, Response(content, media_type="application/json")
 
 
-async def _read_request_body(request: Request, timeout: float) -> _RequestBody:
+async def _read_request_body(request: Request, seconds: float) -> _RequestBody:
     if not _BODY_HEADERS.intersection(name for name, _ in request.scope["headers"]):
         return _RequestBody()  # most requests have no body
-    content = await read_body(request, timeout)
+    content = await read_body(request, seconds)
     if not content.strip():
         return _RequestBody()
     return decode_body(_decoder, content)

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from sync_service.dsn import parse_dsn
 from sync_service.mapping.table import TableMapping
+from sync_service.web.limits import TimeLimits
 from tests.clerk_stub import ClerkStub
 from tests.conftest import Output, Serve
 from tests.problems import read_problem_code
@@ -70,13 +71,10 @@ async def test_without_a_usable_response_of_clerk_a_missing_row_is_a_503(
         await check_existing_row_is_served(world)
 
 
-async def test_without_a_response_of_clerk_in_time_a_missing_row_is_a_503(
-    serve: Serve, clerk: ClerkStub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_without_a_response_of_clerk_in_time_a_missing_row_is_a_503(serve: Serve, clerk: ClerkStub) -> None:
     """The service responds while its call to Clerk is still open (A5)."""
-    monkeypatch.setattr("sync_service.clerk.client.ASK_SECONDS", 0.3)
     with clerk.hold():
-        async with serve(**build_settings(clerk)) as world:
+        async with serve(limits=TimeLimits(clerk_request=0.3), **build_settings(clerk)) as world:
             await check_missing_row_is_unavailable(world)
             assert clerk.open_calls == 1
             await check_existing_row_is_served(world)
