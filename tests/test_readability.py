@@ -71,7 +71,7 @@ def test_the_prose_of_sql_is_its_comments_and_that_of_markdown_is_all_but_code()
     assert text.split() == ["Before", "after"]
 
 
-@pytest.mark.parametrize("name", ["parked", "told_time", "_given", "found", "_known_by", "run_embedded_postgres"])
+@pytest.mark.parametrize("name", ["parked", "told_time", "_given", "found", "_known_by", "embedded_postgres"])
 def test_a_name_that_opens_with_a_participle_is_found(name: str) -> None:
     assert readability.is_participle(name)
 

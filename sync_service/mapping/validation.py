@@ -140,4 +140,4 @@ def _report_missing_column(
 ) -> MappingIssue:
     close = get_close_matches(name, [column.name for column in table.columns], n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    return MappingIssue(code, f"{mapping.name}.{name}", f"there is no such column{hint}{purpose}", name)
+    return MappingIssue(code, f"{mapping.name}.{name}", f"there is no such column{purpose}{hint}", name)

@@ -45,8 +45,8 @@ async def check_refused(world: World, output: Output, name: str, *words: str) ->
     [
         ("", TOML, "public.members", "no such table"),
         (GOOD, TOML + 'first_name = "first_name"', "public.members.first_name", "no such column"),
-        (GOOD, TOML + 'emali = "first_name"', "public.members.emali", "is email meant?"),
-        (GOOD, TOML.replace('"clerk_id"', '"clerkid"'), "public.members.clerkid", "is clerk_id meant?"),
+        (GOOD, TOML + 'emali = "first_name"', "public.members.emali", "did you mean email?"),
+        (GOOD, TOML.replace('"clerk_id"', '"clerkid"'), "public.members.clerkid", "did you mean clerk_id?"),
         (GOOD, TOML.replace('"clerk_id"', '"id"'), "public.members.id", "integer, which cannot hold a Clerk ID"),
         (GOOD.replace("text unique", "uuid unique"), TOML, "public.members.clerk_id", "uuid"),
         (GOOD.replace("text unique", "varchar(20) unique"), TOML, "public.members.clerk_id", "too short"),
@@ -85,7 +85,7 @@ async def check_refused(world: World, output: Output, name: str, *words: str) ->
             TOML.replace("[users.columns]", 'on_delete = "anonymize"\n[users.columns]').replace(
                 'email = "primary_email"', 'born = "public_metadata.born"'
             ),
-            *("public.members.born", "can show nobody"),
+            *("public.members.born", "is anonymous"),
         ),
     ],
 )

@@ -39,7 +39,7 @@ async def test_a_lease_of_a_dead_process_expires(world: World, clerk: ClerkStub)
     waiting = asyncio.create_task(post_sync(world))
     await asyncio.sleep(0.1)
     assert clerk.user_calls == 0
-    await world.db.execute("update clerk_sync.fetches set until = now()")
+    await world.db.execute("update clerk_sync.fetches set expires_at = now()")
     assert await read_outcome(waiting) == "created"
     assert clerk.user_calls == 1
 
