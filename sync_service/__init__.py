@@ -1,90 +1,120 @@
-"""Keeps an application's own PostgreSQL `users` table true to Clerk.
+"""Keeps an application's own PostgreSQL `users` table in sync with Clerk.
 
-The house, from the ground up, in reading order. A room imports only from rooms above it in this list, and
-tests/test_house.py holds the list against the imports.
+The module map, from the bottom, in reading order. A module imports only modules above it in this list.
+tests/test_package_map.py compares the list with the imports.
 
-    errors               what can go wrong, as types; whose fault it is, whether trying again helps
-    dsn                  a database address as platforms print it, made into one that connects
-    spellings            one setting as people write it → its value
-    clerk.values         Clerk's user; a snapshot, a deletion, a version
-    mapping.sources      what a column can be filled with
-    mapping.table        one table of the app, and what of it is ours
-    mapping.presets      whole mappings, by name
-    mapping.file         `sync.toml` → a mapping
-    settings             the environment, read once from a mapping
-    process              a process that ends with the one that started it
-    logs                 one line an event; never a person, never a secret
-    clerk.events         the body of a webhook → an event
-    clerk.signature      whether it is genuine
-    clerk.keys           the keys that sign session tokens, kept while Clerk is away
-    clerk.tokens         a session token → whose it is
-    clerk.breaker        whether Clerk is worth asking now, and how often
-    clerk.api            Clerk's Backend API, as far as it is asked
-    clerk.instance       whose keys these are, asked of Clerk
-    clerk.samples        events as Clerk sends them, to try things with
-    postgres.faults      what PostgreSQL raises → whose fault it is
-    postgres.pool        connections
-    postgres.catalogue   a table of the app, as PostgreSQL knows it
-    postgres.conversion  a value in the form that a column takes
-    postgres.obstacles   what in the table stands in a mapping's way
-    postgres.fit         a mapping held against that table
-    postgres.statements  the SQL of one mapping
-    mapping.suggest      a table → the text of a `sync.toml` for it
-    postgres.inbox       changes on their way in: identities, the app's row, the event, in one round trip
-    postgres.addresses   two users who claim one address
-    postgres.queue       the inbox as a queue: what is due, what may be forgotten
-    postgres.events      the inbox as operators look at it
-    postgres.lookup      what is known of one user
-    postgres.logins      what a login looks at, and who asks Clerk
-    postgres.migrations  the schema, a numbered file a step
-    postgres.schema      brings it up to date, tells whether it is
-    postgres.survey      what stands around the users table: server, foreign keys, loose columns, the inbox
-    postgres.counts      rows of the app, counted within a time
-    postgres.cures       statements for the owner to run, safe on a live table
-    postgres.binaries    where a PostgreSQL lies
-    postgres.embedded    runs it, for `dev` and the tests
-    sync.decide          the law: what becomes of a change, as a table
-    sync.conflict        which of two claims to an address is shown
-    sync.parking         what became of an event; where it goes that cannot be applied now
-    sync.apply           the only way to write a user
-    sync.intake          waiting webhooks share one transaction
-    sync.attempt         what the inbox has kept, once more
-    sync.asking          Clerk asked about a user, once however many want to know
-    sync.login           the row at once if it is fresh, else what Clerk says
-    sync.retry           what nobody waits for: another attempt, long deletions, retention
-    doctor.findings      what, why it matters, what to run
-    doctor.keys          whether settings and keys belong together
-    doctor.server        the database as a place to work in
-    doctor.table         the users table against its mapping
-    doctor.columns       lengths, types, what is unique, triggers
-    doctor.graph         the foreign keys below it, each once
-    doctor.references    what goes with a user, what forbids it, what it costs
-    doctor.loose         columns that look like the key of a user and are bound to none
-    doctor.people        the users in numbers
-    doctor.inbox         silence, what failed, what waits
-    doctor.examine       all of it, one thing after another
-    web.problems         errors as answers
-    web.metrics          what is counted
-    web.requests         around every request: an ID, a line, no redirect
-    web.webhooks         POST /webhooks/clerk
-    web.callers          who is calling
-    web.sync             POST /sync
-    web.users            GET /users/…, POST /users/resolve
-    web.health           GET /healthz, /readyz
-    web.app              all of it, from settings, by a function
-    web.whole            an answer's head and body in one packet
-    web.server           uvicorn, and how it ended
-    cli.types            what the commands share: arguments read, times and faults told
-    cli.local            `.sync-service/`, what `dev` keeps
-    cli.database         a connection for one command
-    cli.serve            production
-    cli.migrate          the schema
-    cli.dev              everything with nothing set
-    cli.send             an event of Clerk, signed
-    cli.replay           events once more, or what that would change
-    cli.events           the operators' view of the inbox
-    cli.doctor           what stands in the way, and what to run
-    cli.mapping          a `sync.toml` for the table that is there
-    cli.users            one user
-    cli                  the command line
+    errors                      error types: the party at fault, and whether a retry helps
+    dsn                         a database URL of a platform → a DSN for asyncpg
+    parsers                     the text of one setting → its value
+
+    clerk.user                  Clerk's user
+    clerk.change                a snapshot of a user, its version, a deletion
+    clerk.events                the body of a webhook → an event
+    clerk.webhook_signature     headers and body → the message's ID
+    clerk.circuit_breaker       pauses requests to Clerk after failures
+    clerk.rate_limit            limits requests to Clerk
+    clerk.client                Clerk's Backend API: URLs, key, requests
+    clerk.jwks                  the public keys of session tokens
+    clerk.session_tokens        a session token → its user
+    clerk.samples               sample events in Clerk's format
+
+    postgres.errors             errors of asyncpg and the network → DatabaseError
+    postgres.pool               connections
+    postgres.sql                SQL files, their gaps, quoting
+    postgres.migrate            brings the schema clerk_sync up to date
+
+    mapping.fields              the source of one column's value
+    mapping.table               the mapping of one table
+    mapping.presets             complete mappings by name
+    mapping.toml                the text of `sync.toml` → a mapping
+    mapping.introspection       a table from PostgreSQL's catalogue
+    mapping.coercion            a value → the form that a column takes
+    mapping.validation          the issues of a mapping with its table
+    mapping.binding             mapping and table → a bound mapping
+    mapping.email_policy        the rules for the primary email
+    mapping.queries             a bound mapping → its SQL
+    mapping.table_binding       binds lazily, and again after the table has changed
+    mapping.creation            creates the table of a preset
+
+    settings                    the environment → settings
+    process                     ends a child process together with its parent
+    logs                        one line per event, without personal data
+
+    store.access                a connection together with the queries of the table
+    store.changes               applies and files snapshots and deletions, parks events
+    store.email_claims          claims of two users to one email
+    store.identities            state of a user, keys of many users, leases
+    store.retry_queue           events that are due, retention
+    store.events                the inbox for operators
+    store.dry_run               the change that a replay would make
+
+    sync.outcome                the result of one event
+    sync.recovery               the table of actions after a failure
+    sync.park                   stores events that cannot be applied now
+    sync.email_conflict         decides which of two users shows an email
+    sync.apply                  the only way to write a user
+    sync.batch                  group commit of waiting webhooks
+    sync.refresh                asks Clerk about a user, single flight
+    sync.login                  the row of a user who signs in
+    sync.maintenance            retries, long deletions, retention
+
+    doctor.findings             a finding: problem, reason, correction
+    doctor.introspection        catalogue queries
+    doctor.counts               count queries within a time limit
+    doctor.user_counts          counts of the users table
+    doctor.inbox_counts         counts of the inbox
+    doctor.reference_counts     counts of the tables below it
+    doctor.fixes                building blocks of safe statements
+    doctor.column_fixes         statements for columns
+    doctor.index_fixes          statements for indexes
+    doctor.foreign_key_fixes    statements for foreign keys
+    doctor.grant_fixes          statements for privileges
+    doctor.clerk_keys           checks of the Clerk keys
+    doctor.server               checks of the database
+    doctor.table_fixes          the correction of each mapping issue
+    doctor.table                checks of the users table against its mapping
+    doctor.columns              checks of its columns
+    doctor.foreign_key_graph    the foreign keys below it, as a graph
+    doctor.foreign_key_indexes  checks of their indexes
+    doctor.deletion_cost        the cost of deleting a user
+    doctor.foreign_keys         checks of the foreign keys
+    doctor.missing_foreign_keys checks of columns that lack one
+    doctor.user_stats           report on the users table
+    doctor.inbox                checks of the inbox
+    doctor.run                  runs all checks
+    doctor.suggest              a table → the text of a `sync.toml`
+
+    dev.binaries                PostgreSQL binaries on this machine
+    dev.embedded                runs a PostgreSQL server for `dev` and the tests
+    dev.state                   the folder `.sync-service/`
+
+    web.problems                errors → problem details (RFC 9457)
+    web.limits                  time limits of a request
+    web.body                    request bodies: limits, JSON
+    web.metrics                 metrics for Prometheus
+    web.middleware              IDs and a log line for each request
+    web.webhooks                POST /webhooks/clerk
+    web.auth                    service token or session token
+    web.sync                    POST /sync
+    web.users                   GET /users/{clerk_id}, POST /users/resolve
+    web.health                  GET /healthz, GET /readyz
+    web.app                     settings → the ASGI app
+    web.protocol                one packet per response
+    web.server                  runs uvicorn
+
+    cli.arguments               parsing and formatting that commands share
+    cli.database                a connection for one command
+    cli.serve                   `serve`
+    cli.migrate                 `migrate`
+    cli.dev                     `dev`
+    cli.send                    `send`
+    cli.replay                  `events replay`
+    cli.events                  `events list`, `events show`
+    cli.doctor                  `doctor`
+    cli.mapping                 `mapping suggest`
+    cli.users                   `users show`, `users restore`
+    cli.docs                    `docs`
+    cli                         the command line
+
+Folders, from the bottom: clerk, postgres, mapping, store, sync, doctor, dev, web, cli.
 """

@@ -1,29 +1,29 @@
-"""What can go wrong, as types; each says whose fault it is and whether trying again helps.
+"""Errors that the service raises on purpose, by the party that must act. Each group states whether a retry helps.
 
 SyncError
-├── SettingsError         the owner's: a setting is missing or wrong; nothing starts (exit status 2)
-├── NoPostgres            the machine's: there is no PostgreSQL to run (exit status 1)
-├── SchemaError           the owner's: the database is not at the version that this code needs (exit status 1)
-├── Refusal               the caller's: the same request will be refused again (4xx)
-│   ├── MissingHeaders    no `svix-id`, `svix-timestamp` or `svix-signature`
+├── SettingsError         operator: a setting is missing or invalid; the service does not start (exit status 2)
+├── PostgresNotFound      machine: there is no PostgreSQL that can be run (exit status 1)
+├── SchemaError           operator: the database is not at the schema version that this code needs (exit status 1)
+├── RequestError          caller: the same request is rejected again (4xx)
+│   ├── MissingHeaders    `svix-id`, `svix-timestamp` or `svix-signature` is missing
 │   ├── BadTimestamp      not whole seconds, or more than five minutes from now
-│   ├── BadSignature      signed with another secret, or changed on its way
-│   ├── BadPayload        signed, but not an event at all
-│   ├── WrongInstance     signed, but of another Clerk instance
+│   ├── BadSignature      signed with another secret, or modified on its way
+│   ├── BadPayload        correctly signed, but not an event
+│   ├── WrongInstance     correctly signed, but from another Clerk instance
 │   ├── BodyTooLarge      over 1 MiB
 │   ├── SlowBody          the body did not arrive in time
-│   ├── BadRequest        not what the route takes
-│   ├── BadToken          no token, or none that is accepted
-│   ├── WrongUser         a session token of one user, and another is named
-│   ├── UnknownUser       neither we nor Clerk know the user
+│   ├── BadRequest        body, query or path is not valid for the route
+│   ├── BadToken          no token, or a token that is not accepted
+│   ├── WrongUser         the session token of one user in a request for another user
+│   ├── UnknownUser       neither the database nor Clerk has the user
 │   ├── DeletedUser       the user is deleted
-│   └── TooManyRequests   asks more than Clerk would let us ask
-├── ClerkUnavailable      Clerk's: it cannot be asked now, and trying again later helps (503)
-│   └── ClerkRefused      ours: Clerk refuses CLERK_SECRET_KEY, or it is another instance's
-└── DatabaseFault         what PostgreSQL raises, translated in postgres/faults.py
-    ├── Unavailable       nobody's: the database is away or busy; the sender helps by trying again (503)
-    │   └── Unfit         the owner's: the mapping cannot work with the table; the sender keeps all until it does
-    └── Unappliable       ours: stored and answered 202, to be repaired and tried again here
+│   └── TooManyRequests   more requests to Clerk than its rate limit allows
+├── ClerkUnavailable      Clerk: no usable response now; a later retry helps (503)
+│   └── ClerkAuthError    operator: Clerk rejects CLERK_SECRET_KEY, or the key belongs to another instance
+└── DatabaseError         an error of PostgreSQL or of the connection, translated in postgres/errors.py
+    ├── DatabaseUnavailableno party: the database is unreachable or busy; a retry by the sender helps (503)
+    │   └── MappingMismatchoperator: the mapping does not fit the table; the sender keeps all events
+    └── ChangeRejected    service: the change is stored, the response is 202; it is repaired and retried here
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,27 +31,27 @@ from types import MappingProxyType
 
 
 class SyncError(Exception):
-    """Whatever this service raises on purpose."""
+    """Base class of the errors that this service raises on purpose."""
 
 
 class SettingsError(SyncError):
-    """Settings that are missing or wrong: all of them, by name, never by value."""
+    """Settings are missing or invalid. The message lists all of them by name, never by value."""
 
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = tuple(faults)
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = tuple(errors)
 
 
-class NoPostgres(SyncError):
-    """There is no database to run on."""
+class PostgresNotFound(SyncError):
+    """There is no PostgreSQL that can be run."""
 
 
 class SchemaError(SyncError):
-    """The database is behind or ahead of this code, or its migrations are not the ones known here."""
+    """The schema version is lower or higher than this code needs, or its migrations differ from the known ones."""
 
 
-class Refusal(SyncError):
-    """The caller's fault. `str(refusal)` is what the caller may read."""
+class RequestError(SyncError):
+    """The request is rejected because of the caller. `str()` of it is safe to send to the caller."""
 
     status = 400
     code = "bad_request"
@@ -59,43 +59,43 @@ class Refusal(SyncError):
     headers: Mapping[str, str] = MappingProxyType({})
 
 
-class MissingHeaders(Refusal):
-    """A header that Svix always sends is absent or blank."""
+class MissingHeaders(RequestError):
+    """A header that Svix always sends is missing or blank."""
 
     code = "missing_headers"
     title = "Signature headers are missing"
 
 
-class BadTimestamp(Refusal):
-    """The attempt's time is not whole seconds, or too far from now."""
+class BadTimestamp(RequestError):
+    """The timestamp of the delivery attempt is not whole seconds, or too far from now."""
 
     code = "bad_timestamp"
     title = "The timestamp is not acceptable"
 
 
-class BadSignature(Refusal):
+class BadSignature(RequestError):
     """No signature matches."""
 
     code = "bad_signature"
     title = "No signature matches"
 
 
-class BadPayload(Refusal):
+class BadPayload(RequestError):
     """The body is not an event."""
 
     code = "bad_payload"
     title = "The body is not an event"
 
 
-class WrongInstance(Refusal):
-    """The event is of another Clerk instance."""
+class WrongInstance(RequestError):
+    """The event comes from another Clerk instance."""
 
     status = 403
     code = "wrong_instance"
-    title = "The event is of another Clerk instance"
+    title = "The event comes from another Clerk instance"
 
 
-class BodyTooLarge(Refusal):
+class BodyTooLarge(RequestError):
     """The body exceeds the limit."""
 
     status = 413
@@ -103,7 +103,7 @@ class BodyTooLarge(Refusal):
     title = "The body is too large"
 
 
-class SlowBody(Refusal):
+class SlowBody(RequestError):
     """The body did not arrive in time."""
 
     status = 408
@@ -111,14 +111,14 @@ class SlowBody(Refusal):
     title = "The body did not arrive in time"
 
 
-class BadRequest(Refusal):
-    """The body, the query or the path is not what the route takes."""
+class BadRequest(RequestError):
+    """The body, the query or the path is not valid for the route."""
 
-    title = "The request is not what this route takes"
+    title = "The request is not valid for this route"
 
 
-class BadToken(Refusal):
-    """There is no token, or it is expired, early, foreign, forged or of another kind."""
+class BadToken(RequestError):
+    """The token is missing, expired, not yet valid, of another instance, forged or of another kind."""
 
     status = 401
     code = "bad_token"
@@ -126,44 +126,44 @@ class BadToken(Refusal):
     headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
-class WrongUser(Refusal):
-    """A session token speaks for its own user alone."""
+class WrongUser(RequestError):
+    """A session token gives access to its own user only."""
 
     status = 403
     code = "wrong_user"
-    title = "The token is another user's"
+    title = "The token belongs to another user"
 
 
-class UnknownUser(Refusal):
-    """Nobody knows the user."""
+class UnknownUser(RequestError):
+    """Neither the database nor Clerk has the user."""
 
     status = 404
     code = "unknown_user"
     title = "The user is not known"
 
 
-class DeletedUser(Refusal):
-    """The user is deleted, and nothing brings them back."""
+class DeletedUser(RequestError):
+    """The user is deleted. No later webhook or login restores the row."""
 
     status = 410
     code = "deleted_user"
     title = "The user is deleted"
 
 
-class TooManyRequests(Refusal):
-    """Clerk has a quota, and this would use it up."""
+class TooManyRequests(RequestError):
+    """The request would exceed Clerk's rate limit."""
 
     status = 429
     code = "too_many_requests"
     title = "Too many requests"
 
     def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__("This asks Clerk more often than its quota allows. Try again later.")
+        super().__init__("The request would exceed the rate limit of Clerk. Try again later.")
         self.headers = {"Retry-After": str(retry_after_seconds)}
 
 
 class ClerkUnavailable(SyncError):
-    """Clerk gave no answer that can be used. `reason` is for the log: a class or a status, never a value."""
+    """Clerk gave no usable response. `reason` is for the log: an error class, a status or a code, never a value."""
 
     def __init__(self, reason: str, *, retry_after_seconds: int = 5) -> None:
         super().__init__(reason)
@@ -171,14 +171,15 @@ class ClerkUnavailable(SyncError):
         self.retry_after_seconds = retry_after_seconds
 
 
-class ClerkRefused(ClerkUnavailable):
-    """Clerk does not take our key, or the key is another instance's: the owner must repair CLERK_SECRET_KEY."""
+class ClerkAuthError(ClerkUnavailable):
+    """Clerk rejects the key, or the key belongs to another instance: the operator must correct CLERK_SECRET_KEY."""
 
 
-class DatabaseFault(SyncError):
-    """PostgreSQL or the way to it failed. `reason` is the fault's class in PostgreSQL's own words (`unique_violation`).
+class DatabaseError(SyncError):
+    """PostgreSQL or the connection to it failed. `reason` is PostgreSQL's name of the error (`unique_violation`).
 
-    `sqlstate` is empty where no server was reached. Names of the schema are for operators, never for a caller.
+    `sqlstate` is empty if no server was reached. `table`, `column` and `constraint` are for operators, never for a
+    caller.
     """
 
     retry_after_seconds = 5
@@ -200,17 +201,17 @@ class DatabaseFault(SyncError):
         self.constraint = constraint
 
 
-class Unavailable(DatabaseFault):
-    """It could not be stored now, and trying again later helps."""
+class DatabaseUnavailable(DatabaseError):
+    """The change could not be stored now. A later retry helps."""
 
 
-class Unfit(Unavailable):
-    """The mapping cannot work with the table that is there. `faults` name what stands in the way, for the owner."""
+class MappingMismatch(DatabaseUnavailable):
+    """The mapping does not work with the existing table. `errors` are the reasons, for the operator."""
 
-    def __init__(self, faults: Sequence[str]) -> None:
+    def __init__(self, errors: Sequence[str]) -> None:
         super().__init__("unfit_mapping")
-        self.faults = tuple(faults)
+        self.errors = tuple(errors)
 
 
-class Unappliable(DatabaseFault):
-    """PostgreSQL or the app's table refused it, and only we can repair that."""
+class ChangeRejected(DatabaseError):
+    """PostgreSQL or the app's table rejected the change. Only the operator can repair that, not the sender."""

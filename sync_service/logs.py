@@ -1,7 +1,7 @@
-"""One line an event, JSON or for eyes, on standard error. No line says who: no person, no secret, no value.
+"""Logging: one line per event on standard error, as JSON or for a console. No line contains user data or secrets.
 
-An exception is told by its class and the places it came through. Its message is left out, for PostgreSQL's messages
-quote rows ("Key (email)=(…) already exists") and Python's quote arguments.
+An exception is logged as its class and its stack. Its message is left out: PostgreSQL's messages quote rows
+("Key (email)=(…) already exists"), and Python's quote arguments.
 """
 
 import logging
@@ -16,14 +16,17 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 
 def configure_logging(*, level: str = "info", form: str | None = None, stream: TextIO | None = None) -> None:
-    """Send structlog's lines and those of every library to `stream`. `form` is json, console, or None to look."""
+    """Send the log lines of structlog and of all libraries to `stream`.
+
+    `form` is json or console. With None, a terminal gets console and any other stream gets JSON.
+    """
     stream = stream or sys.stderr
     console = form == "console" or (form is None and stream.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        stamped,
-        told_without_messages,
+        add_timestamp,
+        format_exception,
     ]
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(colors=stream.isatty())
@@ -41,30 +44,30 @@ def configure_logging(*, level: str = "info", form: str | None = None, stream: T
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared, first_line_only],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared, keep_first_line],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # Every request of ours to Clerk would be a line with its address, which holds a user's ID.
+    # These libraries log the URL of each request, and a URL of Clerk's API contains a user's ID.
     for name in ("httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def stamped(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-    """Add the time, to be written by the renderer: structlog's own stamper writes it three times as slowly."""
+def add_timestamp(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """Add the time as an object, which the renderer formats: structlog's TimeStamper takes three times as long."""
     line["timestamp"] = datetime.now(UTC)
     return line
 
 
-def told_without_messages(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-    """Replace `exc_info` by the exception's class and the places it came through, the innermost last."""
-    told = line.pop("exc_info", None)
-    if told is True:
-        told = sys.exc_info()
-    error = told[1] if isinstance(told, tuple) else told
+def format_exception(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """Replace `exc_info` by the exception's class and its stack, innermost frame last."""
+    exc_info = line.pop("exc_info", None)
+    if exc_info is True:
+        exc_info = sys.exc_info()
+    error = exc_info[1] if isinstance(exc_info, tuple) else exc_info
     if isinstance(error, BaseException):
         line["exception"] = type(error).__qualname__
         line["at"] = [
@@ -74,7 +77,7 @@ def told_without_messages(_: WrappedLogger, __: str, line: EventDict) -> EventDi
     return line
 
 
-def first_line_only(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-    """Cut what a library says to its first line: asyncio quotes the exception itself on the second."""
+def keep_first_line(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """Keep only the first line of a library's message: asyncio quotes the exception on the second line."""
     line["event"] = str(line["event"]).partition("\n")[0]
     return line

@@ -1,4 +1,4 @@
-"""Ends a process with the one that started it, even when that one is killed and can say nothing."""
+"""End a child process together with its parent, also when the parent is killed by SIGKILL."""
 
 import ctypes
 import os
@@ -9,13 +9,14 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
-    """Have the kernel send `how` to this process when its parent's thread ends. Elsewhere than on Linux: nothing.
+    """Have the kernel send the signal `how` to this process when its parent's thread ends (Linux only).
 
-    Harmless in a process that a shell or a supervisor started: the parent outlives it, or meant its end.
+    It does no harm in a process that a shell or a supervisor started: such a parent lives longer than the process, or
+    its end is meant to end the process too.
     """
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, how)
-        # The parent may have gone between its fork and this line.
+        # The parent may have ended between the fork and prctl; the kernel then sends no signal.
         if os.getppid() != parent:
             os.kill(os.getpid(), how)

@@ -1,4 +1,4 @@
-"""The environment, read once from a Mapping; every fault in one message, by name and never by value."""
+"""Settings, read once from a mapping such as `os.environ`. One exception lists all errors, by name, never by value."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -6,23 +6,23 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from sync_service import spellings
+from sync_service import parsers
 from sync_service.dsn import Dsn
 from sync_service.errors import SettingsError
-from sync_service.mapping.file import read_mapping
 from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table import TableMapping
-from sync_service.spellings import Misspelt, unquoted
+from sync_service.mapping.toml import parse_mapping
+from sync_service.parsers import InvalidValue, strip_quotes
 
 T = TypeVar("T")
 
-# Where the mapping is looked for when nothing names it.
+# The mapping's file if SYNC_CONFIG is not set.
 MAPPING_FILE = "sync.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the owner decided. Secrets stay out of `repr`."""
+    """The operator's settings. Secrets are not in `repr`."""
 
     database: Dsn | None = field(default=None, repr=False)
     clerk_webhook_signing_secrets: tuple[str, ...] = field(default=(), repr=False)
@@ -36,108 +36,129 @@ class Settings:
     clerk_instance_id: str | None = None
     sync_api_token: str | None = field(default=None, repr=False)
     sync_ops_token: str | None = field(default=None, repr=False)
-    mapping: TableMapping = DEFAULT  # of SYNC_CONFIG
+    mapping: TableMapping = DEFAULT  # read from the file that SYNC_CONFIG names
     sync_max_age: timedelta = timedelta(hours=24)
     sync_event_retention: timedelta = timedelta(days=30)
     sync_max_attempts: int = 10
     port: int = 8000
-    host: str | None = None  # 127.0.0.1 for `dev`, 0.0.0.0 for `serve`
+    host: str | None = None  # None is 127.0.0.1 for `dev`, 0.0.0.0 for `serve`
     web_concurrency: int = 1
     log_level: str = "info"
     log_format: str | None = None
 
+    @property
+    def issuer(self) -> str | None:
+        """The issuer that a session token must have; None if no setting gives it.
+
+        Without an issuer, the signature alone binds a token to the instance, because each key belongs to one instance.
+        """
+        if self.clerk_issuer:
+            return self.clerk_issuer
+        key = self.clerk_publishable_key
+        return parsers.get_frontend_api_url(key) if key else None
+
+    @property
+    def jwks_url(self) -> str | None:
+        """The URL of the key set for session tokens; None if no setting gives it."""
+        if self.clerk_jwks_url:
+            return self.clerk_jwks_url
+        return f"{self.issuer}/.well-known/jwks.json" if self.issuer else None
+
 
 def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = ()) -> Settings:
-    """Read everything that CONTRACT's environment names; `required` lists what the command cannot do without.
+    """Return all settings. `required` lists the variables that the command needs.
 
-    Raises `SettingsError` with one sentence for every fault.
+    Raises `SettingsError` with one sentence per error.
     """
-    faults: list[str] = []
-    seen: dict[str, str] = {}
+    errors: list[str] = []
+    given: set[str] = set()
 
     def get(name: str, parse: Callable[[str], T], default: T) -> T:
         try:
-            text = _text(environ, name)
+            text = _read_variable(environ, name)
             if not text:
                 return default
-            seen[name] = text
+            given.add(name)
             return parse(text)
-        except Misspelt as fault:
-            seen[name] = ""
-            faults.append(f"{name}: {fault}")
+        except InvalidValue as error:
+            given.add(name)
+            errors.append(f"{name}: {error}")
             return default
 
     mapping = DEFAULT
-    if config := get("SYNC_CONFIG", Path, Path(MAPPING_FILE) if Path(MAPPING_FILE).exists() else None):
+    default_file = Path(MAPPING_FILE) if Path(MAPPING_FILE).exists() else None
+    if file := get("SYNC_CONFIG", Path, default_file):
         try:
-            mapping = _mapping(config)
+            mapping = _read_mapping_file(file)
         except SettingsError as error:
-            where = "" if "SYNC_CONFIG" in seen else f"{MAPPING_FILE}: "
-            faults += [f"SYNC_CONFIG: {where}{fault}" for fault in error.faults]
+            where = "" if "SYNC_CONFIG" in given else f"{MAPPING_FILE}: "
+            errors += [f"SYNC_CONFIG: {where}{sentence}" for sentence in error.errors]
     settings = Settings(
-        database=get("DATABASE_URL", spellings.database, None),
-        clerk_webhook_signing_secrets=get("CLERK_WEBHOOK_SIGNING_SECRET", spellings.signing_secrets, ()),
-        clerk_secret_key=get("CLERK_SECRET_KEY", spellings.prefixed("sk_"), None),
-        clerk_api_url=get("CLERK_API_URL", spellings.web_address, "https://api.clerk.com"),
-        clerk_publishable_key=get("CLERK_PUBLISHABLE_KEY", spellings.publishable_key, None),
-        clerk_jwt_key=get("CLERK_JWT_KEY", spellings.pem, None),
-        clerk_jwks_url=get("CLERK_JWKS_URL", spellings.web_address, None),
-        clerk_issuer=get("CLERK_ISSUER", spellings.web_address, None),
-        clerk_authorized_parties=get("CLERK_AUTHORIZED_PARTIES", spellings.parties, ()),
-        clerk_instance_id=get("CLERK_INSTANCE_ID", spellings.prefixed("ins_"), None),
-        sync_api_token=get("SYNC_API_TOKEN", spellings.token, None),
-        sync_ops_token=get("SYNC_OPS_TOKEN", spellings.token, None),
+        database=get("DATABASE_URL", parsers.parse_database_url, None),
+        clerk_webhook_signing_secrets=get("CLERK_WEBHOOK_SIGNING_SECRET", parsers.parse_signing_secrets, ()),
+        clerk_secret_key=get("CLERK_SECRET_KEY", parsers.make_prefix_parser("sk_"), None),
+        clerk_api_url=get("CLERK_API_URL", parsers.parse_url, "https://api.clerk.com"),
+        clerk_publishable_key=get("CLERK_PUBLISHABLE_KEY", parsers.parse_publishable_key, None),
+        clerk_jwt_key=get("CLERK_JWT_KEY", parsers.parse_pem, None),
+        clerk_jwks_url=get("CLERK_JWKS_URL", parsers.parse_url, None),
+        clerk_issuer=get("CLERK_ISSUER", parsers.parse_url, None),
+        clerk_authorized_parties=get("CLERK_AUTHORIZED_PARTIES", parsers.parse_list, ()),
+        clerk_instance_id=get("CLERK_INSTANCE_ID", parsers.make_prefix_parser("ins_"), None),
+        sync_api_token=get("SYNC_API_TOKEN", parsers.parse_api_token, None),
+        sync_ops_token=get("SYNC_OPS_TOKEN", parsers.parse_api_token, None),
         mapping=mapping,
-        sync_max_age=get("SYNC_MAX_AGE", spellings.duration, timedelta(hours=24)),
-        sync_event_retention=get("SYNC_EVENT_RETENTION", spellings.duration, timedelta(days=30)),
-        sync_max_attempts=get("SYNC_MAX_ATTEMPTS", spellings.whole(1, 1000), 10),
-        port=get("PORT", spellings.whole(0, 65535), 8000),
-        host=get("HOST", spellings.host, None),
-        web_concurrency=get("WEB_CONCURRENCY", spellings.whole(1, 256), 1),
-        log_level=get("LOG_LEVEL", spellings.one_of("debug", "info", "warning", "error"), "info"),
-        log_format=get("LOG_FORMAT", spellings.one_of("json", "console"), None),
+        sync_max_age=get("SYNC_MAX_AGE", parsers.parse_duration, timedelta(hours=24)),
+        sync_event_retention=get("SYNC_EVENT_RETENTION", parsers.parse_duration, timedelta(days=30)),
+        sync_max_attempts=get("SYNC_MAX_ATTEMPTS", parsers.make_integer_parser(1, 1000), 10),
+        port=get("PORT", parsers.make_integer_parser(0, 65535), 8000),
+        host=get("HOST", parsers.parse_host, None),
+        web_concurrency=get("WEB_CONCURRENCY", parsers.make_integer_parser(1, 256), 1),
+        log_level=get("LOG_LEVEL", parsers.make_choice_parser("debug", "info", "warning", "error"), "info"),
+        log_format=get("LOG_FORMAT", parsers.make_choice_parser("json", "console"), None),
     )
-    faults += [f"{name}: not set; {_WHERE.get(name, 'this command needs it')}" for name in required if name not in seen]
-    if faults:
-        raise SettingsError(sorted(faults))
+    for name in required:
+        if name not in given:
+            errors.append(f"{name}: not set; {_HINTS.get(name, 'this command needs it')}")
+    if errors:
+        raise SettingsError(sorted(errors))
     return settings
 
 
-# What `serve` cannot do without.
-TO_SERVE = ("DATABASE_URL", "CLERK_WEBHOOK_SIGNING_SECRET")
+# The variables that `serve` needs.
+REQUIRED_TO_SERVE = ("DATABASE_URL", "CLERK_WEBHOOK_SIGNING_SECRET")
 
-_WHERE = {
-    "DATABASE_URL": "the address of your PostgreSQL, postgresql://user:password@host/database;"
-    " `sync-service dev` needs none, and while it runs, commands in its folder use its database",
+_HINTS = {
+    "DATABASE_URL": "the URL of your PostgreSQL database, postgresql://user:password@host/database;"
+    " `sync-service dev` works without it, and commands in the same folder use its database while it runs",
     "CLERK_WEBHOOK_SIGNING_SECRET": "copy it from Clerk's dashboard: Configure, Webhooks, your endpoint,"
     " Signing Secret",
 }
 
 
-def _text(environ: Mapping[str, str], name: str) -> str:
-    """Return the setting without blanks and quotes around it; `NAME_FILE` names a file that holds it."""
+def _read_variable(environ: Mapping[str, str], name: str) -> str:
+    """Return the variable's text, or the text of the file that `NAME_FILE` names, without blanks and quotes around."""
     text = environ.get(name, "")
     file = environ.get(f"{name}_FILE")
     if file:
         if text:
-            raise Misspelt(f"set together with {name}_FILE; unset one of the two")
+            raise InvalidValue(f"set together with {name}_FILE; unset one of them")
         try:
             text = Path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise Misspelt(f"{name}_FILE names a file that cannot be read ({type(error).__name__})") from None
-    return unquoted(text)
+            raise InvalidValue(f"{name}_FILE names a file that cannot be read ({type(error).__name__})") from None
+    return strip_quotes(text)
 
 
-def _mapping(file: Path) -> TableMapping:
+def _read_mapping_file(file: Path) -> TableMapping:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError([f"cannot be read ({type(error).__name__})"]) from None
-    return read_mapping(text)
+    return parse_mapping(text)
 
 
-def names() -> Iterator[str]:
-    """Yield the name of every variable, in the contract's order."""
+def iter_setting_names() -> Iterator[str]:
+    """Yield the name of each environment variable, in the order of the fields of `Settings`."""
     for name in Settings.__dataclass_fields__:
         yield {
             "database": "DATABASE_URL",

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sync_service.clerk.samples import sample_user
+from sync_service.clerk.samples import build_sample_user
 from tests.world import INSTANCE, T1, make_user_data, run_app
 
 SECRET_KEY = "sk_test_SECRET_SENTINEL"
@@ -111,7 +111,7 @@ class ClerkStub:
 
     def add_user(self, clerk_id: str, updated_at: int = T1, **data: Any) -> None:
         """Add a user as of `updated_at`, with all fields of Clerk's user and the sentinel in the names."""
-        sample = sample_user(clerk_id, milliseconds=updated_at)
+        sample = build_sample_user(clerk_id, milliseconds=updated_at)
         self.users[clerk_id] = sample | make_user_data(clerk_id, updated_at, **data)
         [template] = sample["email_addresses"]
         for email in self.users[clerk_id]["email_addresses"]:

@@ -15,19 +15,20 @@ import asyncpg
 import pytest
 import trustme
 
-from sync_service.dsn import clean_dsn
+from sync_service.dev.binaries import find_all_binaries, read_major_version
+from sync_service.dev.embedded import EmbeddedServer, run_embedded_postgres
+from sync_service.dsn import parse_dsn
 from sync_service.logs import configure_logging
+from sync_service.mapping.creation import create_table
 from sync_service.mapping.presets import DEFAULT
-from sync_service.postgres.binaries import installed_binaries, major_version
-from sync_service.postgres.embedded import Embedded, embedded_postgres
-from sync_service.postgres.schema import create_users, migrate
+from sync_service.postgres.migrate import migrate
 from sync_service.settings import Settings
 from tests.clerk_stub import ClerkStub, run_clerk_stub
 from tests.world import PII_SENTINEL, SECRET, SECRETS, World, run_world
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "clerk"
 
-ENGINES = {f"postgres{major_version(place)}": place for place in reversed(installed_binaries())}
+ENGINES = {f"postgres{read_major_version(place)}": place for place in reversed(find_all_binaries())}
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -117,7 +118,7 @@ def find_memory_folder() -> Path | None:
 
 
 @pytest.fixture(scope="session", params=ENGINES)
-def engine(request: pytest.FixtureRequest, anyio_backend: object) -> Iterator[Embedded]:
+def engine(request: pytest.FixtureRequest, anyio_backend: object) -> Iterator[EmbeddedServer]:
     """A server for the session, of every version that is here.
 
     It asks for `anyio_backend` so that tests that are not coroutines may use the fixtures below that are.
@@ -125,19 +126,19 @@ def engine(request: pytest.FixtureRequest, anyio_backend: object) -> Iterator[Em
     quick = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
     with tempfile.TemporaryDirectory(prefix=request.param, dir=find_memory_folder()) as folder:
         data = Path(folder) / "data"
-        with embedded_postgres(data, binaries=ENGINES[request.param], settings=quick) as server:
+        with run_embedded_postgres(data, binaries=ENGINES[request.param], settings=quick) as server:
             yield server
 
 
 @pytest.fixture(scope="session")
-async def template(engine: Embedded) -> str:
+async def template(engine: EmbeddedServer) -> str:
     """The name of a database that is migrated, to be cloned."""
     connection = await asyncpg.connect(engine.dsn())
     await connection.execute("create database template_migrated")
     await connection.close()
     connection = await asyncpg.connect(engine.dsn("template_migrated"))
     await migrate(connection)
-    await create_users(connection, DEFAULT)
+    await create_table(connection, DEFAULT)
     await connection.close()
     return "template_migrated"
 
@@ -145,7 +146,7 @@ async def template(engine: Embedded) -> str:
 _numbers = count()
 
 
-async def clone_database(engine: Embedded, template: str) -> AsyncIterator[str]:
+async def clone_database(engine: EmbeddedServer, template: str) -> AsyncIterator[str]:
     """Yield the address of a copy of `template`, which is dropped afterwards."""
     name = f"test_{next(_numbers)}"
     admin = await asyncpg.connect(engine.dsn())
@@ -158,14 +159,14 @@ async def clone_database(engine: Embedded, template: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def database(engine: Embedded, template: str) -> AsyncIterator[str]:
+async def database(engine: EmbeddedServer, template: str) -> AsyncIterator[str]:
     """The address of a migrated database of the test's own."""
     async for dsn in clone_database(engine, template):
         yield dsn
 
 
 @pytest.fixture
-async def empty_database(engine: Embedded) -> AsyncIterator[str]:
+async def empty_database(engine: EmbeddedServer) -> AsyncIterator[str]:
     """The address of a database that nobody has migrated."""
     async for dsn in clone_database(engine, "template0"):
         yield dsn
@@ -184,7 +185,7 @@ async def db(database: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 def settings(database: str) -> Settings:
-    return Settings(database=clean_dsn(database), clerk_webhook_signing_secrets=(SECRET,))
+    return Settings(database=parse_dsn(database), clerk_webhook_signing_secrets=(SECRET,))
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from typing import Any
 
 import asyncpg
 
-from sync_service.cli.database import connected
-from sync_service.doctor.examine import Examination
+from sync_service.cli.database import open_connection
 from sync_service.doctor.findings import Finding
-from sync_service.dsn import clean_dsn
-from sync_service.mapping.file import read_mapping
+from sync_service.doctor.run import CheckRun
+from sync_service.dsn import parse_dsn
 from sync_service.mapping.presets import DEFAULT
+from sync_service.mapping.toml import parse_mapping
 from sync_service.settings import Settings
 from tests.world import SECRET
 
@@ -31,14 +31,14 @@ class Findings(list[Finding]):
 
 async def run_doctor(database: str, toml: str | None = None, **changes: Any) -> Findings:
     """Return the doctor's findings for this `sync.toml`."""
-    mapping = read_mapping(toml) if toml else DEFAULT
-    given = Settings(database=clean_dsn(database), clerk_webhook_signing_secrets=(SECRET,), mapping=mapping)
+    mapping = parse_mapping(toml) if toml else DEFAULT
+    given = Settings(database=parse_dsn(database), clerk_webhook_signing_secrets=(SECRET,), mapping=mapping)
     settings = replace(given, **changes)
     assert settings.database
-    examination = Examination(settings)
-    async with connected(settings.database) as connection:
-        await examination.of_database(connection)
-    found = Findings(examination.findings)
+    check_run = CheckRun(settings)
+    async with open_connection(settings) as connection:
+        await check_run.check_database(connection)
+    found = Findings(check_run.findings)
     print(*found, sep="\n")  # the fixture `output` searches it for sentinels
     return found
 

@@ -14,7 +14,8 @@ from enum import Enum
 from itertools import product
 from typing import assert_never
 
-from sync_service.clerk.values import Change, Deletion, Snapshot, User, Version
+from sync_service.clerk.change import Change, Deletion, Snapshot, Version
+from sync_service.clerk.user import User
 
 
 class Decision(Enum):
@@ -50,7 +51,7 @@ def decide(change: Change, known: Identity | None) -> Decision:
                 return Decision.STALE
             if version > known.version:
                 return Decision.SAVE
-            same = (version.updated_at, version.content) == (known.version.updated_at, known.version.content)
+            same = (version.updated_at, version.digest) == (known.version.updated_at, known.version.digest)
             return Decision.SAME if same else Decision.STALE
         case _:
             assert_never(change)

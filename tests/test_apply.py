@@ -8,30 +8,34 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sync_service.clerk.events import Event, read_event
-from sync_service.clerk.values import Deletion, Snapshot, User, Version
-from sync_service.dsn import clean_dsn
+from sync_service.clerk.change import Deletion, Snapshot, Version
+from sync_service.clerk.events import Event, parse_event
+from sync_service.clerk.user import User
+from sync_service.dsn import parse_dsn
 from sync_service.mapping.presets import DEFAULT
-from sync_service.postgres.inbox import apply_changes
-from sync_service.postgres.pool import open_pool
-from sync_service.postgres.statements import Statements, quoted
+from sync_service.postgres.pool import open_database
+from sync_service.postgres.sql import quote_ident
+from sync_service.store.access import BoundConnection, Store
+from sync_service.store.changes import apply_changes
 from sync_service.sync.apply import Applier
-from sync_service.sync.parking import Outcome
+from sync_service.sync.outcome import Outcome
 from tests.reference_model import HISTORIES, Decision, Identity, decide, join
 from tests.world import T1, T2, T3, count_lock_waiters, encode_body, make_event, make_message_id, wait_until
 
 
 @pytest.fixture
 async def applier(database: str) -> AsyncIterator[Applier]:
-    pool = await open_pool(clean_dsn(database))
-    yield Applier(pool, Statements(DEFAULT))
-    await pool.close()
+    pool = await open_database(parse_dsn(database))
+    yield Applier(Store(pool, DEFAULT))
+    await pool.aclose()
 
 
 def make_webhook(
     event_type: str, user_id: str, updated_at: int = T1, message_id: str | None = None, **data: Any
 ) -> Event:
-    return read_event(message_id or make_message_id(), encode_body(make_event(event_type, user_id, updated_at, **data)))
+    return parse_event(
+        message_id or make_message_id(), encode_body(make_event(event_type, user_id, updated_at, **data))
+    )
 
 
 async def apply_all(applier: Applier, *events: Event) -> list[str]:
@@ -51,7 +55,7 @@ async def test_the_sql_agrees_with_the_reference_model(applier: Applier, db: asy
                 change, user_id = history[step], f"user_{number}"
                 match change:
                     case Snapshot(version=version):
-                        name = f"{version.updated_at}{version.tie.decode()}"
+                        name = f"{version.updated_at}{version.tiebreak.decode()}"
                         user = User(id=user_id, updated_at=version.updated_at, first_name=name)
                         stored = Event(
                             make_message_id(), "user.updated", None, user_id, Snapshot(user, version), payload="{}"
@@ -69,8 +73,10 @@ async def test_the_sql_agrees_with_the_reference_model(applier: Applier, db: asy
                 expected.append("stale" if decision is Decision.STALE else "applied")
         batches = [[each] for each in batch] if alone else [batch]
         assert [outcome for part in batches for outcome in await apply_all(applier, *part)] == expected
-        rows = await db.fetch("select clerk_id, version, tie, deleted_at from clerk_sync.identities")
-        found = {r["clerk_id"]: Identity(None if r["deleted_at"] else Version(r["version"], r["tie"])) for r in rows}
+        rows = await db.fetch("select clerk_id, version, tiebreak, deleted_at from clerk_sync.identities")
+        found = {
+            r["clerk_id"]: Identity(None if r["deleted_at"] else Version(r["version"], r["tiebreak"])) for r in rows
+        }
         assert found == known
         assert {r["id"]: r["first_name"] for r in await db.fetch("select id, first_name from users")} == shown
 
@@ -84,7 +90,9 @@ async def test_a_batch_with_a_whole_history_ends_as_single_changes_do(applier: A
             user_id = f"user_{number}"
             if isinstance(change, Snapshot):
                 user = User(
-                    id=user_id, updated_at=1, first_name=f"{change.version.updated_at}{change.version.tie.decode()}"
+                    id=user_id,
+                    updated_at=1,
+                    first_name=f"{change.version.updated_at}{change.version.tiebreak.decode()}",
                 )
                 batch.append(
                     (number, Event(make_message_id(), "user.updated", None, user_id, Snapshot(user, change.version)))
@@ -100,7 +108,7 @@ async def test_a_batch_with_a_whole_history_ends_as_single_changes_do(applier: A
             known = join(change, known)
         assert known is not None
         version = known.version
-        assert shown.get(f"user_{number}") == (f"{version.updated_at}{version.tie.decode()}" if version else None)
+        assert shown.get(f"user_{number}") == (f"{version.updated_at}{version.tiebreak.decode()}" if version else None)
     # A snapshot is applied if the table shows it afterwards, else stale.
     for (number, stored), outcome in zip(batch, found, strict=True):
         if isinstance(stored.change, Snapshot):
@@ -130,7 +138,7 @@ async def test_each_event_of_a_batch_keeps_its_own_payload(applier: Applier, db:
     said = {
         make_webhook("user.created", "user_3", first_name="Ada"): "Ada",
         make_webhook("user.updated", "user_1", T2, first_name="Grace"): "Grace",
-        read_event(make_message_id(), encode_body(make_event("organization.created", "org_1"))): None,
+        parse_event(make_message_id(), encode_body(make_event("organization.created", "org_1"))): None,
         make_webhook("user.created", "user_1", T1, first_name="Gracie"): "Gracie",
         make_webhook("user.created", "user_2", first_name="Edsger"): "Edsger",
     }
@@ -159,7 +167,7 @@ async def test_a_deletion_cascades_and_leaves_no_personal_data(applier: Applier,
     assert [r[0] for r in await db.fetch("select clerk_id from clerk_sync.events where payload is not null")] == [
         "user_2"
     ]
-    tombstone = await db.fetchrow("select version, tie from clerk_sync.identities where clerk_id = 'user_1'")
+    tombstone = await db.fetchrow("select version, tiebreak from clerk_sync.identities where clerk_id = 'user_1'")
     assert tuple(tombstone or ()) == (None, None)
 
 
@@ -193,9 +201,9 @@ async def test_a_deletion_that_waited_for_the_creation_s_lock_removes_its_row(ap
     other = await asyncpg.connect(database)
     transaction = other.transaction()
     await transaction.start()
-    statements = applier.statements
+    bound = BoundConnection(other, await applier.store.binding.ensure_bound(other))
     created = make_webhook("user.created", "user_1")
-    await apply_changes(other, statements, [created], source="make_webhook", patience_ms=1000)
+    await apply_changes(bound, [created], source="webhook", lock_timeout_ms=1000)
     deletion = asyncio.create_task(applier.apply([make_webhook("user.deleted", "user_1")]))
     observer = await asyncpg.connect(database)
     await wait_until(lambda: count_lock_waiters(observer))
@@ -216,9 +224,10 @@ async def test_a_statement_waits_for_a_lock_only_for_its_lock_timeout(
     events = [make_webhook("user.updated", f"user_{n}", T2) for n in range(1, many + 1)]
     async with other.transaction():
         await other.execute("select from users for update")
+        bound = BoundConnection(db, await applier.store.binding.ensure_bound(db))
         with pytest.raises(asyncpg.LockNotAvailableError):
             async with asyncio.timeout(5):
-                await apply_changes(db, applier.statements, events, source="make_webhook", patience_ms=50)
+                await apply_changes(bound, events, source="webhook", lock_timeout_ms=50)
     await other.close()
     assert await db.fetchval("show lock_timeout") == "0"
 
@@ -280,39 +289,35 @@ async def test_an_empty_batch_has_no_outcomes(applier: Applier) -> None:
 
 
 async def test_an_unreachable_database_is_unavailable(tmp_path: Any) -> None:
-    pool = await open_pool(clean_dsn(f"postgresql://postgres@/db?host={tmp_path}"))
-    assert await apply_all(Applier(pool, Statements(DEFAULT)), make_webhook("user.created", "user_1")) == [
-        "unavailable"
-    ]
-    await pool.close()
+    pool = await open_database(parse_dsn(f"postgresql://postgres@/db?host={tmp_path}"))
+    assert await apply_all(Applier(Store(pool, DEFAULT)), make_webhook("user.created", "user_1")) == ["unavailable"]
+    await pool.aclose()
 
 
 async def test_a_database_that_is_not_migrated_is_unavailable(empty_database: str) -> None:
-    pool = await open_pool(clean_dsn(empty_database))
-    assert await apply_all(Applier(pool, Statements(DEFAULT)), make_webhook("user.created", "user_1")) == [
-        "unavailable"
-    ]
-    await pool.close()
+    pool = await open_database(parse_dsn(empty_database))
+    assert await apply_all(Applier(Store(pool, DEFAULT)), make_webhook("user.created", "user_1")) == ["unavailable"]
+    await pool.aclose()
 
 
 async def test_a_role_that_may_not_write_the_inbox_is_unavailable(database: str, db: asyncpg.Connection) -> None:
     """An event that cannot be stored is never acknowledged."""
     await db.execute("create role stranger login; grant all on public.users to stranger")
-    stranger = await open_pool(clean_dsn(database.replace("//postgres@", "//stranger@")))
-    [found] = await Applier(stranger, Statements(DEFAULT)).apply([make_webhook("user.created", "user_1")])
+    stranger = await open_database(parse_dsn(database.replace("//postgres@", "//stranger@")))
+    [found] = await Applier(Store(stranger, DEFAULT)).apply([make_webhook("user.created", "user_1")])
     assert found == Outcome("unavailable", "insufficient_privilege")
-    await stranger.close()
+    await stranger.aclose()
     await db.execute("drop owned by stranger; drop role stranger")
 
 
 def test_an_identifier_is_quoted() -> None:
-    assert quoted('Us"ers') == '"Us""ers"'
+    assert quote_ident('Us"ers') == '"Us""ers"'
 
 
-@pytest.mark.parametrize("source", ["make_webhook", "login"])
+@pytest.mark.parametrize("source", ["webhook", "login"])
 async def test_the_source_that_created_the_row_is_kept(applier: Applier, db: asyncpg.Connection, source: str) -> None:
     """A webhook after a login, identical or newer, keeps `created_by` and causes no duplicate (A4)."""
-    login = Applier(applier.pool, applier.statements, source=source)
+    login = applier.with_source(source)
     change = make_webhook("user.created", "user_1").change
     assert isinstance(change, Snapshot)
     assert await apply_all(login, Event(None, "", clerk_id="user_1", change=change)) == ["applied"]

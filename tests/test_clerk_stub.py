@@ -20,8 +20,8 @@ def _convert_nullable(schema: Any) -> Any:
         return [_convert_nullable(entry) for entry in schema]
     if not isinstance(schema, dict):
         return schema
-    converted = {name: _convert_nullable(value) for name, value in schema.items() if name != "nullable"}
-    return {"anyOf": [converted, {"type": "null"}]} if schema.get("nullable") is True else converted
+    coerce_value = {name: _convert_nullable(value) for name, value in schema.items() if name != "nullable"}
+    return {"anyOf": [coerce_value, {"type": "null"}]} if schema.get("nullable") is True else coerce_value
 
 
 @pytest.fixture(scope="session")

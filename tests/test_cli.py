@@ -13,7 +13,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from sync_service.postgres.schema import needed_version
+from sync_service.postgres.migrate import get_needed_version
 from tests.processes import COMMAND, HANG_SECONDS, has_ended_within, reserve_port, run_command, start_command
 from tests.world import (
     OLDER_SECRET,
@@ -67,10 +67,10 @@ def test_dev_needs_no_settings(tmp_path: Path) -> None:
         assert history["row"] is None
         assert history["identity"]["deleted_at"]
         assert [line["type"] for line in history["events"]] == ["user.deleted", "user.updated", "user.created"]
-        assert "nothing brings it back" in run_command("users", "show", "user_1", cwd=tmp_path).stdout
+        assert "the deletion is final" in run_command("users", "show", "user_1", cwd=tmp_path).stdout
         assert (
             run_command("migrate", "--check", cwd=tmp_path).stdout
-            == f"The schema is up to date, at version {needed_version()}.\n"
+            == f"The schema is up to date, at version {get_needed_version()}.\n"
         )
         family = list_descendants(dev.popen.pid)
         assert dev.stop(signal.SIGINT) == 130
@@ -232,8 +232,8 @@ def test_migrate_updates_the_schema_and_check_reports_its_state(tmp_path: Path, 
     assert check.returncode == 0
     assert json.loads(check.stdout) == {
         "ran": [],
-        "version": needed_version(),
-        "needed": needed_version(),
+        "version": get_needed_version(),
+        "needed": get_needed_version(),
         "ready": True,
     }
 
@@ -316,7 +316,8 @@ def test_send_takes_count_user_id_and_data(tmp_path: Path, database: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("content", "word"), [("{", "cannot be read as JSON"), ("[]", "holds no JSON object"), (None, "cannot be read")]
+    ("content", "word"),
+    [("{", "cannot be read as JSON"), ("[]", "does not contain a JSON object"), (None, "cannot be read")],
 )
 def test_send_with_invalid_data_is_status_2(tmp_path: Path, content: str | None, word: str) -> None:
     if content is not None:

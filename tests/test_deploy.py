@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from sync_service.cli import COMMANDS
-from sync_service.settings import names
+from sync_service.settings import iter_setting_names
 from tests.processes import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,7 +68,7 @@ def test_compose_migrates_before_it_serves_and_holds_no_secret() -> None:
     assert web["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
     assert migrate["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     assert (DEPLOY / web["build"]["context"] / web["build"]["dockerfile"]).exists()
-    assert set(web["environment"]) <= set(names())
+    assert set(web["environment"]) <= set(iter_setting_names())
     assert web["environment"]["CLERK_WEBHOOK_SIGNING_SECRET"].startswith("${")
     assert int(web["stop_grace_period"].rstrip("s")) > 10
 
@@ -107,4 +107,5 @@ def test_the_commands_are_complete() -> None:
         "doctor",
         "mapping",
         "users",
+        "docs",
     ]

@@ -8,10 +8,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sync_service.doctor.server import server_findings
-from sync_service.dsn import clean_dsn
-from sync_service.postgres.schema import SchemaState, migrate
-from sync_service.postgres.survey import Server
+from sync_service.doctor.introspection import Server
+from sync_service.doctor.server import check_server
+from sync_service.dsn import parse_dsn
+from sync_service.postgres.migrate import SchemaState, migrate
 from tests.clerk_stub import SECRET_KEY, ClerkStub
 from tests.findings import apply_fix, run_doctor
 from tests.processes import reserve_port, run_command
@@ -160,7 +160,7 @@ async def test_a_missing_privilege_for_the_schema_is_reported_with_its_grant(emp
 
 
 async def test_a_read_only_database_is_reported(database: str, db: Any) -> None:
-    name = clean_dsn(database).url.partition("/test_")[2].partition("?")[0]
+    name = parse_dsn(database).url.partition("/test_")[2].partition("?")[0]
     await db.execute(f"alter database test_{name} set default_transaction_read_only = on")
     assert "read_only_database" in (await run_doctor(database)).codes("wrong")
 
@@ -172,11 +172,11 @@ def test_an_old_server_is_an_error() -> None:
         read_only=False,
         role="app",
         database="app",
-        may_create=True,
+        can_create_schema=True,
         pooled=False,
-        refused=(),
+        unwritable_tables=(),
     )
-    found = list(server_findings(server, clean_dsn("postgresql://app@host/app"), SchemaState(1, 1)))
+    found = list(check_server(server, parse_dsn("postgresql://app@host/app"), SchemaState(1, 1)))
     assert [(finding.code, finding.kind) for finding in found] == [("old_postgres", "wrong"), ("database", "note")]
 
 
@@ -200,7 +200,7 @@ async def insert_event(db: Any, days: float, status: str = "applied") -> None:
 
 async def insert_identity(db: Any, source: str) -> None:
     await db.execute(
-        "insert into clerk_sync.identities (clerk_id, version, tie, created_by) values ($1, 1, '', $1)", source
+        "insert into clerk_sync.identities (clerk_id, version, tiebreak, created_by) values ($1, 1, '', $1)", source
     )
 
 
@@ -211,7 +211,7 @@ async def test_no_webhook_at_all_is_an_error_after_a_week(database: str, db: Any
     await set_installed(db, 8)
     status, told = run_doctor_command(tmp_path, database)
     assert (status, get_codes(told)) == (1, {"webhook_silence"})
-    assert told["findings"][0]["what"] == "no webhook was ever accepted for 8 days"
+    assert told["findings"][0]["what"] == "no webhook was ever accepted since the installation 8 days ago"
 
 
 async def test_no_further_webhook_is_an_error_after_a_week(database: str, db: Any) -> None:
@@ -225,7 +225,7 @@ async def test_no_further_webhook_is_an_error_after_a_week(database: str, db: An
 
 
 async def test_no_webhook_despite_logins_is_an_error_after_a_day(database: str, db: Any) -> None:
-    """Logins that create users without a webhook shorten the limit to one day (N3)."""
+    """LoginService that create users without a webhook shorten the limit to one day (N3)."""
     await set_installed(db, 100)
     await insert_event(db, 1.5)
     await insert_identity(db, "webhook")
@@ -247,7 +247,7 @@ async def test_dead_events_are_wrong_and_parked_ones_a_warning(database: str, db
 
 async def test_pending_emails_are_counted(database: str, db: Any) -> None:
     await insert_identity(db, "webhook")
-    await db.execute("update clerk_sync.identities set address_wanted = true")
+    await db.execute("update clerk_sync.identities set email_pending = true")
     assert (await run_doctor(database)).one("addresses_wanted").data == {"users": 1}
 
 
@@ -316,7 +316,8 @@ async def test_ids_of_another_instance_are_recognised(database: str, db: Any, cl
         " select 'user_' || n, false, false, false, '{}' from generate_series(1, 5) as n"
     )
     await db.execute(
-        "insert into clerk_sync.identities (clerk_id, version, tie, created_by) values ('user_1', 1, '', 'webhook')"
+        "insert into clerk_sync.identities (clerk_id, version, tiebreak, created_by)"
+        " values ('user_1', 1, '', 'webhook')"
     )
     unseen = (await run_doctor(database)).one("unseen_clerk_ids")
     assert (unseen.kind, unseen.data["rows"]) == ("note", 4)

@@ -6,9 +6,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sync_service.doctor.graph import references
-from sync_service.postgres.counts import Counter
-from sync_service.postgres.survey import ForeignKey
+from sync_service.doctor.counts import Counter
+from sync_service.doctor.foreign_key_graph import build_graph
+from sync_service.doctor.introspection import ForeignKey
 from tests.findings import apply_fix, run_doctor
 
 MAPPED = '[users]\nclerk_id = "clerk_id"\n[users.columns]\nemail = "primary_email"\n'
@@ -28,8 +28,8 @@ async def create_tables(db: Any, *statements: str) -> None:
 def make_foreign_key(child: int, parent: int, on_delete: str = "c") -> ForeignKey:
     return ForeignKey(
         name=f"{child}_{parent}",
-        child=child,
-        parent=parent,
+        child_oid=child,
+        parent_oid=parent,
         schema="public",
         table=str(child),
         parent_schema="public",
@@ -41,13 +41,13 @@ def make_foreign_key(child: int, parent: int, on_delete: str = "c") -> ForeignKe
         parent_columns=("id",),
         indexed=True,
         indexes=(),
-        rows=0,
+        estimated_rows=0,
     )
 
 
 def test_a_cycle_of_foreign_keys_terminates() -> None:
     """Each key is listed once; rows are deleted with the user only if every key up to it cascades."""
-    found = references(
+    found = build_graph(
         1,
         [
             make_foreign_key(1, 1, "n"),
@@ -59,8 +59,11 @@ def test_a_cycle_of_foreign_keys_terminates() -> None:
             make_foreign_key(6, 5),
         ],
     )
-    told = {(r.key.child, r.key.parent): (r.depth, r.goes, r.forbids) for r in found}
-    assert told == {
+    found_edges = {
+        (edge.key.child_oid, edge.key.parent_oid): (edge.depth, edge.is_deleted_with_user, edge.can_block_deletion)
+        for edge in found
+    }
+    assert found_edges == {
         (1, 1): (1, False, False),
         (2, 1): (1, True, False),
         (3, 2): (2, True, False),
@@ -284,13 +287,13 @@ async def test_a_count_that_takes_too_long_is_reported_as_missing(database: str,
         "insert into notes select 1 from generate_series(1, 10)",
     )
     with monkeypatch.context() as patch:
-        patch.setattr("sync_service.doctor.examine.Counter", partial(Counter, together=0.0))
+        patch.setattr("sync_service.doctor.run.Counter", partial(Counter, total_timeout=0.0))
         found = await run_doctor(database, MAPPED)
     assert (
         found.one("users").what
         == "public.users: users: not counted, with a Clerk ID: not counted, without: not counted"
     )
-    assert found.one("foreign_keys").lines[0].endswith("not counted rows")
+    assert found.one("foreign_keys").lines[0].endswith("rows: not counted")
     assert found.one("deletion_cost").data["not_counted"] == ["public.notes.user_id"]
     async with db.transaction():
         await db.execute("lock table notes")

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import trustme
 
-from sync_service.dsn import clean_dsn
-from sync_service.postgres.binaries import installed_binaries
-from sync_service.postgres.embedded import embedded_postgres
+from sync_service.dev.binaries import find_all_binaries
+from sync_service.dev.embedded import run_embedded_postgres
+from sync_service.dsn import parse_dsn
 from tests.processes import reserve_port, run_command
 
 # embedded-postgres is built without TLS, Debian's PostgreSQL with TLS.
-WITH_TLS = [place for place in installed_binaries() if place.is_relative_to("/usr/lib/postgresql")]
+WITH_TLS = [place for place in find_all_binaries() if place.is_relative_to("/usr/lib/postgresql")]
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,13 @@ WITH_TLS = [place for place in installed_binaries() if place.is_relative_to("/us
     ],
 )
 def test_a_dsn_is_normalised(printed: str, cleaned: str, dropped: tuple[str, ...]) -> None:
-    dsn = clean_dsn(printed)
-    assert (dsn.url, dsn.dropped, dsn.transaction_pooler) == (cleaned, dropped, False)
+    dsn = parse_dsn(printed)
+    assert (dsn.url, dsn.ignored_parameters, dsn.is_transaction_pooler) == (cleaned, dropped, False)
 
 
 def test_a_supabase_pooler_is_recognised_by_its_parameter() -> None:
-    dsn = clean_dsn("postgres://u.ref:p@aws.pooler.example.com:6543/postgres?pgbouncer=true")
-    assert dsn.transaction_pooler
+    dsn = parse_dsn("postgres://u.ref:p@aws.pooler.example.com:6543/postgres?pgbouncer=true")
+    assert dsn.is_transaction_pooler
     assert dsn.url == "postgresql://u.ref:p@aws.pooler.example.com:6543/postgres"
 
 
@@ -66,7 +66,7 @@ def test_a_supabase_pooler_is_recognised_by_its_parameter() -> None:
 )
 def test_a_transaction_pooler_is_recognised_by_host_or_parameter(printed: str, pooler: bool) -> None:
     """The platform's host name or `pgbouncer=true` identifies a transaction pooler (DB1, DB2)."""
-    assert clean_dsn(printed).transaction_pooler is pooler
+    assert parse_dsn(printed).is_transaction_pooler is pooler
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_a_transaction_pooler_is_recognised_by_host_or_parameter(printed: str, p
     ],
 )
 def test_an_invalid_dsn_is_refused_without_its_value(wrong: str) -> None:
-    with pytest.raises(ValueError, match=r"address|PostgreSQL") as raised:
-        clean_dsn(wrong)
+    with pytest.raises(ValueError, match=r"URL") as raised:
+        parse_dsn(wrong)
     assert "SENTINEL" not in str(raised.value)
 
 
 def test_a_dsn_s_repr_has_no_password() -> None:
-    assert "SECRET_SENTINEL" not in repr(clean_dsn("postgresql://u:SECRET_SENTINEL@h/db"))
+    assert "SECRET_SENTINEL" not in repr(parse_dsn("postgresql://u:SECRET_SENTINEL@h/db"))
 
 
 @pytest.mark.skipif(not WITH_TLS, reason="no PostgreSQL with TLS is here")
@@ -109,7 +109,7 @@ def test_a_dsn_as_printed_connects_over_tls(tmp_path: Path, printed: str) -> Non
     issued.private_key_pem.write_to_path(key)
     key.chmod(0o600)
     data = tmp_path / "postgres"
-    with embedded_postgres(data, binaries=WITH_TLS[0]):
+    with run_embedded_postgres(data, binaries=WITH_TLS[0]):
         for file in (certificate, key):
             moved = file.replace(data / file.name)
             if os.geteuid() == 0:
@@ -119,7 +119,7 @@ def test_a_dsn_as_printed_connects_over_tls(tmp_path: Path, printed: str) -> Non
     listen = {"listen_addresses": "127.0.0.1", "port": str(port)}
     hba = data / "pg_hba.conf"
     hba.write_text("local all all trust\nhostssl all all 127.0.0.1/32 trust\n")
-    with embedded_postgres(data, binaries=WITH_TLS[0], settings=tls | listen):
+    with run_embedded_postgres(data, binaries=WITH_TLS[0], settings=tls | listen):
         done = run_command("migrate", cwd=tmp_path, DATABASE_URL=printed.format(port=port))
         assert done.returncode == 0
         assert "up to date" in done.stdout

@@ -11,10 +11,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from sync_service.errors import NoPostgres
-from sync_service.postgres import binaries as places
-from sync_service.postgres.binaries import find_binaries, installed_binaries, major_version, reachable
-from sync_service.postgres.embedded import Embedded, embedded_postgres, running
+from sync_service.dev import binaries as places
+from sync_service.dev.binaries import find_all_binaries, find_binaries, reachable, read_major_version
+from sync_service.dev.embedded import EmbeddedServer, run_embedded_postgres, running
+from sync_service.errors import PostgresNotFound
 from tests.processes import has_ended_within
 
 NOBODY = 65534
@@ -23,8 +23,8 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become ano
 STARTER = """
 import signal, sys, time
 from pathlib import Path
-from sync_service.postgres.embedded import embedded_postgres
-with embedded_postgres(Path(sys.argv[1])) as server:
+from sync_service.dev.embedded import run_embedded_postgres
+with run_embedded_postgres(Path(sys.argv[1])) as server:
     print(server.pid, flush=True)
     signal.pause()
 """
@@ -36,7 +36,7 @@ def start_server(data: Path) -> tuple[subprocess.Popen[str], int]:
     return process, int(process.stdout.readline())
 
 
-async def fetch_value(server: Embedded, sql: str) -> object:
+async def fetch_value(server: EmbeddedServer, sql: str) -> object:
     connection = await asyncpg.connect(server.dsn())
     try:
         return await connection.fetchval(sql)
@@ -44,7 +44,7 @@ async def fetch_value(server: Embedded, sql: str) -> object:
         await connection.close()
 
 
-def test_the_server_listens_on_a_unix_socket_only(engine: Embedded) -> None:
+def test_the_server_listens_on_a_unix_socket_only(engine: EmbeddedServer) -> None:
     assert stat.S_IMODE(engine.socket.stat().st_mode) == 0o700
     assert stat.S_IMODE(engine.data.stat().st_mode) == 0o700
     listening = Path("/proc/net/tcp")
@@ -56,11 +56,11 @@ def test_data_is_kept_between_starts(tmp_path: Path, anyio_backend_name: str) ->
     import asyncio  # noqa: PLC0415  the server is started before the event loop
 
     data = tmp_path / "postgres"
-    with embedded_postgres(data) as server:
+    with run_embedded_postgres(data) as server:
         asyncio.run(fetch_value(server, "create table kept as select 42 as answer"))
         assert running(data) == server
     assert running(data) is None
-    with embedded_postgres(data) as server:
+    with run_embedded_postgres(data) as server:
         assert asyncio.run(fetch_value(server, "select answer from kept")) == 42
 
 
@@ -80,12 +80,11 @@ def test_the_server_ends_with_its_parent_and_starts_again(tmp_path: Path, how: s
         started.stdout.close()
 
 
-def test_two_servers_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync_service.postgres.embedded.LOCK_SECONDS", 0.2)
+def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
     with (
-        embedded_postgres(tmp_path / "postgres"),
-        pytest.raises(NoPostgres, match="Another process runs"),
-        embedded_postgres(tmp_path / "postgres"),
+        run_embedded_postgres(tmp_path / "postgres"),
+        pytest.raises(PostgresNotFound, match="Another process runs"),
+        run_embedded_postgres(tmp_path / "postgres", lock_timeout=0.2),
     ):
         pass
 
@@ -94,14 +93,20 @@ def test_a_folder_of_another_version_is_not_changed(tmp_path: Path) -> None:
     data = tmp_path / "postgres"
     data.mkdir(mode=0o700)
     (data / "PG_VERSION").write_text("9\n")
-    with pytest.raises(NoPostgres, match=r"made by PostgreSQL 9.* Move that folder away"), embedded_postgres(data):
+    with (
+        pytest.raises(PostgresNotFound, match=r"made by PostgreSQL 9.* Move that folder away"),
+        run_embedded_postgres(data),
+    ):
         pass
     assert (data / "PG_VERSION").read_text() == "9\n"
 
 
 def test_a_server_that_does_not_start_names_its_log(tmp_path: Path) -> None:
     data = tmp_path / "postgres"
-    with pytest.raises(NoPostgres, match=r"postgres\.log says why"), embedded_postgres(data, settings={"no_such": "1"}):
+    with (
+        pytest.raises(PostgresNotFound, match=r"postgres\.log says why"),
+        run_embedded_postgres(data, settings={"no_such": "1"}),
+    ):
         pass
     assert "no_such" in (tmp_path / "postgres.log").read_text()
 
@@ -110,7 +115,7 @@ def test_without_postgresql_the_error_names_both_solutions(monkeypatch: pytest.M
     monkeypatch.setattr(places, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(places, "Path", lambda _: tmp_path)
-    with pytest.raises(NoPostgres, match=r"DATABASE_URL.*sync-service\[embedded\]"):
+    with pytest.raises(PostgresNotFound, match=r"DATABASE_URL.*sync-service\[embedded\]"):
         find_binaries()
 
 
@@ -119,7 +124,7 @@ def test_installed_binaries_are_found_without_the_package(monkeypatch: pytest.Mo
         (tmp_path / name).touch(mode=0o755)
     monkeypatch.setattr(places, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert installed_binaries()[0] == tmp_path
+    assert find_all_binaries()[0] == tmp_path
 
 
 @as_root
@@ -127,14 +132,14 @@ def test_root_opens_no_folder_to_other_users(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     before = [path.stat().st_mode for path in (closed, *closed.parents)]
-    with embedded_postgres(closed / ".sync-service" / "postgres") as server:
+    with run_embedded_postgres(closed / ".sync-service" / "postgres") as server:
         assert Path(f"/proc/{server.pid}").stat().st_uid == NOBODY
     assert [path.stat().st_mode for path in (closed, *closed.parents)] == before
     assert stat.S_IMODE((closed / ".sync-service").stat().st_mode) == 0o700
 
 
 @as_root
-@pytest.mark.skipif("embedded_postgres" not in str(find_binaries()), reason="about the package's binaries")
+@pytest.mark.skipif("run_embedded_postgres" not in str(find_binaries()), reason="about the package's binaries")
 def test_root_runs_binaries_below_a_closed_folder(tmp_path: Path) -> None:
     closed = tmp_path / "venv"
     closed.mkdir(mode=0o700)
@@ -146,7 +151,7 @@ def test_root_runs_binaries_below_a_closed_folder(tmp_path: Path) -> None:
     try:
         assert copy != there
         assert reachable(there) == copy  # made once
-        with embedded_postgres(tmp_path / "postgres", binaries=there) as server:
+        with run_embedded_postgres(tmp_path / "postgres", binaries=there) as server:
             assert Path(f"/proc/{server.pid}/exe").resolve() == copy / "postgres"
     finally:
         shutil.rmtree(copy.parents[2])
@@ -166,13 +171,13 @@ def test_a_user_other_than_root_runs_the_server_as_itself(tmp_path_factory: pyte
             os.setuid(NOBODY)
             status = 1
             try:
-                with embedded_postgres(Path(folder) / "data" / "postgres", binaries=there) as server:
+                with run_embedded_postgres(Path(folder) / "data" / "postgres", binaries=there) as server:
                     status = 0 if Path(f"/proc/{server.pid}").stat().st_uid == NOBODY else 2
             finally:
                 os._exit(status)
         assert os.waitpid(child, 0)[1] == 0
 
 
-def test_the_version_of_the_binaries_is_read(engine: Embedded) -> None:
+def test_the_version_of_the_binaries_is_read(engine: EmbeddedServer) -> None:
     made_by = (engine.data / "PG_VERSION").read_text().strip()
-    assert made_by in {major_version(place) for place in installed_binaries()}
+    assert made_by in {read_major_version(place) for place in find_all_binaries()}

@@ -6,15 +6,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from sync_service.clerk.events import UNREADABLE, Event, read_event
-from sync_service.clerk.samples import sample_event
-from sync_service.clerk.values import Deletion, Snapshot, Version
+from sync_service.clerk.change import Deletion, Snapshot, Version
+from sync_service.clerk.events import UNREADABLE_USER, Event, parse_event
+from sync_service.clerk.samples import build_sample_event
 from sync_service.errors import BadPayload
 from tests.world import T1, encode_body, make_email, make_event, make_user_data
 
 
 def parse(body: Any) -> Event:
-    return read_event("msg_1", encode_body(body))
+    return parse_event("msg_1", encode_body(body))
 
 
 def parse_snapshot(**data: Any) -> Snapshot:
@@ -25,8 +25,8 @@ def parse_snapshot(**data: Any) -> Snapshot:
 
 @pytest.mark.parametrize("event_type", ["user.created", "user.updated"])
 def test_a_saved_user_is_a_snapshot(event_type: str) -> None:
-    found = parse(sample_event(event_type, "user_1", milliseconds=T1))
-    assert (found.id, found.type, found.clerk_id, found.fault) == ("msg_1", event_type, "user_1", None)
+    found = parse(build_sample_event(event_type, "user_1", milliseconds=T1))
+    assert (found.id, found.type, found.clerk_id, found.error) == ("msg_1", event_type, "user_1", None)
     assert isinstance(found.change, Snapshot)
     assert found.change.clerk_id == "user_1"
     assert found.change.version.updated_at == T1
@@ -92,7 +92,7 @@ def test_null_and_absent_are_none(name: str, absence: str | None) -> None:
     body["data"].pop(name, None)
     if absence is None:
         body["data"][name] = None
-    assert parse(body).fault is None
+    assert parse(body).error is None
 
 
 def test_unknown_fields_are_ignored() -> None:
@@ -119,18 +119,18 @@ WRONG: list[object] = [5, -1, 1.5, True, "text", [], {}, [5], ["text"], [[]], {"
 )
 @pytest.mark.parametrize("wrong", WRONG, ids=repr)
 def test_a_wrong_type_in_a_field_is_an_unreadable_user_or_ignored(name: str, wrong: object) -> None:
-    """`read_event` never raises for a wrong type: the event keeps its payload and its error, so it can be stored."""
+    """`parse_event` never raises for a wrong type: the event keeps its payload and its error, so it can be stored."""
     body = make_event("user.updated", "user_1")
     body["data"][name] = wrong
     found = parse(body)
-    assert (found.change is None) == (found.fault == UNREADABLE)
+    assert (found.change is None) == (found.error == UNREADABLE_USER)
     assert found.payload is not None
 
 
 def test_an_unreadable_user_keeps_its_id_when_that_can_be_read() -> None:
     assert parse(make_event("user.updated", "user_1", email_addresses="none")).clerk_id == "user_1"
     assert parse(make_event("user.updated", "user_1", id=5)).clerk_id is None
-    assert parse({"type": "user.deleted", "data": {"deleted": True, "object": "user"}}).fault == UNREADABLE
+    assert parse({"type": "user.deleted", "data": {"deleted": True, "object": "user"}}).error == UNREADABLE_USER
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ async def test_dead_events_are_replayed_once_the_table_is_repaired(
     assert run_command("events", "replay", ids[3], **environment).stdout == "applied: 1\n"
     assert await db.fetchval("select min(attempts) from clerk_sync.events") == 2
     again = run_command("events", "replay", "--status", "dead", **environment)
-    assert (again.returncode, again.stdout) == (0, "nothing to replay\n")
+    assert (again.returncode, again.stdout) == (0, "no events to replay\n")
 
 
 async def test_a_replay_of_an_event_older_than_the_row_is_stale(

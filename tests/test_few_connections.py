@@ -7,28 +7,29 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from sync_service.dsn import clean_dsn
+from sync_service.dev.embedded import EmbeddedServer, run_embedded_postgres
+from sync_service.dsn import parse_dsn
+from sync_service.mapping.creation import create_table
 from sync_service.mapping.presets import DEFAULT
-from sync_service.postgres.embedded import Embedded, embedded_postgres
-from sync_service.postgres.schema import create_users, migrate
+from sync_service.postgres.migrate import migrate
 from sync_service.settings import Settings
 from tests.world import SECRET, encode_body, make_event, make_message_id, run_world
 
 
 @pytest.fixture
-def small_server(tmp_path: Path) -> Iterator[Embedded]:
-    with embedded_postgres(tmp_path / "postgres", settings={"max_connections": "10", "fsync": "off"}) as server:
+def small_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    with run_embedded_postgres(tmp_path / "postgres", settings={"max_connections": "10", "fsync": "off"}) as server:
         yield server
 
 
-async def test_two_hundred_webhooks_share_three_connections(small_server: Embedded) -> None:
+async def test_two_hundred_webhooks_share_three_connections(small_server: EmbeddedServer) -> None:
     """Each of 200 concurrent webhooks gets 200 or 503, and all are applied after retries (DB3)."""
     db = await asyncpg.connect(small_server.dsn())
     others = [await asyncpg.connect(small_server.dsn()) for _ in range(6)]
     try:
         await migrate(db)
-        await create_users(db, DEFAULT)
-        settings = Settings(database=clean_dsn(small_server.dsn()), clerk_webhook_signing_secrets=(SECRET,))
+        await create_table(db, DEFAULT)
+        settings = Settings(database=parse_dsn(small_server.dsn()), clerk_webhook_signing_secrets=(SECRET,))
         async with run_world(settings, db) as world:
             pending = {
                 make_message_id(): encode_body(make_event("user.created", f"user_{number}")) for number in range(200)

@@ -104,7 +104,7 @@ async def test_a_deletion_that_an_operator_cancels_is_not_repeated(serve: Serve,
         shown = await asyncio.to_thread(
             run_command, "users", "show", "user_1", cwd=tmp_path, DATABASE_URL=database, QUIET=""
         )
-        assert "the deletion was taken back" in shown.stdout
+        assert "the deletion was undone" in shown.stdout
 
 
 async def test_a_completed_deletion_cannot_be_cancelled(serve: Serve, database: str, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ async def test_a_completed_deletion_cannot_be_cancelled(serve: Serve, database: 
                 run_command, "users", "restore", user_id, cwd=tmp_path, DATABASE_URL=database
             )
             assert done.returncode == 1
-            assert "nothing to take back" in done.stderr
+            assert "no deletion to undo" in done.stderr
         assert await world.deliver_ok(make_event("user.updated", "user_1", T3)) == "stale"
 
 
@@ -134,4 +134,4 @@ async def test_serve_does_not_start_with_a_mapping_that_cannot_work(database: st
         PORT="0",
     )
     assert done.returncode == 2
-    assert "public.users.e_mail: there is no such column; is email meant?" in done.stderr
+    assert "public.users.e_mail: there is no such column; did you mean email?" in done.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from sync_service.dsn import clean_dsn
+from sync_service.dsn import parse_dsn
 from sync_service.settings import Settings
 from tests.conftest import Output
 from tests.world import SECRET, World, make_event, run_world, wait_until
@@ -42,14 +42,14 @@ async def test_a_schema_behind_or_ahead_is_not_ready_and_logged(
         response = await world.client.get("/readyz")
         assert (response.status_code, response.json()) == (503, {"status": "not ready", "reason": "schema"})
         assert (await world.client.get("/healthz")).status_code == 200
-        await wait_until(lambda: output.log("not ready"))
-        assert word in output.log("not ready")[0]["why"]
+        await wait_until(lambda: output.log("not_ready"))
+        assert word in output.log("not_ready")[0]["detail"]
 
 
 async def test_without_a_schema_an_event_is_a_503_and_stays_with_the_sender(
     empty_database: str, db: asyncpg.Connection
 ) -> None:
-    settings = Settings(database=clean_dsn(empty_database), clerk_webhook_signing_secrets=(SECRET,))
+    settings = Settings(database=parse_dsn(empty_database), clerk_webhook_signing_secrets=(SECRET,))
     async with run_world(settings, db) as world:
         assert (await world.client.get("/readyz")).json()["reason"] == "schema"
         response = await world.deliver(make_event("user.created", "user_1"))
@@ -61,20 +61,20 @@ async def test_the_service_starts_without_a_reachable_database(
     tmp_path: Path, db: asyncpg.Connection, output: Output
 ) -> None:
     unreachable = Settings(
-        database=clean_dsn(f"postgresql://postgres@/x?host={tmp_path}"), clerk_webhook_signing_secrets=(SECRET,)
+        database=parse_dsn(f"postgresql://postgres@/x?host={tmp_path}"), clerk_webhook_signing_secrets=(SECRET,)
     )
     async with run_world(unreachable, db) as world:
         response = await world.client.get("/readyz")
         assert (response.status_code, response.json()["reason"]) == (503, "database")
         assert (await world.client.get("/healthz")).status_code == 200
         assert (await world.deliver(make_event("user.created", "user_1"))).status_code == 503
-        assert output.log("not ready")[0]["reason"]
+        assert output.log("not_ready")[0]["reason"] == "database"
 
 
 async def test_ignored_dsn_parameters_are_logged(settings: Settings, db: asyncpg.Connection, output: Output) -> None:
     assert settings.database
-    dsn = clean_dsn(settings.database.url + "&channel_binding=require&connect_timeout=10")
+    dsn = parse_dsn(settings.database.url + "&channel_binding=require&connect_timeout=10")
     async with run_world(settings, db, database=dsn) as world:
         assert (await world.client.get("/readyz")).status_code == 200
-    [line] = [line for line in output.log() if "left out" in line["event"]]
-    assert line["keys"] == ["channel_binding", "connect_timeout"]
+    [line] = output.log("dsn_parameters_ignored")
+    assert line["parameters"] == ["channel_binding", "connect_timeout"]

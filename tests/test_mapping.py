@@ -4,19 +4,19 @@ from typing import Any
 
 import pytest
 
-from sync_service.clerk.events import read_event
-from sync_service.clerk.values import Snapshot
+from sync_service.clerk.change import Snapshot
+from sync_service.clerk.events import parse_event
 from sync_service.errors import SettingsError
-from sync_service.mapping.file import read_mapping
 from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table import Row
+from sync_service.mapping.toml import parse_mapping
 from tests.world import T1, encode_body, make_email, make_email_fields, make_event
 
 
 def map_user(**data: Any) -> Row:
-    change = read_event("msg_1", encode_body(make_event("user.updated", "user_1", T1, **data))).change
+    change = parse_event("msg_1", encode_body(make_event("user.updated", "user_1", T1, **data))).change
     assert isinstance(change, Snapshot)
-    return DEFAULT.row(change)
+    return DEFAULT.build_row(change)
 
 
 def test_the_default_table_has_all_its_columns() -> None:
@@ -90,7 +90,7 @@ def test_a_permission_is_never_mapped_from_unsafe_metadata(column: str) -> None:
         clerk_id = "id"
         columns = {{ {column} = "unsafe_metadata.{column}" }}
     """
-    with pytest.raises(SettingsError, match=f"users.columns.{column}: unsafe_metadata is written by the users"):
-        read_mapping(text)
-    assert column in read_mapping(text.replace("unsafe", "public")).columns
-    assert "planet" in read_mapping(text.replace(f"{{ {column}", "{ planet")).columns
+    with pytest.raises(SettingsError, match=f"users.columns.{column}: users write their unsafe_metadata"):
+        parse_mapping(text)
+    assert column in parse_mapping(text.replace("unsafe", "public")).columns
+    assert "planet" in parse_mapping(text.replace(f"{{ {column}", "{ planet")).columns

@@ -23,17 +23,18 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from sync_service.clerk.events import read_event
-from sync_service.clerk.values import Snapshot
-from sync_service.dsn import clean_dsn
+from sync_service.clerk.change import Snapshot
+from sync_service.clerk.events import parse_event
+from sync_service.dsn import parse_dsn
+from sync_service.mapping import queries
 from sync_service.mapping.presets import DEFAULT
-from sync_service.postgres.events import Filter, pages
-from sync_service.postgres.pool import open_pool
-from sync_service.postgres.statements import Statements
+from sync_service.postgres.pool import open_database
+from sync_service.postgres.sql import read_sql
 from sync_service.settings import Settings
+from sync_service.store.access import Store
+from sync_service.store.events import Filter, iter_pages
 from sync_service.sync.apply import Applier
-from sync_service.sync.attempt import attempt
-from sync_service.sync.retry import Retry
+from sync_service.sync.maintenance import MaintenanceWorker
 from tests.world import SECRET, T0, World, encode_body, make_email_fields, make_event, make_message_id, run_world
 
 HISTORIES = int(os.environ.get("HISTORIES", "100"))
@@ -57,14 +58,14 @@ class Rig:
 
     async def start(self) -> None:
         self.db = await asyncpg.connect(self.database)
-        configured = Settings(database=clean_dsn(self.database), clerk_webhook_signing_secrets=(SECRET,))
+        configured = Settings(database=parse_dsn(self.database), clerk_webhook_signing_secrets=(SECRET,))
         self.world: World = await self.stack.enter_async_context(run_world(configured, self.db))
-        self.pool = await open_pool(clean_dsn(self.database))
-        self.applier = Applier(self.pool, Statements(DEFAULT), source="replay", max_attempts=1000)
-        self.retry = Retry(self.applier, configured.sync_event_retention, asyncio.Event())
+        self.pool = await open_database(parse_dsn(self.database))
+        self.applier = Applier(Store(self.pool, DEFAULT), source="replay", max_attempts=1000)
+        self.retry = MaintenanceWorker(self.applier, configured.sync_event_retention, asyncio.Event())
 
     async def stop(self) -> None:
-        await self.pool.close()
+        await self.pool.aclose()
         await self.stack.aclose()
         await self.db.close()
 
@@ -93,7 +94,7 @@ class Histories(RuleBasedStateMachine):
         """Create an event of Clerk, which Svix delivers at a later step."""
         body = encode_body(make_event(event_type, user_id, self.clock, **data))
         self.outstanding.append((make_message_id(), body))
-        change = read_event("", body).change
+        change = parse_event("", body).change
         if not isinstance(change, Snapshot):
             self.truth[user_id] = None
         else:
@@ -202,7 +203,7 @@ class Histories(RuleBasedStateMachine):
         self.rig.run(self._until_quiet())
         rows = self.rig.run(self._read_rows())
         expected = {
-            user_id: (snapshot.user.first_name, DEFAULT.row(snapshot)["email"])
+            user_id: (snapshot.user.first_name, DEFAULT.build_row(snapshot)["email"])
             for user_id, snapshot in self.truth.items()
             if snapshot is not None
         }
@@ -231,10 +232,10 @@ class Histories(RuleBasedStateMachine):
         self.rig.run(self.rig.db.execute(statement))
 
     async def _replay(self, order: random.Random) -> None:
-        stored = [each async for page in pages(self.rig.db, Filter()) for each in page]
+        stored = [each async for page in iter_pages(self.rig.db, Filter()) for each in page]
         mine = [each for each in stored if (each.clerk_id or "").startswith(self.prefix)]
         order.shuffle(mine)
-        await attempt(self.rig.applier, mine)
+        await self.rig.applier.apply_again(mine)
 
     async def _until_quiet(self) -> None:
         for _ in range(20):
@@ -286,17 +287,17 @@ def test_any_history_ends_with_clerk_s_state(rig: Rig) -> None:
     assert rig.history >= HISTORIES
 
 
-TIE_BREAK = "(excluded.version, excluded.tie) > (known.version, known.tie)"
-# With this seed each of the rules below fails within 50 histories; other seeds need up to 200, and more time.
+NEWER = "(excluded.version, excluded.tiebreak) > (known.version, known.tiebreak)"
+# With this seed each of the rules below fails within 50 histories; other seeds need up to 200.
 SEED = 4
 BREAKAGES = {
-    "no tie-break": ("changes.sql", TIE_BREAK, "excluded.version > known.version"),
+    "no tie-break": ("apply_changes.sql", NEWER, "excluded.version > known.version"),
     "hard delete without tombstone": (
-        "deletion.sql",
-        "with gone as (",
-        "with forgotten as (delete from clerk_sync.identities where clerk_id = any($1::text[])), gone as (",
+        "delete_rows.sql",
+        "gone as (",
+        "forgotten as (delete from clerk_sync.identities where clerk_id = any($1::text[])), gone as (",
     ),
-    "last arrival wins": ("changes.sql", f"or {TIE_BREAK}", "or true"),
+    "last arrival wins": ("apply_changes.sql", NEWER, "true"),
 }
 
 
@@ -304,16 +305,15 @@ BREAKAGES = {
 def broken(breakage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The statements with one rule replaced by a plausible but wrong one."""
     file, right, wrong = BREAKAGES[breakage]
-    whole = Statements._of
 
-    def of(self: Statements, name: str) -> str:
-        sql = whole(self, name)
+    def read_broken_sql(package: str, name: str) -> str:
+        sql = read_sql(package, name)
         if name == file:
             assert right in sql
             sql = sql.replace(right, wrong)
         return sql
 
-    monkeypatch.setattr(Statements, "_of", of)
+    monkeypatch.setattr(queries, "read_sql", read_broken_sql)
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES)

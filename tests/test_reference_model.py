@@ -4,7 +4,7 @@ from itertools import permutations
 
 import pytest
 
-from sync_service.clerk.values import Change, Deletion, Snapshot, Version
+from sync_service.clerk.change import Change, Deletion, Snapshot, Version
 from tests.reference_model import HISTORIES, USER, Decision, Identity, decide, join
 
 
@@ -45,7 +45,7 @@ def test_a_decision_writes_exactly_when_the_state_changes() -> None:
 
 V1, V2 = Version(1, b"a"), Version(2, b"a")
 # The version of a user from a webhook, and of the same user from Clerk's API.
-FROM_WEBHOOK, FROM_API = Version.of(USER), Version.fetched(USER)
+FROM_WEBHOOK, FROM_API = Version.from_webhook(USER), Version.from_api(USER)
 
 
 @pytest.mark.parametrize(

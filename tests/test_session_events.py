@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sync_service.clerk.events import event_of_inbox, read_event
-from sync_service.clerk.values import Snapshot
+from sync_service.clerk.change import Snapshot
+from sync_service.clerk.events import event_from_row, parse_event
 from tests.world import (
     INSTANCE,
     T1,
@@ -78,16 +78,16 @@ async def test_other_session_events_are_ignored(world: World) -> None:
 
 def test_a_stored_session_event_is_read_as_its_user() -> None:
     """An event that an older release stored without a payload has no change and no error."""
-    read = read_event("msg_1", encode_body(make_session_event(make_user_data("user_1", T1))))
+    read = parse_event("msg_1", encode_body(make_session_event(make_user_data("user_1", T1))))
     row = {"id": "msg_1", "type": "session.created", "instance_id": INSTANCE, "clerk_id": "user_1"}
-    again = event_of_inbox(row | {"payload": read.payload})
+    again = event_from_row(row | {"payload": read.payload})
     assert isinstance(again.change, Snapshot)
     assert again.change == read.change
-    old = event_of_inbox(row | {"payload": None, "clerk_id": None})
-    assert (old.change, old.fault) == (None, None)
+    old = event_from_row(row | {"payload": None, "clerk_id": None})
+    assert (old.change, old.error) == (None, None)
 
 
 async def test_clerk_s_own_example_is_parsed(shared: Path) -> None:
-    read = read_event("msg_1", (shared / "samples" / "spec-session.created.json").read_bytes())
+    read = parse_event("msg_1", (shared / "samples" / "spec-session.created.json").read_bytes())
     assert isinstance(read.change, Snapshot)
     assert read.clerk_id == read.change.user.id

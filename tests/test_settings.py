@@ -7,7 +7,7 @@ import pytest
 
 from sync_service.errors import SettingsError
 from sync_service.mapping.presets import DEFAULT
-from sync_service.settings import Settings, names, read_settings
+from sync_service.settings import Settings, iter_setting_names, read_settings
 from tests.clerk_stub import export_public_key
 
 GOOD = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
@@ -18,7 +18,7 @@ def read_errors(environ: dict[str, str], *required: str) -> tuple[str, ...]:
         read_settings(environ, required=required)
     for value in environ.values():
         assert len(value) < 9 or value not in str(raised.value)
-    return raised.value.faults
+    return raised.value.errors
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -123,7 +123,7 @@ def test_an_invalid_secret_is_an_error_without_its_value(wrong: str) -> None:
 
 @pytest.mark.parametrize("empty", [{}, {"CLERK_WEBHOOK_SIGNING_SECRET": ""}, {"CLERK_WEBHOOK_SIGNING_SECRET": ' "" '}])
 def test_a_missing_secret_is_reported(empty: dict[str, str]) -> None:
-    """An unset or empty signing secret is an error that names the variable (B8)."""
+    """An unset or empty signing secret is an error that iter_setting_names the variable (B8)."""
     [error] = read_errors(empty, "CLERK_WEBHOOK_SIGNING_SECRET")
     assert error.startswith("CLERK_WEBHOOK_SIGNING_SECRET: not set")
 
@@ -159,7 +159,7 @@ def test_the_mapping_is_read_from_the_named_file_or_sync_toml(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     assert read_settings({}).mapping is DEFAULT
     (tmp_path / "my.toml").write_text('[users]\npreset = "integer_id"')
-    assert read_settings({"SYNC_CONFIG": "my.toml"}).mapping.clerk_id == "clerk_user_id"
+    assert read_settings({"SYNC_CONFIG": "my.toml"}).mapping.id_column == "clerk_user_id"
     (tmp_path / "sync.toml").write_text('[users]\npreset = "neon_auth"')
     assert read_settings({}).mapping.name == "neon_auth.users_sync"
 
@@ -171,7 +171,7 @@ def test_errors_of_the_mapping_are_reported_with_the_others(tmp_path: Path, monk
     assert read_errors({"PORT": "x"}) == (
         "PORT: is not a whole number from 0 to 65535",
         "SYNC_CONFIG: sync.toml: users.delete_grace: is not a duration; write 90s, 15m, 24h or 30d",
-        'SYNC_CONFIG: sync.toml: users.deleted_at: not set; on_delete = "soft" needs the column that says when',
+        'SYNC_CONFIG: sync.toml: users.deleted_at: not set; on_delete = "soft" needs a column to mark the row',
     )
     assert read_errors({"SYNC_CONFIG": "missing.toml"}) == ("SYNC_CONFIG: cannot be read (FileNotFoundError)",)
 
@@ -202,4 +202,4 @@ def test_secrets_are_not_in_the_repr() -> None:
 
 
 def test_there_are_21_settings() -> None:
-    assert len(list(names())) == 21
+    assert len(list(iter_setting_names())) == 21

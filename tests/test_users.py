@@ -7,11 +7,11 @@ import asyncpg
 import httpx2
 import pytest
 
-from sync_service.dsn import clean_dsn
+from sync_service.dsn import parse_dsn
 from sync_service.mapping.table import TableMapping
-from sync_service.postgres.logins import look, resolve
-from sync_service.postgres.pool import open_pool
-from sync_service.postgres.statements import Statements
+from sync_service.postgres.pool import open_database
+from sync_service.store.access import Store
+from sync_service.store.identities import get_user_state, resolve_keys
 from tests.clerk_stub import API_TOKEN, ClerkStub, make_bearer_header, make_session_token
 from tests.conftest import Output, Serve
 from tests.problems import read_problem_code
@@ -104,7 +104,7 @@ async def test_an_invalid_body_is_a_400(users_world: World, output: Output) -> N
     for body in INVALID_BODIES:
         response = await resolve_ids(users_world, body)
         assert (response.status_code, read_problem_code(response)) == (400, "bad_request"), body
-    assert not output.log("bug")
+    assert not output.log("unhandled_exception")
 
 
 async def test_body_and_method_are_limited(users_world: World) -> None:
@@ -120,11 +120,12 @@ async def test_the_app_s_key_keeps_its_type(database: str, db: asyncpg.Connectio
     """The statements return a number as a number and a uuid as its text (J2)."""
     await db.execute(f"create table people (id {kind} primary key, clerk_user_id text unique)")
     key = await db.fetchval("insert into people (clerk_user_id) values ('user_1') returning id")
-    statements = Statements(TableMapping(table="people", clerk_id="clerk_user_id"))
-    pool = await open_pool(clean_dsn(database))
-    [record] = await resolve(pool, statements, ["user_1"])
+    pool = await open_database(parse_dsn(database))
+    store = Store(pool, TableMapping(table="people", id_column="clerk_user_id"))
+    async with store.acquire() as bound:
+        [record] = await resolve_keys(bound, ["user_1"])
+        state = await get_user_state(bound.connection, store.binding.lookups, "user_1")
     assert record["key"] == (str(value) if value else f'"{key}"')
-    found = await look(pool, statements, "user_1")
-    assert found.row
-    assert '"clerk_user_id": "user_1"' in found.row
-    await pool.close()
+    assert state.row
+    assert '"clerk_user_id": "user_1"' in state.row
+    await pool.aclose()

@@ -12,7 +12,9 @@ import pytest
 
 from sync_service.clerk.events import EXAMPLE_INSTANCE
 from sync_service.web import webhooks
+from sync_service.web.body import MAX_BODY_BYTES
 from sync_service.web.health import Readiness
+from sync_service.web.limits import TimeLimits
 from tests.conftest import Output, Serve
 from tests.problems import read_problem_code
 from tests.world import (
@@ -131,7 +133,7 @@ async def test_a_signed_body_that_is_no_event_is_a_400(world: World, output: Out
     """No event is stored, the log has the reason without the content, and the next event is accepted (B7)."""
     response = await world.deliver(NOT_EVENTS[name])
     assert (response.status_code, read_problem_code(response)) == (400, "bad_payload")
-    assert [line["code"] for line in output.log("webhook refused")] == ["bad_payload"]
+    assert [line["code"] for line in output.log("webhook_refused")] == ["bad_payload"]
     assert await world.db.fetchval("select count(*) from clerk_sync.events") == 0
     assert await world.deliver_ok(CREATED) == "applied"
 
@@ -192,11 +194,9 @@ async def test_a_body_over_a_megabyte_is_a_413(world: World) -> None:
 
 
 async def test_a_body_at_the_limit_is_accepted(world: World) -> None:
-    filler = "x" * (
-        webhooks.MOST_BYTES - len(encode_body(make_event("user.created", "user_1", public_metadata={"k": ""})))
-    )
+    filler = "x" * (MAX_BODY_BYTES - len(encode_body(make_event("user.created", "user_1", public_metadata={"k": ""}))))
     body = encode_body(make_event("user.created", "user_1", public_metadata={"k": filler}))
-    assert len(body) == webhooks.MOST_BYTES
+    assert len(body) == MAX_BODY_BYTES
     assert await world.deliver_ok(body) == "applied"
     assert (await world.deliver(body + b" ")).status_code == 413
 
@@ -210,17 +210,17 @@ async def test_a_chunked_body_is_accepted(world: World) -> None:
     assert response.json() == {"outcome": "applied"}
 
 
-async def test_a_body_that_does_not_arrive_is_a_408(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_does_not_arrive_is_a_408(serve: Serve) -> None:
     """Other requests are served while the service waits for the body."""
-    monkeypatch.setattr(webhooks, "BODY_SECONDS", 0.3)
-    host, port = world.client.base_url.host, world.client.base_url.port
-    reader, writer = await asyncio.open_connection(host, port)
-    writer.write(b"POST /webhooks/clerk HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
-    await writer.drain()
-    assert await world.deliver_ok(CREATED) == "applied"
-    assert b"408" in await reader.readline()
-    writer.close()
-    await writer.wait_closed()
+    async with serve(limits=TimeLimits(body=0.5)) as world:
+        host, port = world.client.base_url.host, world.client.base_url.port
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"POST /webhooks/clerk HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        await writer.drain()
+        assert await world.deliver_ok(CREATED) == "applied"
+        assert b"408" in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_a_caller_that_disconnects_does_not_affect_others(world: World) -> None:
@@ -277,7 +277,7 @@ async def test_a_rewritten_body_is_distinguished_from_other_errors(world: World,
     assert read_problem_code(await world.post(rewritten, sign_event(CREATED, "msg_1"))) == "bad_signature"
     assert read_problem_code(await world.post(CREATED, {})) == "missing_headers"
     assert read_problem_code(await world.deliver(CREATED, at=0)) == "bad_timestamp"
-    refused = {line["code"]: line for line in output.log("webhook refused")}
+    refused = {line["code"]: line for line in output.log("webhook_refused")}
     assert set(refused) == {"bad_signature", "missing_headers", "bad_timestamp"}
     assert "proxy" in refused["bad_signature"]["hint"]
     assert "CLERK_WEBHOOK_SIGNING_SECRET" in refused["bad_signature"]["hint"]
@@ -320,9 +320,9 @@ async def test_errors_reveal_no_table_no_sql_and_no_secret(
     assert (response.status_code, read_problem_code(response)) == (503, "unavailable")
     assert int(response.headers["retry-after"]) > 0
     await db.execute("alter table clerk_sync.elsewhere rename to events")
-    lines = output.log("unavailable")
+    lines = output.log("database_error")
     assert lines[0]["reason"] == "undefined_table"
-    assert lines[0]["exception"] == "Unavailable"
+    assert lines[0]["exception"] == "DatabaseUnavailable"
     assert PII_SENTINEL not in output.said
     await db.execute("alter table users drop constraint refuses")
     await db.execute("truncate clerk_sync.events")
@@ -337,10 +337,12 @@ async def test_an_unexpected_exception_is_a_500_without_its_message(
     def bug(*_: object) -> None:
         raise RuntimeError(PII_SENTINEL)
 
-    monkeypatch.setattr(webhooks, "read_event", bug)
-    monkeypatch.setattr(Readiness, "answer", bug)
+    monkeypatch.setattr(webhooks, "parse_event", bug)
+    monkeypatch.setattr(Readiness, "endpoint", bug)
     responses = [await world.deliver(CREATED), await world.client.get("/readyz")]
-    for response, line, where in zip(responses, output.log("bug"), ("webhooks.py", "app.py"), strict=True):
+    for response, line, where in zip(
+        responses, output.log("unhandled_exception"), ("webhooks.py", "app.py"), strict=True
+    ):
         assert (response.status_code, read_problem_code(response)) == (500, "internal_server_error")
         assert line["request_id"] == response.headers["x-request-id"]
         assert line["exception"] == "RuntimeError"
@@ -359,7 +361,7 @@ async def test_an_event_of_another_instance_is_refused(world: World, output: Out
     without = make_event("user.created", "user_3")
     del without["instance_id"]
     assert await world.deliver_ok(without) == "applied"
-    assert output.log("webhook refused")[0]["code"] == "wrong_instance"
+    assert output.log("webhook_refused")[0]["code"] == "wrong_instance"
 
 
 async def test_a_configured_instance_is_the_only_accepted_one(serve: Serve, db: asyncpg.Connection) -> None:

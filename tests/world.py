@@ -20,10 +20,11 @@ from svix.webhooks import Webhook
 
 from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table import TableMapping
-from sync_service.postgres.statements import quoted
+from sync_service.postgres.sql import quote_ident
 from sync_service.settings import Settings
-from sync_service.web.app import create_app
-from sync_service.web.whole import WholeAnswers
+from sync_service.web.app import DEFAULT_LIMITS, create_app
+from sync_service.web.limits import TimeLimits
+from sync_service.web.protocol import CoalescingProtocol
 
 PII_SENTINEL = "PII_SENTINEL"
 SECRET = "whsec_c2VudGluZWwvU0VDUkVUU0VOVElORUwvMDEyMzQ1"
@@ -154,14 +155,14 @@ class World:
     async def get_user(self, user_id: str) -> dict[str, Any] | None:
         """Return the user's row, or None."""
         row = await self.db.fetchval(
-            f"select to_jsonb(u) from {self.table} u where {quoted(self.mapping.clerk_id)} = $1", user_id
+            f"select to_jsonb(u) from {self.table} u where {quote_ident(self.mapping.id_column)} = $1", user_id
         )
         return json.loads(row) if row else None
 
     @property
     def table(self) -> str:
-        """The app's table, quoted for SQL."""
-        return f"{quoted(self.mapping.schema)}.{quoted(self.mapping.table)}"
+        """The app's table, quote_ident for SQL."""
+        return f"{quote_ident(self.mapping.schema)}.{quote_ident(self.mapping.table)}"
 
     async def get_event(self, message_id: str) -> dict[str, Any] | None:
         """Return the event's row in the inbox, or None."""
@@ -170,7 +171,7 @@ class World:
 
     async def get_users(self) -> list[Any]:
         """Return all rows of the app's table."""
-        rows = await self.db.fetch(f"select * from {self.table} order by {quoted(self.mapping.clerk_id)}")
+        rows = await self.db.fetch(f"select * from {self.table} order by {quote_ident(self.mapping.id_column)}")
         return [tuple(row) for row in rows]
 
     async def check_invariants(self) -> None:
@@ -184,10 +185,10 @@ class World:
             assert stored, f"{message_id} was accepted and not stored"
             assert stored["status"] in {"applied", "stale", "ignored"} or stored["next_attempt_at"]
         if self.mapping.on_delete != "anonymize":
-            active = "true" if self.mapping.deleted_at is None else f"u.{quoted(self.mapping.deleted_at)} is null"
+            active = "true" if self.mapping.deleted_at is None else f"u.{quote_ident(self.mapping.deleted_at)} is null"
             active_rows_of_deleted_users = (
                 f"select count(*) from {self.table} as u"
-                f" join clerk_sync.identities as i on u.{quoted(self.mapping.clerk_id)} = i.clerk_id"
+                f" join clerk_sync.identities as i on u.{quote_ident(self.mapping.id_column)} = i.clerk_id"
                 f" where i.deleted_at is not null and {active}"
             )
             assert await self.db.fetchval(active_rows_of_deleted_users) == 0
@@ -201,20 +202,22 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def run_world(settings: Settings, db: asyncpg.Connection, **changes: Any) -> AsyncIterator[World]:
-    """Run the service on a free port within the block."""
+async def run_world(
+    settings: Settings, db: asyncpg.Connection, *, limits: TimeLimits = DEFAULT_LIMITS, **changes: Any
+) -> AsyncIterator[World]:
+    """Run the service on a free port within the block, with some settings changed."""
     settings = replace(settings, **changes)
     async with (
-        run_service(settings) as url,
+        run_service(settings, limits) as url,
         httpx2.AsyncClient(base_url=url, timeout=15) as client,
     ):
         yield World(client, db, settings.mapping)
 
 
 @contextlib.asynccontextmanager
-async def run_service(settings: Settings) -> AsyncIterator[str]:
+async def run_service(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> AsyncIterator[str]:
     """Run the service and yield its URL."""
-    async with run_app(create_app(settings)) as url:
+    async with run_app(create_app(settings, limits)) as url:
         yield url
 
 
@@ -239,7 +242,9 @@ class FastShutdownServer(uvicorn.Server):
 async def run_app(app: ASGIApp) -> AsyncIterator[str]:
     """Run any ASGI app and yield its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, access_log=False, http=WholeAnswers, ws="none", lifespan="on")
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, http=CoalescingProtocol, ws="none", lifespan="on", timeout_keep_alive=75
+    )
     server = FastShutdownServer(config)
     serving_task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:

@@ -1,1 +1,1 @@
-"""What Clerk says: values and how to read them, and the signature that proves them (pure)."""
+"""Clerk's data and protocol: users, events, webhook signatures, session tokens, and the API client."""

@@ -1,6 +1,6 @@
-"""Bytes in, an event out: the body of a webhook, read once, into values.
+"""Parse the body of a webhook into an event (pure).
 
-Clerk's page: https://clerk.com/docs/guides/development/webhooks/overview ; the shapes: its OpenAPI file for webhooks.
+https://clerk.com/docs/guides/development/webhooks/overview ; the formats are from Clerk's OpenAPI file for webhooks.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,33 +9,34 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from sync_service.clerk.values import WITHHELD, Change, ClerkId, Deletion, Snapshot, User, Version
+from sync_service.clerk.change import Change, Deletion, Snapshot, Version
+from sync_service.clerk.user import REDACTED_FIELDS, UNREADABLE_JSON, ClerkId, User
 from sync_service.errors import BadPayload
 
-SAVED = frozenset({"user.created", "user.updated"})
-DELETED = "user.deleted"
-# Carries the whole user as `data.user`, so that a login heals the row; the session itself is not kept. In older events
-# the user is null or absent: then there is nothing to apply.
-SIGNED_IN = "session.created"
+UPSERT_TYPES = frozenset({"user.created", "user.updated"})
+USER_DELETED = "user.deleted"
+# This event contains the whole user as `data.user`, so each sign-in brings the row up to date. The session itself is
+# not stored. In older events the user is null or absent, and no change is applied.
+SESSION_CREATED = "session.created"
 
-# What is applied, and so may be applied once more.
-HANDLED = (*sorted(SAVED), SIGNED_IN, DELETED)
+# The types that are applied, and that an operator can replay.
+HANDLED_TYPES = (*sorted(UPSERT_TYPES), SESSION_CREATED, USER_DELETED)
 
-# The instance in the examples of Clerk's documentation, which its dashboard's "Send Example" posts, properly signed,
-# before any real event. An installation must not take it for its own.
+# Clerk's dashboard sends its example events from this instance, correctly signed, perhaps before any real event. The
+# service must not pin it as its own instance.
 EXAMPLE_INSTANCE = "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S"
 
-UNREADABLE = "unreadable_user"
+UNREADABLE_USER = "unreadable_user"
 
 
 class _Envelope(Struct, frozen=True):
-    # No `timestamp`: it is seconds in some of Clerk's documents, milliseconds in others, absent in old events.
+    # `timestamp` is not read: it is seconds in some of Clerk's documents, milliseconds in others, absent in old events.
     type: Annotated[str, Meta(pattern=r"^[\w.:-]{1,128}$")]
     data: Raw = Raw()
     instance_id: ClerkId | None = None
 
 
-class _Named(Struct, frozen=True):
+class _WithId(Struct, frozen=True):
     id: ClerkId
 
 
@@ -44,11 +45,11 @@ class _Session(Struct, frozen=True):
 
 
 class Event(Struct, frozen=True):
-    """One message of Svix, whatever the number of its deliveries.
+    """One message of Svix. All deliveries of a message are the same event.
 
-    `id` is None where no message brought the change: it is applied, and nothing is filed. `change` is None when there
-    is nothing to apply: the type is not handled, or `fault` says why the user in it cannot be read. `payload` is
-    Clerk's user as JSON text, less what is withheld.
+    `id` is None if the change did not come by webhook; such a change is applied without a row in the inbox. `change`
+    is None if the type is not handled, or if the user cannot be read; then `error` is the reason. `payload` is Clerk's
+    user as JSON text, without the redacted fields.
     """
 
     id: str | None
@@ -56,85 +57,84 @@ class Event(Struct, frozen=True):
     instance_id: str | None = None
     clerk_id: str | None = None
     change: Change | None = None
-    fault: str | None = None
+    error: str | None = None
     payload: str | None = None
 
 
-def read_event(message_id: str, body: bytes, withheld: Iterable[str] = WITHHELD) -> Event:
-    """Read the body of a verified webhook; `withheld` fields do not get into its payload.
+def parse_event(message_id: str, body: bytes, redacted: Iterable[str] = REDACTED_FIELDS) -> Event:
+    """Return the event in the body of a verified webhook. Its payload does not contain the `redacted` fields.
 
-    Raises `BadPayload` for what is not an event at all. An event about a user who cannot be read is an event: it
-    comes back with its `fault`.
+    Raises `BadPayload` if the body is not an event. An event with an unreadable user is returned with its `error`.
     """
     try:
-        envelope = _envelope.decode(body)
-        told = _told(envelope)
-        if told is None:
+        envelope = _envelope_decoder.decode(body)
+        user = _extract_user(envelope)
+        if user is None:
             return Event(message_id, envelope.type, envelope.instance_id)
-        # Shallow: the values stay the bytes that Clerk sent.
-        data = _shallow.decode(told)
-        for secret in withheld:
-            data.pop(secret, None)
-        payload = msgspec.json.encode(data).decode()
-    except _UNREADABLE as error:
-        raise BadPayload(_why(error)) from None
+        # Only the top level is decoded, so the payload keeps the values byte for byte as Clerk sent them.
+        fields = _fields_decoder.decode(user)
+        for name in redacted:
+            fields.pop(name, None)
+        payload = msgspec.json.encode(fields).decode()
+    except UNREADABLE_JSON as error:
+        raise BadPayload(_describe_error(error)) from None
     message = message_id, envelope.type, envelope.instance_id
     try:
-        change = read_change(envelope.type, told)
-    except _UNREADABLE:
-        return Event(*message, clerk_id=_id_in(told), fault=UNREADABLE, payload=payload)
+        change = parse_change(envelope.type, user)
+    except UNREADABLE_JSON:
+        return Event(*message, clerk_id=_read_id(user), error=UNREADABLE_USER, payload=payload)
     return Event(*message, clerk_id=change.clerk_id, change=change, payload=payload)
 
 
-def _told(envelope: _Envelope) -> Raw | None:
-    """Return what an event says of a user, if it is of a type that is handled and says anything."""
-    if envelope.type != SIGNED_IN:
-        return envelope.data if envelope.type in HANDLED else None
+def _extract_user(envelope: _Envelope) -> Raw | None:
+    """Return the JSON of the event's user; None if the type is not handled, or if the session has no user."""
+    if envelope.type != SESSION_CREATED:
+        return envelope.data if envelope.type in HANDLED_TYPES else None
     try:
-        user = _session.decode(envelope.data).user
-        _named.decode(user)
-    except _UNREADABLE:
+        user = _session_decoder.decode(envelope.data).user
+        _id_decoder.decode(user)
+    except UNREADABLE_JSON:
         return None
     return user
 
 
-def read_change(event_type: str, data: bytes | Raw) -> Change:
-    """Read what an event of a handled type says of its user; `data` is the user.
+def parse_change(event_type: str, data: bytes | Raw) -> Change:
+    """Return the change that an event of a handled type makes; `data` is the JSON of its user.
 
-    Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` when it cannot be read.
+    Raises one of `UNREADABLE_JSON` if the user cannot be read.
     """
-    if event_type == DELETED:
-        return Deletion(_named.decode(data).id)
-    user = _user.decode(data)
-    return Snapshot(user, Version.of(user), bytes(data))
+    if event_type == USER_DELETED:
+        return Deletion(_id_decoder.decode(data).id)
+    user = _user_decoder.decode(data)
+    return Snapshot(user, Version.from_webhook(user), bytes(data))
 
 
-def event_of_inbox(row: Mapping[str, Any]) -> Event:
-    """Return an event as the inbox kept it (`id`, `type`, `instance_id`, `clerk_id`, `payload`), read anew.
+def event_from_row(row: Mapping[str, Any]) -> Event:
+    """Return the event of an inbox row (`id`, `type`, `instance_id`, `clerk_id`, `payload`).
 
-    What this code can read and an older one could not has no fault any more.
+    The payload is parsed again, so an event that an older release could not read may have no `error` now.
     """
-    kept, fault = row["payload"], None
+    payload, error = row["payload"], None
     change: Change | None = None
-    if row["type"] == DELETED and row["clerk_id"]:
+    if row["type"] == USER_DELETED and row["clerk_id"]:
         change = Deletion(row["clerk_id"])
-    elif row["type"] in HANDLED and (kept is not None or row["type"] != SIGNED_IN):
+    elif row["type"] in HANDLED_TYPES and (payload is not None or row["type"] != SESSION_CREATED):
         try:
-            change = read_change(row["type"], (kept or "").encode())
-        except _UNREADABLE:
-            fault = UNREADABLE
-    return Event(row["id"], row["type"], row["instance_id"], row["clerk_id"], change, fault, kept)
+            change = parse_change(row["type"], (payload or "").encode())
+        except UNREADABLE_JSON:
+            error = UNREADABLE_USER
+    return Event(row["id"], row["type"], row["instance_id"], row["clerk_id"], change, error, payload)
 
 
-def _id_in(data: Raw) -> str | None:
+def _read_id(data: Raw) -> str | None:
     try:
-        return _named.decode(data).id
-    except _UNREADABLE:
+        return _id_decoder.decode(data).id
+    except UNREADABLE_JSON:
         return None
 
 
-def _why(error: Exception) -> str:
-    # msgspec's sentence for a wrong type names the field and the types, never a value.
+def _describe_error(error: Exception) -> str:
+    # msgspec's message for a wrong type contains the field and the types, never a value.
     if isinstance(error, msgspec.ValidationError):
         return f"The body is JSON, but not an event of Clerk: {error}."
     if isinstance(error, RecursionError):
@@ -142,10 +142,8 @@ def _why(error: Exception) -> str:
     return "The body is not JSON in UTF-8."
 
 
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-_envelope = msgspec.json.Decoder(_Envelope)
-_shallow = msgspec.json.Decoder(dict[str, Raw])
-_session = msgspec.json.Decoder(_Session)
-_named = msgspec.json.Decoder(_Named)
-_user = msgspec.json.Decoder(User)
+_envelope_decoder = msgspec.json.Decoder(_Envelope)
+_fields_decoder = msgspec.json.Decoder(dict[str, Raw])
+_session_decoder = msgspec.json.Decoder(_Session)
+_id_decoder = msgspec.json.Decoder(_WithId)
+_user_decoder = msgspec.json.Decoder(User)

@@ -1,19 +1,19 @@
-"""Events as Clerk sends them, made to measure: for `send`, for trying things out, for tests (pure)."""
+"""Sample events in Clerk's format, for the `send` command, experiments and tests (pure)."""
 
 from typing import Any
 
 NAMES = ("Ada", "Grace", "Edsger", "Barbara", "Alan", "Katherine")
 
 
-def sample_event(event_type: str, user_id: str, *, milliseconds: int, number: int = 0) -> dict[str, Any]:
+def build_sample_event(event_type: str, user_id: str, *, milliseconds: int, number: int = 0) -> dict[str, Any]:
     """Return the body of an event of `event_type` about `user_id`, as it happened at `milliseconds` since 1970.
 
-    `number` varies the person. Like older events of Clerk it names no instance, so that trying things out never
-    pins one.
+    `number` selects the first name. The event has no `instance_id`, like older events of Clerk, so an experiment never
+    pins an instance.
     """
     data: dict[str, Any] = {"id": user_id, "object": event_type.partition(".")[0]}
     if event_type in {"user.created", "user.updated"}:
-        data = sample_user(user_id, milliseconds=milliseconds, number=number)
+        data = build_sample_user(user_id, milliseconds=milliseconds, number=number)
     elif event_type.endswith(".deleted"):
         data["deleted"] = True
     return {
@@ -25,10 +25,10 @@ def sample_event(event_type: str, user_id: str, *, milliseconds: int, number: in
     }
 
 
-def sample_user(user_id: str, *, milliseconds: int, number: int = 0) -> dict[str, Any]:
-    """Return a user with one verified address, in the shape of Clerk's Backend API."""
+def build_sample_user(user_id: str, *, milliseconds: int, number: int = 0) -> dict[str, Any]:
+    """Return a user with one verified email, in the format of Clerk's Backend API."""
     local = user_id.removeprefix("user_")
-    address_id = f"idn_{local}"
+    email_id = f"idn_{local}"
     return {
         "backup_code_enabled": False,
         "banned": False,
@@ -39,7 +39,7 @@ def sample_user(user_id: str, *, milliseconds: int, number: int = 0) -> dict[str
             {
                 "created_at": milliseconds,
                 "email_address": f"{local}@example.com",
-                "id": address_id,
+                "id": email_id,
                 "linked_to": [],
                 "matches_sso_connection": False,
                 "object": "email_address",
@@ -73,7 +73,7 @@ def sample_user(user_id: str, *, milliseconds: int, number: int = 0) -> dict[str
         "passkeys": [],
         "password_enabled": True,
         "phone_numbers": [],
-        "primary_email_address_id": address_id,
+        "primary_email_address_id": email_id,
         "primary_phone_number_id": None,
         "primary_web3_wallet_id": None,
         "private_metadata": {},

@@ -1,6 +1,6 @@
-"""The command line: each command a few lines onto a room.
+"""The command line. Each command reads its arguments and calls functions of other modules.
 
-Exit status: 0 done and nothing wrong, 1 something is wrong or was left undone, 2 usage or settings, 130 interrupted.
+Exit status: 0 success, 1 an error was found or some work failed, 2 wrong usage or settings, 130 interrupted.
 """
 
 import argparse
@@ -8,10 +8,10 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from sync_service.cli import dev, doctor, events, mapping, migrate, send, serve, users
-from sync_service.errors import SettingsError, SyncError, Unfit
+from sync_service.cli import dev, docs, doctor, events, mapping, migrate, send, serve, users
+from sync_service.errors import MappingMismatch, SettingsError, SyncError
 
-COMMANDS = (dev, serve, migrate, send, events, doctor, mapping, users)
+COMMANDS = (dev, serve, migrate, send, events, doctor, mapping, users, docs)
 
 
 def main() -> None:
@@ -22,25 +22,25 @@ def main() -> None:
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command and return its exit status."""
     parser = argparse.ArgumentParser(
-        prog="sync-service", description="Keeps an application's own PostgreSQL users table true to Clerk."
+        prog="sync-service", description="Keep an application's own PostgreSQL users table in sync with Clerk."
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
-        command.add_to(commands)
+        command.add_parser(commands)
     try:
         parsed = parser.parse_args(arguments)
-    except SystemExit as done:  # argparse has said why
-        return int(done.code or 0)
+    except SystemExit as error:  # argparse has printed the reason
+        return int(error.code or 0)
     try:
         status: int = parsed.run(parsed, environ)
-    except (SettingsError, Unfit) as error:
-        print(_told(_HEADLINES[type(error)], error.faults), file=sys.stderr)
+    except (SettingsError, MappingMismatch) as error:
+        print(_format_errors(_HEADLINES[type(error)], error.errors), file=sys.stderr)
         return 2
     except SyncError as error:
         print(f"sync-service: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever read our output has gone, as `| head` does; Python would complain once more at exit.
+        # The reader of the output has closed the pipe, as `| head` does. Without stderr, Python cannot report it again.
         sys.stderr.close()
         return 1
     except KeyboardInterrupt:
@@ -49,10 +49,10 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 _HEADLINES = {
-    SettingsError: "The settings are not right, so nothing was started.",
-    Unfit: "The mapping does not fit the table; `sync-service doctor` says more.",
+    SettingsError: "Wrong settings or arguments, so the command did not start:",
+    MappingMismatch: "The mapping does not fit the table; `sync-service doctor` shows details:",
 }
 
 
-def _told(headline: str, faults: Sequence[str]) -> str:
-    return "\n".join([f"sync-service: {headline}", *(f"  {fault}" for fault in faults)])
+def _format_errors(headline: str, errors: Sequence[str]) -> str:
+    return "\n".join([f"sync-service: {headline}", *(f"  {error}" for error in errors)])

@@ -1,4 +1,4 @@
-"""A connection for the length of one command, and what is said when there is none."""
+"""A database connection for one command."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -6,25 +6,34 @@ from collections.abc import AsyncIterator
 import asyncpg
 
 from sync_service.dsn import Dsn
-from sync_service.errors import SyncError, Unappliable, Unavailable, Unfit
-from sync_service.postgres.faults import translated
+from sync_service.errors import ChangeRejected, DatabaseUnavailable, MappingMismatch, SettingsError, SyncError
+from sync_service.postgres.errors import translate_errors
 from sync_service.postgres.pool import connect
+from sync_service.settings import Settings
+
+
+def require_dsn(settings: Settings) -> Dsn:
+    """Return the DSN. Raises `SettingsError` if there is none."""
+    if settings.database is None:
+        raise SettingsError(["DATABASE_URL: not set"])
+    return settings.database
 
 
 @contextlib.asynccontextmanager
-async def connected(dsn: Dsn) -> AsyncIterator[asyncpg.Connection]:
-    """Yield a connection. Raises `SyncError` with the class of what went wrong, never its message."""
+async def open_connection(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """Yield a connection. Raises `SyncError` with the class of a database error, never with its message."""
+    dsn = require_dsn(settings)
     try:
-        with translated():
+        with translate_errors():
             connection = await connect(dsn)
-    except (Unavailable, Unappliable) as error:
+    except (DatabaseUnavailable, ChangeRejected) as error:
         raise SyncError(f"The database of DATABASE_URL cannot be reached ({error}).") from error
     try:
-        with translated():
+        with translate_errors():
             yield connection
-    except Unfit:
+    except MappingMismatch:
         raise
-    except (Unavailable, Unappliable) as error:
-        raise SyncError(f"The database refused ({error}).") from error
+    except (DatabaseUnavailable, ChangeRejected) as error:
+        raise SyncError(f"The database reports an error ({error}).") from error
     finally:
         await connection.close(timeout=5)

@@ -1,4 +1,4 @@
-"""`doctor`: what stands in the way, why it matters, and what to run."""
+"""`doctor`: print each problem of settings, database and table, its effect, and the commands that fix it."""
 
 import argparse
 import asyncio
@@ -8,75 +8,83 @@ from collections.abc import Mapping
 import msgspec
 from rich.console import Console
 
-from sync_service.cli.database import connected
-from sync_service.cli.local import environ_or_dev
-from sync_service.cli.types import Commands
-from sync_service.doctor.examine import Examination
-from sync_service.doctor.findings import KINDS, Finding, in_order
-from sync_service.doctor.keys import bad_settings
-from sync_service.doctor.server import unreachable
+from sync_service.cli.arguments import Commands
+from sync_service.cli.database import open_connection
+from sync_service.dev.state import with_dev_defaults
+from sync_service.doctor.findings import KINDS, Finding, sort_findings
+from sync_service.doctor.server import report_unreachable_database
 from sync_service.errors import SettingsError, SyncError
-from sync_service.settings import TO_SERVE, Settings, read_settings
+from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
 
 
-def add_to(commands: Commands) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("doctor", help="what is wrong with settings, database and table, and what to run")
-    parser.add_argument("--json", action="store_true", help="print for programs")
+    parser = commands.add_parser(
+        "doctor", help="check settings, database and table; print problems and how to fix them"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Look at all of it; return 0 when nothing is wrong, 2 when a setting is, else 1."""
-    settings, faults = _settings(environ_or_dev(environ))
-    found = list(bad_settings(faults))
+    """Run all checks; return 2 if a setting is wrong, 1 if something else is, otherwise 0."""
+    # This imports the HTTP client, which takes a quarter of a second that other commands need not spend.
+    from sync_service.doctor.clerk_keys import report_bad_settings  # noqa: PLC0415
+
+    settings, setting_errors = _read_valid_settings(with_dev_defaults(environ))
+    findings = list(report_bad_settings(setting_errors))
     if settings:
-        found += asyncio.run(_examine(settings))
-    found = in_order(found)
-    kinds = Counter(finding.kind for finding in found)
+        findings += asyncio.run(_run_checks(settings))
+    findings = sort_findings(findings)
+    counts = Counter(finding.kind for finding in findings)
     if arguments.json:
-        told = {"findings": found} | {kind: kinds[kind] for kind in KINDS}
-        print(msgspec.json.format(msgspec.json.encode(told)).decode())
+        report = {"findings": findings} | {kind: counts[kind] for kind in KINDS}
+        print(msgspec.json.format(msgspec.json.encode(report)).decode())
     else:
-        print("\n\n".join(_told(finding) for finding in found))
-        print(f"\nwrong: {kinds['wrong']}, warnings: {kinds['warning']}, notes: {kinds['note']}")
-    return 2 if faults else 1 if kinds["wrong"] else 0
+        print("\n\n".join(_format_finding(finding) for finding in findings))
+        print(f"\nwrong: {counts['wrong']}, warnings: {counts['warning']}, notes: {counts['note']}")
+    if setting_errors:
+        return 2
+    return 1 if counts["wrong"] else 0
 
 
-def _settings(environ: Mapping[str, str]) -> tuple[Settings | None, tuple[str, ...]]:
-    """Return the settings without those that are wrong, and what is wrong; None without a mapping to go by."""
+def _read_valid_settings(environ: Mapping[str, str]) -> tuple[Settings | None, tuple[str, ...]]:
+    """Return the settings without the wrong ones, and the errors. A wrong mapping leaves no settings to check."""
     try:
-        return read_settings(environ, required=TO_SERVE), ()
+        return read_settings(environ, required=REQUIRED_TO_SERVE), ()
     except SettingsError as error:
-        wrong = {fault.partition(":")[0] for fault in error.faults}
+        wrong = {line.partition(":")[0] for line in error.errors}
         if "SYNC_CONFIG" in wrong:
-            return None, error.faults
-        right = {name: text for name, text in environ.items() if name.removesuffix("_FILE") not in wrong}
-        return read_settings(right), error.faults
+            return None, error.errors
+        valid = {name: text for name, text in environ.items() if name.removesuffix("_FILE") not in wrong}
+        return read_settings(valid), error.errors
 
 
-async def _examine(settings: Settings) -> list[Finding]:
+async def _run_checks(settings: Settings) -> list[Finding]:
+    from sync_service.doctor.run import CheckRun  # noqa: PLC0415  as in `run`
+
     console = Console(stderr=True)
-    with console.status("looking at the settings") as status:
-        examination = Examination(settings, lambda what: status.update(f"looking at {what}"))
+    with console.status("checking the settings") as status:
+        checks = CheckRun(settings, lambda subject: status.update(f"checking {subject}"))
         if settings.database is None:
-            await examination.of_clerk()
-            return examination.findings
+            await checks.check_clerk()
+            return checks.findings
         try:
-            async with connected(settings.database) as connection:
-                await examination.of_database(connection)
+            async with open_connection(settings) as connection:
+                await checks.check_database(connection)
         except SyncError as error:
-            # What can be found without it, or was until then, is told all the same.
-            if not examination.findings:
-                await examination.of_clerk()
-            return [unreachable(str(error).rstrip(".")), *examination.findings]
-    return examination.findings
+            # The checks that need no database run all the same, and earlier findings are kept.
+            if not checks.findings:
+                await checks.check_clerk()
+            return [report_unreachable_database(str(error).rstrip(".")), *checks.findings]
+    return checks.findings
 
 
-def _told(finding: Finding) -> str:
+def _format_finding(finding: Finding) -> str:
     lines = [f"{finding.kind.upper():8} {finding.what}  [{finding.code}]", f"         {finding.why}"]
     lines += [f"           {line}" for line in finding.lines]
     lines += [f"         - {line}" for line in finding.do]
-    lines += ["         Run:"] * bool(finding.run)
+    if finding.run:
+        lines.append("         Run:")
     lines += [f"           {line}" for statement in finding.run for line in statement.splitlines()]
     return "\n".join(lines)

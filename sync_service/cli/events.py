@@ -1,4 +1,4 @@
-"""`events list`, `show`, `replay`: the operators' view of the inbox."""
+"""`events list`, `show`, `replay`: the operators' view of the stored events."""
 
 import argparse
 import asyncio
@@ -7,68 +7,70 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sync_service.cli.database import connected
-from sync_service.cli.local import database_or_dev
+from sync_service.cli.arguments import Commands, filter_from, format_error, format_time, parse_time
+from sync_service.cli.database import open_connection
 from sync_service.cli.replay import replay
-from sync_service.cli.types import Commands, moment, told_fault, told_time, wanted
-from sync_service.dsn import Dsn
-from sync_service.postgres.events import list_events, show_event
+from sync_service.dev.state import load_settings
+from sync_service.settings import Settings
+from sync_service.store.events import get_event, list_events
 
 STATUSES = ("applied", "stale", "ignored", "failed", "dead")
 
 
-def add_to(commands: Commands) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the commands."""
-    events = commands.add_parser("events", help="look at events, and replay them").add_subparsers(
+    events = commands.add_parser("events", help="list, show and replay events").add_subparsers(
         metavar="COMMAND", required=True
     )
-    listed = events.add_parser("list", help="the newest first")
-    _add_filter(listed)
-    listed.add_argument("--limit", type=int, default=50, metavar="N", help="how many (50)")
-    listed.set_defaults(run=_run_list)
-    shown = events.add_parser("show", help="one event with its failures and payload")
-    shown.add_argument("id", metavar="ID", help="the svix-id")
-    shown.set_defaults(run=_run_show)
-    replayed = events.add_parser("replay", help="apply events again: by ID, or all that a filter names")
-    replayed.add_argument("ids", metavar="ID", nargs="*", help="svix-ids")
-    _add_filter(replayed)
-    replayed.add_argument("--dry-run", action="store_true", help="only print what would change in the row")
-    replayed.set_defaults(run=replay)
-    for parser in (listed, shown, replayed):
-        parser.add_argument("--json", action="store_true", help="print for programs")
+    list_parser = events.add_parser("list", help="list events, the newest first")
+    _add_filter(list_parser)
+    list_parser.add_argument("--limit", type=int, default=50, metavar="N", help="maximum number of events (50)")
+    list_parser.set_defaults(run=_run_list)
+    show_parser = events.add_parser("show", help="show one event with its failures and payload")
+    show_parser.add_argument("id", metavar="ID", help="the svix-id")
+    show_parser.set_defaults(run=_run_show)
+    replay_parser = events.add_parser("replay", help="apply events again, by ID or by filter")
+    replay_parser.add_argument("ids", metavar="ID", nargs="*", help="svix-ids")
+    _add_filter(replay_parser)
+    replay_parser.add_argument("--dry-run", action="store_true", help="only print how each row would change")
+    replay_parser.set_defaults(run=replay)
+    for parser in (list_parser, show_parser, replay_parser):
+        parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_filter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--status", choices=STATUSES)
     parser.add_argument("--type", help="user.created, …")
     parser.add_argument("--user", metavar="ID", help="a Clerk ID")
-    parser.add_argument("--since", type=moment, metavar="TIME", help="2026-01-31T12:00, or 2h for two hours ago")
-    parser.add_argument("--until", type=moment, metavar="TIME")
+    parser.add_argument(
+        "--since", type=parse_time, metavar="TIME", help="received at or after: 2026-01-31T12:00, or 2h for 2 hours ago"
+    )
+    parser.add_argument("--until", type=parse_time, metavar="TIME", help="received before this time")
 
 
 def _run_list(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    found = asyncio.run(_list(database_or_dev(environ), arguments))
+    events = asyncio.run(_list(load_settings(environ, "DATABASE_URL"), arguments))
     if arguments.json:
-        print(json.dumps({"events": found}, default=datetime.isoformat, indent=2))
+        print(json.dumps({"events": events}, default=datetime.isoformat, indent=2))
     else:
-        for event in found:
-            words = [told_time(event["received_at"]), f"{event['status']:8}", f"{event['type']:14}", event["id"]]
-            words += [event["clerk_id"] or "-", *told_fault(event)]
-            print("  ".join(words))
+        for event in events:
+            fields = [format_time(event["received_at"]), f"{event['status']:8}", f"{event['type']:14}", event["id"]]
+            fields += [event["clerk_id"] or "-", *format_error(event)]
+            print("  ".join(fields))
     return 0
 
 
-async def _list(dsn: Dsn, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    async with connected(dsn) as connection:
-        return await list_events(connection, wanted(arguments), arguments.limit)
+async def _list(settings: Settings, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    async with open_connection(settings) as connection:
+        return await list_events(connection, filter_from(arguments), arguments.limit)
 
 
 def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    found = asyncio.run(_show(database_or_dev(environ), arguments.id))
-    print(json.dumps(found, default=datetime.isoformat, indent=2, ensure_ascii=False))
-    return 0 if found else 1
+    event = asyncio.run(_show(load_settings(environ, "DATABASE_URL"), arguments.id))
+    print(json.dumps(event, default=datetime.isoformat, indent=2, ensure_ascii=False))
+    return 0 if event else 1
 
 
-async def _show(dsn: Dsn, message_id: str) -> dict[str, Any] | None:
-    async with connected(dsn) as connection:
-        return await show_event(connection, message_id)
+async def _show(settings: Settings, message_id: str) -> dict[str, Any] | None:
+    async with open_connection(settings) as connection:
+        return await get_event(connection, message_id)

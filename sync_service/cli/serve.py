@@ -1,55 +1,54 @@
-"""`serve`: production."""
+"""`serve`: run the service in production."""
 
 import argparse
 import asyncio
 import socket
 from collections.abc import Mapping
 
-from sync_service.cli.database import connected
-from sync_service.cli.types import Commands
-from sync_service.errors import SyncError, Unfit
+from sync_service.cli.arguments import Commands
+from sync_service.cli.database import open_connection
+from sync_service.errors import MappingMismatch, SyncError
 from sync_service.logs import configure_logging
-from sync_service.postgres.schema import schema_state
-from sync_service.postgres.statements import Statements
-from sync_service.settings import TO_SERVE, Settings, read_settings
+from sync_service.mapping.table_binding import TableBinding
+from sync_service.postgres.migrate import read_schema_state
+from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
 
-# Nobody waits longer for a start because the database is slow to answer.
-CHECK_SECONDS = 3
+# A slow database must not delay the start for longer.
+CHECK_TIMEOUT = 3
 
 
-def add_to(commands: Commands) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("serve", help="production: one or WEB_CONCURRENCY processes")
+    parser = commands.add_parser("serve", help="run the service in production, in WEB_CONCURRENCY processes")
     parser.set_defaults(run=run)
 
 
 def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Serve until told to stop."""
-    settings = read_settings(environ, required=TO_SERVE)
+    """Serve until a signal stops the service."""
+    settings = read_settings(environ, required=REQUIRED_TO_SERVE)
     configure_logging(level=settings.log_level, form=settings.log_format)
-    host = settings.host or "0.0.0.0"  # noqa: S104  a platform's router comes from outside
-    refuse_taken(host, settings.port)
-    asyncio.run(refuse_unfit(settings))
-    from sync_service.web import server  # noqa: PLC0415  half a second that only what serves should pay
+    host = settings.host or "0.0.0.0"  # noqa: S104  a platform's router connects from outside
+    check_port(host, settings.port)
+    asyncio.run(check_mapping(settings))
+    from sync_service.web import server  # noqa: PLC0415  takes half a second, and other commands do not need it
 
     return server.serve(settings, host=host)
 
 
-async def refuse_unfit(settings: Settings) -> None:
-    """Raise `Unfit` when the mapping cannot work; with the database away or not migrated, nobody can tell yet."""
-    assert settings.database  # noqa: S101  required
+async def check_mapping(settings: Settings) -> None:
+    """Raise `MappingMismatch` if the mapping cannot work. Without a migrated database the check is skipped."""
     try:
-        async with asyncio.timeout(CHECK_SECONDS), connected(settings.database) as connection:
-            if (await schema_state(connection)).ready:
-                await Statements(settings.mapping).held_against(connection)
-    except Unfit:
+        async with asyncio.timeout(CHECK_TIMEOUT), open_connection(settings) as connection:
+            if (await read_schema_state(connection)).is_ready:
+                await TableBinding(settings.mapping).ensure_bound(connection)
+    except MappingMismatch:
         raise
     except (SyncError, TimeoutError):
         return
 
 
-def refuse_taken(host: str, port: int) -> None:
-    """Raise `SyncError` when nobody can listen there: asked before anything is started, to say it plainly."""
+def check_port(host: str, port: int) -> None:
+    """Raise `SyncError` with a clear message if the port is not available, before anything else starts."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""`users show`: one user's row, version and history. `users restore`: a deletion taken back."""
+"""`users show`: print a user's row, version and history. `users restore`: undo a deletion."""
 
 import argparse
 import asyncio
@@ -8,79 +8,82 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sync_service.cli.database import connected
-from sync_service.cli.local import settings_or_dev
-from sync_service.cli.types import Commands, told_fault, told_time
-from sync_service.postgres.inbox import take_back
-from sync_service.postgres.lookup import user_history
-from sync_service.postgres.statements import Statements
+from sync_service.cli.arguments import Commands, format_error, format_time
+from sync_service.cli.database import open_connection
+from sync_service.dev.state import load_settings
+from sync_service.mapping.queries import build_lookup_queries
+from sync_service.mapping.table_binding import TableBinding
 from sync_service.settings import Settings
+from sync_service.store.access import BoundConnection
+from sync_service.store.changes import restore_user
+from sync_service.store.events import get_user_history
 
 
-def add_to(commands: Commands) -> None:
-    """Add the command."""
-    users = commands.add_parser("users", help="look at users").add_subparsers(metavar="COMMAND", required=True)
-    parser = users.add_parser("show", help="row, version and history of one user")
-    parser.add_argument("clerk_id", metavar="CLERK_ID")
-    parser.add_argument("--json", action="store_true", help="print for programs")
-    parser.set_defaults(run=run)
-    restored = users.add_parser("restore", help="take a deletion back, while the row is still there")
-    restored.add_argument("clerk_id", metavar="CLERK_ID")
-    restored.set_defaults(run=_restore)
+def add_parser(commands: Commands) -> None:
+    """Add the commands."""
+    users = commands.add_parser("users", help="show or restore a user").add_subparsers(metavar="COMMAND", required=True)
+    show_parser = users.add_parser("show", help="show the row, version and history of one user")
+    show_parser.add_argument("clerk_id", metavar="CLERK_ID")
+    show_parser.add_argument("--json", action="store_true", help="print JSON")
+    show_parser.set_defaults(run=_run_show)
+    restore_parser = users.add_parser("restore", help="undo a deletion, as long as the row exists")
+    restore_parser.add_argument("clerk_id", metavar="CLERK_ID")
+    restore_parser.set_defaults(run=_run_restore)
 
 
-def _restore(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    if asyncio.run(_take_back(settings_or_dev(environ, "DATABASE_URL"), arguments.clerk_id)):
-        print(f"{arguments.clerk_id}: the deletion is taken back, and will not be repeated; the row stands")
+def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    settings = load_settings(environ, "DATABASE_URL")
+    user = asyncio.run(_find_user(settings, arguments.clerk_id))
+    print(json.dumps(user, default=datetime.isoformat, indent=2) if arguments.json else _format_user(user))
+    return 0 if user["row"] or user["identity"] or user["events"] else 1
+
+
+async def _find_user(settings: Settings, clerk_id: str) -> dict[str, Any]:
+    async with open_connection(settings) as connection:
+        return await get_user_history(connection, build_lookup_queries(settings.mapping), clerk_id)
+
+
+def _run_restore(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    if asyncio.run(_restore(load_settings(environ, "DATABASE_URL"), arguments.clerk_id)):
+        print(f"{arguments.clerk_id}: the deletion is undone; the row stays, and later deletions are ignored")
         return 0
-    print(f"{arguments.clerk_id}: not deleted, or its row is gone: there is nothing to take back", file=sys.stderr)
+    print(f"{arguments.clerk_id}: no deletion to undo: the user is not deleted, or the row is gone", file=sys.stderr)
     return 1
 
 
-async def _take_back(settings: Settings, clerk_id: str) -> bool:
-    assert settings.database  # noqa: S101  required
-    async with connected(settings.database) as connection:
-        return await take_back(connection, Statements(settings.mapping), clerk_id)
+async def _restore(settings: Settings, clerk_id: str) -> bool:
+    async with open_connection(settings) as connection:
+        queries = await TableBinding(settings.mapping).ensure_bound(connection)
+        return await restore_user(BoundConnection(connection, queries), clerk_id)
 
 
-def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Show the user, and return 1 when nothing at all is known of that ID."""
-    settings = settings_or_dev(environ, "DATABASE_URL")
-    found = asyncio.run(_find(settings, arguments.clerk_id))
-    print(json.dumps(found, default=datetime.isoformat, indent=2) if arguments.json else _told(found))
-    return 0 if found["row"] or found["identity"] or found["events"] else 1
-
-
-async def _find(settings: Settings, clerk_id: str) -> dict[str, Any]:
-    assert settings.database  # noqa: S101  required
-    async with connected(settings.database) as connection:
-        return await user_history(connection, Statements(settings.mapping), clerk_id)
-
-
-def _told(found: dict[str, Any]) -> str:
-    identity = found["identity"]
-    if identity is None:
-        known = "nothing is known of this ID"
-    elif identity["kept_at"]:
-        known = f"the deletion was taken back {told_time(identity['kept_at'])}; the row is the app's"
-    elif identity["deleted_at"]:
-        known = f"deleted {told_time(identity['deleted_at'])}; nothing brings it back"
-    else:
-        version = datetime.fromtimestamp(identity["version"] / 1000, UTC)
-        known = f"as of {told_time(version)} (version {identity['version']}), first told of by {identity['created_by']}"
-    row = found["row"] or {}
+def _format_user(user: dict[str, Any]) -> str:
+    row = user["row"] or {}
     width = max(map(len, row), default=0)
-    lines = [f"{found['clerk_id']}: {known}", ""]
-    lines += [f"  {column:{width}}  {_value(value)}" for column, value in row.items()] or ["  no row"]
+    lines = [f"{user['clerk_id']}: {_format_identity(user['identity'])}", ""]
+    lines += [f"  {column:{width}}  {_format_value(value)}" for column, value in row.items()] or ["  no row"]
     lines += ["", "  Events, newest first:"]
-    lines += [_event(event) for event in found["events"]] or ["  none"]
+    lines += [_format_event(event) for event in user["events"]] or ["  none"]
     return "\n".join(lines)
 
 
-def _event(event: dict[str, Any]) -> str:
-    words = [told_time(event["received_at"]), f"{event['type']:14}", f"{event['status']:8}", event["id"]]
-    return "  " + "  ".join([*words, *told_fault(event)])
+def _format_identity(identity: dict[str, Any] | None) -> str:
+    if identity is None:
+        return "unknown to the service"
+    if identity["restored_at"]:
+        return f"the deletion was undone {format_time(identity['restored_at'])}; later deletions are ignored"
+    if identity["deleted_at"]:
+        return f"deleted {format_time(identity['deleted_at'])}; the deletion is final"
+    version = datetime.fromtimestamp(identity["version"] / 1000, UTC)
+    return f"as of {format_time(version)} (version {identity['version']}), created by {identity['created_by']}"
 
 
-def _value(value: object) -> str:
-    return "-" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _format_event(event: dict[str, Any]) -> str:
+    fields = [format_time(event["received_at"]), f"{event['type']:14}", f"{event['status']:8}", event["id"]]
+    return "  " + "  ".join([*fields, *format_error(event)])
+
+
+def _format_value(value: object) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

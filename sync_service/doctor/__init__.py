@@ -1,1 +1,1 @@
-"""What stands between an owner's database and Clerk: findings, each with what to run."""
+"""Checks of settings, database and users table; each finding contains the statements or commands that correct it."""

@@ -1,17 +1,18 @@
-"""What of the users table the owner should know: lengths, types, what is unique, triggers (pure)."""
+"""Checks of the users table's columns: lengths, types, unique indexes, triggers (pure)."""
 
 from collections.abc import Iterator
 
+from sync_service.doctor.column_fixes import widen_column
 from sync_service.doctor.findings import Finding
-from sync_service.mapping.sources import COMPUTED, WHOLE
-from sync_service.mapping.sources import Column as Source
+from sync_service.doctor.index_fixes import create_lower_index
+from sync_service.mapping.binding import IDENTIFYING_FIELDS
+from sync_service.mapping.coercion import JSON_TYPES, TIME_TYPES
+from sync_service.mapping.fields import COMPUTED, WHOLE_USER, FieldSource
+from sync_service.mapping.introspection import Column, Index, Table
 from sync_service.mapping.table import TableMapping
-from sync_service.postgres import cures
-from sync_service.postgres.catalogue import Column, Table
-from sync_service.postgres.conversion import JSON, TIMES
 
-# Clerk's user, by its Backend API and the events' schema of 2026-05-12, beside what is computed of it.
-_FIELDS = """
+# The fields of a Clerk user, from the Backend API and the event schema of 2026-05-12.
+_CLERK_FIELDS = """
     id object username first_name last_name locale has_image image_url profile_image_url external_id
     primary_email_address_id primary_phone_number_id primary_web3_wallet_id email_addresses phone_numbers web3_wallets
     passkeys external_accounts saml_accounts enterprise_accounts organization_memberships password_enabled
@@ -20,114 +21,152 @@ _FIELDS = """
     lockout_expires_in_seconds verification_attempts_remaining created_at updated_at delete_self_enabled
     create_organization_enabled create_organizations_limit legal_accepted_at deprovisioned scim bypass_client_trust
     """
-FIELDS = frozenset(_FIELDS.split())
+CLERK_FIELDS = frozenset(_CLERK_FIELDS.split())
 
-# How long a value may be: an address by RFC 5321, E.164 with its plus, what Clerk's image addresses come to.
-LONG = {"primary_email": 254, "primary_phone": 16, "image_url": 512, "id": 32, "external_id": 255, "username": 64}
-NAMES = {"first_name": 255, "last_name": 255, "full_name": 255}
+# Maximum lengths of values that are useless when cut: an email by RFC 5321, a phone number by E.164 with its plus sign,
+# an image URL by the length that Clerk's URLs reach.
+MAX_EXACT_LENGTHS = {
+    "primary_email": 254,
+    "primary_phone": 16,
+    "image_url": 512,
+    "id": 32,
+    "external_id": 255,
+    "username": 64,
+}
+MAX_NAME_LENGTHS = {"first_name": 255, "last_name": 255, "full_name": 255}
+
+_TIME_FIELDS = frozenset({"created_at", "updated_at", "last_sign_in_at", "last_active_at"})
+_TEXT_FIELDS = frozenset({*MAX_EXACT_LENGTHS, *MAX_NAME_LENGTHS}) - {"external_id"}
 
 
-def column_findings(mapping: TableMapping, table: Table) -> Iterator[Finding]:
-    """Yield what some users will meet, and what runs along with every sync."""
-    for name, spec in mapping.columns.items():
+def check_columns(mapping: TableMapping, table: Table) -> Iterator[Finding]:
+    """Yield the problems of some users, and the triggers that run at every write."""
+    for name, source in mapping.columns.items():
         if column := table.column(name):
-            yield from _column_findings(mapping, spec, column)
-    yield from _unique_findings(mapping, table)
+            yield from _check_source(mapping, source, column)
+            yield from _check_length(mapping, source, column)
+            yield from _check_type(mapping, source, column)
+    yield from _check_unique_indexes(mapping, table)
     if mapping.link_by_verified_email:
-        yield from _link_findings(mapping, table)
+        yield from _check_linking_index(mapping, table)
     if table.triggers:
         yield Finding(
             code="triggers",
             kind="note",
             what=f"{mapping.name}: has triggers: {', '.join(table.triggers)}",
-            why="They run at every sync, also when only a sign-in was told; what they raise parks the event.",
+            why="They run whenever sync-service writes a row, even after a mere sign-in. If a trigger raises an error,"
+            " the event is parked.",
             data={"triggers": list(table.triggers)},
         )
 
 
-def _column_findings(mapping: TableMapping, spec: Source, column: Column) -> Iterator[Finding]:
-    name = f"{mapping.name}.{column.name}"
-    if spec.source and spec.source != WHOLE and spec.source not in COMPUTED and spec.root not in FIELDS:
-        yield Finding(
-            code="unknown_field",
-            kind="warning",
-            what=f"{name}: is filled from {spec.source}, and Clerk's user has no {spec.root}",
-            why="It is null for everybody, unless Clerk has added the field since.",
-            do=(f"correct {column.name} below [users.columns] of sync.toml",),
-            data={"column": column.name, "source": spec.source},
-        )
-    longest = LONG.get(spec.source or "", NAMES.get(spec.source or "", 0))
-    if column.length is not None and column.length < longest and not column.generated:
-        breaks = spec.source in LONG
-        yield Finding(
-            code="short_column",
-            kind="warning" if breaks else "note",
-            what=f"{name}: is {column.type}, and {spec.source} can have {longest} characters",
-            why="What is longer is cut, and a part of it is of no use."
-            if breaks
-            else "What is longer is cut at the end, and logged as `cut to fit`; no event is lost.",
-            run=(cures.widen(mapping.schema, mapping.table, column.name),) if column.base == "varchar" else (),
-            data={"column": column.name, "length": column.length, "longest": longest},
-        )
-    if _mismatch(column, spec.source or ""):
-        yield Finding(
-            code="type_mismatch",
-            kind="wrong",
-            what=f"{name}: is {column.type}, and is filled from {spec.source}",
-            why="Its type cannot hold what is written to it; those users are parked.",
-            do=(f"map {column.name} to another field below [users.columns] of sync.toml, or leave it out",),
-            data={"column": column.name, "type": column.type, "source": spec.source},
-        )
+def _check_source(mapping: TableMapping, source: FieldSource, column: Column) -> Iterator[Finding]:
+    if (
+        not source.source
+        or source.source == WHOLE_USER
+        or source.source in COMPUTED
+        or source.root_field in CLERK_FIELDS
+    ):
+        return
+    yield Finding(
+        code="unknown_field",
+        kind="warning",
+        what=f"{mapping.name}.{column.name}: is filled from {source.source}, but no user has {source.root_field}",
+        why="The column is null for every user, unless Clerk has added the field since this release.",
+        do=(f"correct {column.name} under [users.columns] in sync.toml",),
+        data={"column": column.name, "source": source.source},
+    )
 
 
-def _mismatch(column: Column, source: str) -> bool:
-    """Return whether the type refuses what Clerk says there; what may be of any form is left to PostgreSQL."""
-    if source in {"created_at", "updated_at", "last_sign_in_at", "last_active_at"}:
-        return column.base not in TIMES | JSON and column.category not in {"S", "N", "A"}
-    texts = {*LONG, *NAMES} - {"external_id"}
-    return source in texts and (column.category in {"N", "B", "D"} or column.base == "uuid")
+def _check_length(mapping: TableMapping, source: FieldSource, column: Column) -> Iterator[Finding]:
+    field = source.source or ""
+    max_length = MAX_EXACT_LENGTHS.get(field, MAX_NAME_LENGTHS.get(field, 0))
+    if column.length is None or column.length >= max_length or column.generated:
+        return
+    yield Finding(
+        code="short_column",
+        kind="warning" if field in MAX_EXACT_LENGTHS else "note",
+        what=f"{mapping.name}.{column.name}: is {column.type}, but {field} can have {max_length} characters",
+        why=_explain_short_column(field),
+        run=(widen_column(mapping.schema, mapping.table, column.name),) if column.base == "varchar" else (),
+        data={"column": column.name, "length": column.length, "longest": max_length},
+    )
 
 
-def _unique_findings(mapping: TableMapping, table: Table) -> Iterator[Finding]:
-    """Yield what the table takes only once of what Clerk's users bring, beside the ID and the address."""
+def _explain_short_column(field: str) -> str:
+    if field in IDENTIFYING_FIELDS:
+        return "PostgreSQL refuses a longer value, and the event is parked."
+    if field in MAX_EXACT_LENGTHS:
+        return "The end of a longer value is cut off, and the rest is useless."
+    return "The end of a longer value is cut off, and the log reports it; no event is lost."
+
+
+def _check_type(mapping: TableMapping, source: FieldSource, column: Column) -> Iterator[Finding]:
+    if not _has_wrong_type(column, source.source or ""):
+        return
+    yield Finding(
+        code="type_mismatch",
+        kind="wrong",
+        what=f"{mapping.name}.{column.name}: is {column.type}, but is filled from {source.source}",
+        why="PostgreSQL refuses a value of another type, so the events of these users are parked.",
+        do=(f"map {column.name} to another field under [users.columns] in sync.toml, or remove it there",),
+        data={"column": column.name, "type": column.type, "source": source.source},
+    )
+
+
+def _has_wrong_type(column: Column, field: str) -> bool:
+    """Return whether the type refuses the field's values. Fields without a fixed type are left to PostgreSQL."""
+    if field in _TIME_FIELDS:
+        return column.base not in TIME_TYPES | JSON_TYPES and column.category not in {"S", "N", "A"}
+    return field in _TEXT_FIELDS and (column.category in {"N", "B", "D"} or column.base == "uuid")
+
+
+def _check_unique_indexes(mapping: TableMapping, table: Table) -> Iterator[Finding]:
+    """Yield the unique indexes on mapped columns, except those on the Clerk ID and on the email."""
     for index in table.indexes:
-        if not index.unique or index.keys == (mapping.clerk_id,):
+        columns = _find_mapped_columns(mapping, table, index)
+        if not index.unique or index.keys == (mapping.id_column,) or not columns:
             continue
-        hit = [c for c in mapping.columns if table.column(c) and any(_mentions(key, c) for key in index.keys)]
-        sources = {mapping.columns[name].source for name in hit}
-        if not hit or sources == {"primary_email"}:
+        if {mapping.columns[name].source for name in columns} == {"primary_email"}:
             continue
-        columns = ", ".join(hit)
         yield Finding(
             code="unique_column",
             kind="warning",
-            what=f"{mapping.name}: {columns} must be unique (index {index.name})",
-            why="Only addresses are given up and given back: a user whose value another row still has is parked until"
-            " that row lets go of it.",
+            what=f"{mapping.name}: {', '.join(columns)} must be unique (index {index.name})",
+            why="sync-service resolves conflicts between two users for the email only. If another row still has the"
+            " value, the event is parked until that row changes.",
             run=("sync-service events list --status failed",),
-            data={"index": index.name, "columns": hit},
+            data={"index": index.name, "columns": columns},
         )
 
 
-def _mentions(key: str, column: str) -> bool:
-    """Return whether an index's key is the column or an expression over it."""
+def _find_mapped_columns(mapping: TableMapping, table: Table, index: Index) -> list[str]:
+    return [
+        name for name in mapping.columns if table.column(name) and any(_has_column(key, name) for key in index.keys)
+    ]
+
+
+def _has_column(key: str, column: str) -> bool:
+    """Return whether an index key is the column or an expression with it."""
     forms = (f"({column})", f"({column}::", f'("{column}")', f'("{column}"::')
     return key == column or any(form in key for form in forms)
 
 
-def _link_findings(mapping: TableMapping, table: Table) -> Iterator[Finding]:
-    addresses = [name for name, column in mapping.columns.items() if column.source == "primary_email"]
-    address = next((name for name in addresses if table.column(name)), None)
-    if address and not any(i.valid and not i.partial and _lowered(i.keys[0], address) for i in table.indexes):
-        yield Finding(
-            code="no_index_for_linking",
-            kind="warning",
-            what=f"{mapping.name}.{address}: has no index on lower({address})",
-            why="With link_by_verified_email every new user reads the whole table for the address.",
-            run=(cures.lower_index(table, address),),
-            data={"column": address},
-        )
+def _check_linking_index(mapping: TableMapping, table: Table) -> Iterator[Finding]:
+    email_columns = (name for name, source in mapping.columns.items() if source.source == "primary_email")
+    email = next((name for name in email_columns if table.column(name)), None)
+    if email is None or any(_can_find_email(index, email) for index in table.indexes):
+        return
+    yield Finding(
+        code="no_index_for_linking",
+        kind="warning",
+        what=f"{mapping.name}.{email}: has no index on lower({email})",
+        why="With link_by_verified_email, PostgreSQL searches the whole table for the email of each new user.",
+        run=(create_lower_index(table, email),),
+        data={"column": email},
+    )
 
 
-def _lowered(key: str, column: str) -> bool:
-    return key.startswith("lower(") and _mentions(key, column)
+def _can_find_email(index: Index, email: str) -> bool:
+    key = index.keys[0]
+    return index.valid and not index.partial and key.startswith("lower(") and _has_column(key, email)

@@ -1,4 +1,4 @@
-"""A finding: what, why it matters, what to run (pure)."""
+"""A finding: the problem, the reason why it matters, and the correction (pure)."""
 
 from typing import Any, Literal, TypeAlias
 
@@ -10,10 +10,12 @@ KINDS: tuple[Kind, ...] = ("wrong", "warning", "note")
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """`wrong` stops the service or loses something, a `warning` will hit some, a `note` is for the owner to know.
+    """One result of a check. It never contains personal data; programs read it as JSON.
 
-    `run` are statements and commands, each whole and safe on a live table, in their order; `do` is what no command
-    does. `lines` are the rows of a report, `data` the same for programs. Nothing in a finding tells who a user is.
+    `kind`: `wrong` stops the service or loses data, a `warning` affects some users, a `note` is information.
+    `what` states the problem, `why` the consequence.
+    `run` has complete statements and commands in their order; each is safe on a live table.
+    `do` has the steps that no command can do. `lines` are the rows of a report, `data` the same for programs.
     """
 
     code: str
@@ -26,11 +28,11 @@ class Finding(Struct, frozen=True, kw_only=True):
     data: dict[str, Any] = field(default_factory=dict)
 
 
-def in_order(findings: list[Finding]) -> list[Finding]:
-    """Return them with what is wrong first, else in the order in which they were found."""
+def sort_findings(findings: list[Finding]) -> list[Finding]:
+    """Return the findings sorted by kind, `wrong` first; the sort is stable."""
     return sorted(findings, key=lambda finding: KINDS.index(finding.kind))
 
 
-def told(number: int | None) -> str:
-    """Return a count for eyes."""
+def format_count(number: int | None) -> str:
+    """Return a count with separators for thousands."""
     return "not counted" if number is None else f"{number:,}"

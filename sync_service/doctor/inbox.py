@@ -1,64 +1,73 @@
-"""How the inbox stands: silence, what failed, what waits (pure)."""
+"""Checks of the inbox: missing webhooks, dead and parked events, pending emails (pure)."""
 
 from collections.abc import Iterator
 
-from sync_service.doctor.findings import Finding, told
-from sync_service.postgres.counts import Inbox
+from sync_service.doctor.findings import Finding, format_count
+from sync_service.doctor.inbox_counts import InboxCounts
 
-DAY = 86_400
+DAY_SECONDS = 86_400
 
-# Clerk tells of every sign-in: a week without a word is not a quiet week.
-SILENCE_DAYS = 7
+# Clerk sends an event at every sign-in, so a week without any event means that webhooks do not arrive.
+MAX_SILENT_DAYS = 7
 
-# Users who come by logins alone for a day prove that the webhooks do not arrive.
-SILENCE_DAYS_WITH_LOGINS = 1
+# If new users appear only through logins for a day, webhooks do not arrive.
+MAX_SILENT_DAYS_WITH_NEW_USERS = 1
 
-_LOOK = (
-    "look at Clerk's dashboard, Configure, Webhooks: is the endpoint https://your.host/webhooks/clerk, is it enabled?",
-    "are user.created, user.updated and user.deleted subscribed, and what was answered to its attempts?",
-    "compare its signing secret with CLERK_WEBHOOK_SIGNING_SECRET; a proxy that writes the JSON anew breaks it too",
+_WEBHOOK_STEPS = (
+    "open Clerk's dashboard, Configure, Webhooks: the endpoint must be https://your.host/webhooks/clerk and enabled",
+    "check that it is subscribed to user.created, user.updated and user.deleted, and read the responses it received",
+    "compare its signing secret with CLERK_WEBHOOK_SIGNING_SECRET; a proxy that rewrites the JSON also breaks it",
 )
 
 
-def inbox_findings(inbox: Inbox, secrets: int) -> Iterator[Finding]:
-    """Yield what the inbox tells; `secrets` is how many signing secrets are set."""
-    yield from _silence(inbox, secrets)
+def check_inbox(inbox: InboxCounts, secrets: int) -> Iterator[Finding]:
+    """Yield the findings about events. `secrets` is the number of configured signing secrets."""
+    yield from _check_silence(inbox, secrets)
     if inbox.dead:
         yield Finding(
             code="dead_events",
             kind="wrong",
-            what=f"dead events: {told(inbox.dead)}",
-            why="They were tried as often as SYNC_MAX_ATTEMPTS says and are not applied; they wait for you.",
+            what=f"dead events: {format_count(inbox.dead)}",
+            why="They failed as often as SYNC_MAX_ATTEMPTS allows. They are not applied, and sync-service does not try"
+            " them again.",
             run=("sync-service events list --status dead", "sync-service events replay --status dead"),
             data={"events": inbox.dead},
         )
     if inbox.failed:
+        oldest = _format_duration(inbox.oldest_failed_seconds or 0)
         yield Finding(
             code="failed_events",
             kind="warning",
-            what=f"parked events: {told(inbox.failed)}, the oldest for {_ago(inbox.oldest_failed_seconds or 0)}",
-            why="The table refused them, or they are held back; they are tried again by themselves.",
+            what=f"parked events: {format_count(inbox.failed)}, the oldest for {oldest}",
+            why="The table refused them, or a deletion waits for delete_grace. sync-service tries them again"
+            " automatically.",
             run=("sync-service events list --status failed",),
             data={"events": inbox.failed, "oldest_seconds": round(inbox.oldest_failed_seconds or 0)},
         )
-    if inbox.addresses_wanted:
+    if inbox.pending_emails:
         yield Finding(
             code="addresses_wanted",
             kind="note",
-            what=f"users who show no address, for another row has it: {told(inbox.addresses_wanted)}",
-            why="Where that row's Clerk ID was never seen, it may be the same person of another instance; the address"
-            " is given back once it is free.",
-            data={"users": inbox.addresses_wanted},
+            what=f"users without an email because another row has it: {format_count(inbox.pending_emails)}",
+            why="If sync-service does not know the Clerk ID of that row, it may be the same person in another instance."
+            " The email is restored once it is free.",
+            data={"users": inbox.pending_emails},
         )
-    yield Finding(
+    yield _report_inbox(inbox)
+
+
+def _report_inbox(inbox: InboxCounts) -> Finding:
+    silent_seconds = None if inbox.silent_seconds is None else round(inbox.silent_seconds)
+    last = "never" if inbox.silent_seconds is None else f"{_format_duration(inbox.silent_seconds)} ago"
+    return Finding(
         code="inbox",
         kind="note",
-        what=f"known users: {told(inbox.identities)}; the last event: {_last(inbox)}; the inbox takes"
-        f" {inbox.bytes / 1_000_000:,.1f} MB",
-        why="Payloads of finished events go after SYNC_EVENT_RETENTION.",
+        what=f"known users: {format_count(inbox.identities)}; last event: {last};"
+        f" size of the inbox: {inbox.bytes / 1_000_000:,.1f} MB",
+        why="Payloads of finished events are deleted after SYNC_EVENT_RETENTION.",
         data={
             "identities": inbox.identities,
-            "seconds_since_last_event": _rounded(inbox.silent_seconds),
+            "seconds_since_last_event": silent_seconds,
             "bytes": inbox.bytes,
             "failed": inbox.failed,
             "dead": inbox.dead,
@@ -66,21 +75,11 @@ def inbox_findings(inbox: Inbox, secrets: int) -> Iterator[Finding]:
     )
 
 
-def _silence(inbox: Inbox, secrets: int) -> Iterator[Finding]:
+def _check_silence(inbox: InboxCounts, secrets: int) -> Iterator[Finding]:
     silent = inbox.installed_seconds if inbox.silent_seconds is None else inbox.silent_seconds
-    limit = SILENCE_DAYS_WITH_LOGINS if inbox.logins else SILENCE_DAYS
-    if silent >= limit * DAY:
-        never = "no webhook was ever accepted" if inbox.silent_seconds is None else "no webhook was accepted"
-        meanwhile = f", while {told(inbox.logins)} users became known otherwise" if inbox.logins else ""
-        yield Finding(
-            code="webhook_silence",
-            kind="wrong",
-            what=f"{never} for {_ago(silent)}{meanwhile}",
-            why="Clerk tells of every sign-in, so its webhooks do not arrive, or are refused: the rows grow stale and"
-            " deletions are not done.",
-            do=_LOOK,
-            data={"seconds": round(silent), "ever": inbox.silent_seconds is not None, "logins": inbox.logins},
-        )
+    max_days = MAX_SILENT_DAYS_WITH_NEW_USERS if inbox.new_users_since_last_webhook else MAX_SILENT_DAYS
+    if silent >= max_days * DAY_SECONDS:
+        yield _report_silence(inbox, silent)
     elif inbox.silent_seconds is None:
         several = (
             "one of the secrets in CLERK_WEBHOOK_SIGNING_SECRET" if secrets > 1 else "CLERK_WEBHOOK_SIGNING_SECRET"
@@ -89,22 +88,32 @@ def _silence(inbox: Inbox, secrets: int) -> Iterator[Finding]:
             code="no_webhook_yet",
             kind="note",
             what="no webhook was accepted yet",
-            why=f"Whether {several} is that of Clerk's endpoint shows only when the first one is.",
-            do=_LOOK,
+            why=f"Only the first accepted webhook shows that {several} is the secret of Clerk's endpoint.",
+            do=_WEBHOOK_STEPS,
         )
 
 
-def _last(inbox: Inbox) -> str:
-    return "never" if inbox.silent_seconds is None else f"{_ago(inbox.silent_seconds)} ago"
+def _report_silence(inbox: InboxCounts, silent: float) -> Finding:
+    new_users = inbox.new_users_since_last_webhook
+    what = f"no webhook was accepted for {_format_duration(silent)}"
+    if inbox.silent_seconds is None:
+        what = f"no webhook was ever accepted since the installation {_format_duration(silent)} ago"
+    if new_users:
+        what += f"; meanwhile {format_count(new_users)} new users appeared without a webhook"
+    return Finding(
+        code="webhook_silence",
+        kind="wrong",
+        what=what,
+        why="Clerk sends an event at every sign-in, so its webhooks do not arrive or are refused. Rows become outdated,"
+        " and deletions are missed.",
+        do=_WEBHOOK_STEPS,
+        data={"seconds": round(silent), "ever": inbox.silent_seconds is not None, "logins": new_users},
+    )
 
 
-def _ago(seconds: float) -> str:
-    for name, length in (("day", DAY), ("hour", 3600), ("minute", 60)):
+def _format_duration(seconds: float) -> str:
+    for unit, length in (("day", DAY_SECONDS), ("hour", 3600), ("minute", 60)):
         if seconds >= length:
             number = int(seconds // length)
-            return f"{number} {name}{'s' if number > 1 else ''}"
+            return f"{number} {unit}{'s' if number > 1 else ''}"
     return "less than a minute"
-
-
-def _rounded(seconds: float | None) -> int | None:
-    return None if seconds is None else round(seconds)

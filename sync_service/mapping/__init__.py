@@ -1,1 +1,1 @@
-"""What of Clerk's user goes into which column of the app's table."""
+"""The mapping of Clerk's user fields to the columns of the app's table."""

@@ -1,4 +1,4 @@
-"""One table of the app, and what of it is ours (pure). Whatever no mapping names belongs to the app."""
+"""Mapping of one table of the app (pure). Columns that the mapping does not name belong to the app."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,72 +8,81 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from sync_service.clerk.values import DIGEST, WITHHELD, Snapshot, Version
-from sync_service.mapping.sources import Column, Value
+from sync_service.clerk.change import DIGEST_SIZE, Snapshot, Version
+from sync_service.clerk.user import REDACTED_FIELDS
+from sync_service.mapping.fields import FieldSource, Value
 
 Row: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableMapping:
-    """A table, as CONTRACT's `sync.toml` describes it.
+    """A table, as `sync.toml` describes it.
 
-    `email_conflict` is what is done when two users claim an address that the table takes only once: with `release`
-    the older claim shows none until it is free, with `park` the event waits. `created_by` names the file of
-    postgres/ with which `migrate` creates the table where there is none.
+    `email_conflict` applies if two users claim the same email and the table requires it to be unique. With `release`,
+    the row with the older claim has no email until it is free again; with `park`, the event waits. `created_by` is the
+    file in mapping/sql/ with which `migrate` creates a missing table.
     """
 
     schema: str = "public"
     table: str = "users"
-    clerk_id: str
-    columns: Mapping[str, Column] = field(default_factory=dict)
+    id_column: str
+    columns: Mapping[str, FieldSource] = field(default_factory=dict)
     on_delete: Literal["cascade", "soft", "anonymize"] = "cascade"
     deleted_at: str | None = None
     delete_grace: timedelta = timedelta()
     email_conflict: Literal["release", "park"] = "release"
     link_by_verified_email: bool = False
     created_by: str | None = None
-    # Made once, for they are asked for with every event.
-    _values: tuple[tuple[str, Value], ...] = field(init=False, repr=False, compare=False)
-    _beyond: tuple[Column, ...] = field(init=False, repr=False, compare=False)
+    entity: str = "user"
+    # Computed once, because each event uses them.
+    _readers: tuple[tuple[str, Value], ...] = field(init=False, repr=False, compare=False)
+    _raw_json_columns: tuple[FieldSource, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Prepare what is needed for every row."""
+        """Compute the values that each row needs."""
         set_ = object.__setattr__
-        set_(self, "_values", tuple((name, column.reader()) for name, column in self.columns.items()))
-        set_(self, "_beyond", tuple(column for column in self.columns.values() if column.beyond))
+        set_(self, "_readers", tuple((name, column.make_reader()) for name, column in self.columns.items()))
+        set_(self, "_raw_json_columns", tuple(column for column in self.columns.values() if column.needs_raw_json))
 
     @property
     def name(self) -> str:
-        """The table's name for people."""
+        """The qualified name, for messages and the log."""
         return f"{self.schema}.{self.table}"
 
     @property
-    def withheld(self) -> tuple[str, ...]:
-        """The fields of Clerk's user that no column asks for by name, and that are therefore kept nowhere."""
-        asked = {column.root for column in self.columns.values()}
-        return tuple(name for name in WITHHELD if name not in asked)
+    def deletion_type(self) -> str:
+        """The type of the events that delete an entity of this table."""
+        return f"{self.entity}.deleted"
 
-    def row(self, snapshot: Snapshot) -> Row:
-        """Return the mapped columns as values of JSON."""
-        user, data = snapshot.user, self._data(snapshot)
-        return {self.clerk_id: user.id} | {name: value(user, data) for name, value in self._values}
+    @property
+    def redacted_fields(self) -> tuple[str, ...]:
+        """The fields of Clerk's user that are not stored in any table, because no column names them."""
+        named = {column.root_field for column in self.columns.values()}
+        return tuple(name for name in REDACTED_FIELDS if name not in named)
 
-    def version(self, snapshot: Snapshot) -> Version:
-        """Return the snapshot's version.
+    def build_row(self, snapshot: Snapshot) -> Row:
+        """Return the values of the mapped columns, in JSON's types."""
+        user, data = snapshot.user, self._decode_raw_json(snapshot)
+        return {self.id_column: user.id} | {name: read(user, data) for name, read in self._readers}
 
-        Two snapshots of one millisecond are told apart by what they say; here also by what only this mapping reads.
+    def compute_version(self, snapshot: Snapshot) -> Version:
+        """Return the snapshot's version for this mapping.
+
+        The digest orders two snapshots of the same millisecond. Here it also covers the values that only this mapping
+        reads from Clerk's JSON.
         """
-        tie = snapshot.version.tie
-        if not (self._beyond and tie):
+        tiebreak = snapshot.version.tiebreak
+        if not (self._raw_json_columns and tiebreak):
             return snapshot.version
-        data = self._data(snapshot)
-        said = msgspec.json.encode([column.value(snapshot.user, data) for column in self._beyond], order="sorted")
-        digest = hashlib.blake2b(snapshot.version.content + said, digest_size=DIGEST).digest()
-        return Version(snapshot.version.updated_at, tie[:-DIGEST] + digest)
+        data = self._decode_raw_json(snapshot)
+        values = [column.read_value(snapshot.user, data) for column in self._raw_json_columns]
+        content = snapshot.version.digest + msgspec.json.encode(values, order="sorted")
+        digest = hashlib.blake2b(content, digest_size=DIGEST_SIZE).digest()
+        return Version(snapshot.version.updated_at, tiebreak[:-DIGEST_SIZE] + digest)
 
-    def _data(self, snapshot: Snapshot) -> dict[str, Any]:
-        return _whole.decode(snapshot.said) if self._beyond else {}
+    def _decode_raw_json(self, snapshot: Snapshot) -> dict[str, Any]:
+        return _decoder.decode(snapshot.raw_json) if self._raw_json_columns else {}
 
 
-_whole = msgspec.json.Decoder(dict[str, Any])
+_decoder = msgspec.json.Decoder(dict[str, Any])

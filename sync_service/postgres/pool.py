@@ -1,44 +1,101 @@
-"""Connections. None is opened before it is needed, so that the service starts, and says so, with the database away."""
+"""Connections. None is opened before its first use, so that the service starts while the database is unreachable."""
 
+import asyncio
+from types import TracebackType
 from typing import Any
 
 import asyncpg
 
 from sync_service.dsn import Dsn
+from sync_service.postgres.errors import translate_error
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
-# An answer comes within 10 s (Svix gives up after 15): 3 to connect, 4 for a statement, the rest to read and reply.
-CONNECT_SECONDS = 3
-COMMAND_SECONDS = 4
+# Seconds. A response is due within 10 s (Svix gives up after 15): 3 to connect, 4 for a statement, the rest to read the
+# request and to respond.
+CONNECT_TIMEOUT = 3
+COMMAND_TIMEOUT = 4
 
-# Webhooks share connections; more than this would only queue inside PostgreSQL instead of before it.
-MOST_CONNECTIONS = 10
+# A platform kills a process that stops for longer than 10 s (Docker).
+CLOSE_TIMEOUT = 10
+
+# Webhooks share connections. More of them would queue inside PostgreSQL instead of in this process.
+MAX_CONNECTIONS = 10
 
 
-async def open_pool(dsn: Dsn) -> asyncpg.Pool:
-    """Return a pool that has no connection yet; it connects, and connects again, when it is asked for one."""
-    return await asyncpg.create_pool(
-        dsn.url,
-        min_size=0,
-        max_size=MOST_CONNECTIONS,
-        timeout=CONNECT_SECONDS,
-        command_timeout=COMMAND_SECONDS,
-        connect=_Connector(behind_pooler=True if dsn.transaction_pooler else None),
-        # Nothing is ever set for a session, so there is nothing to reset: a round trip less for each loan.
-        reset=_nothing_to_reset,
+class Database:
+    """A pool of connections whose errors are translated."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    def acquire(self) -> "_Acquisition":
+        """Return a context manager for a connection. It raises `DatabaseError` for any error of the database."""
+        return _Acquisition(self._pool)
+
+    async def aclose(self) -> None:
+        """Close all connections; after `CLOSE_TIMEOUT`, abort them."""
+        try:
+            await asyncio.wait_for(self._pool.close(), CLOSE_TIMEOUT)
+        except TimeoutError:
+            self._pool.terminate()
+
+
+class _Acquisition:
+    # A class instead of a generator: each webhook batch and each login enters one.
+    __slots__ = ("_connection", "_pool")
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def __aenter__(self) -> Connection:
+        try:
+            self._connection: asyncpg.pool.PoolConnectionProxy = await self._pool.acquire()
+        except Exception as error:
+            if translated := translate_error(error):
+                raise translated from error
+            raise
+        return self._connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._pool.release(self._connection)
+        except Exception as other:
+            if translated := translate_error(other):
+                raise translated from other
+            raise
+        if translated := translate_error(error):
+            raise translated from error
+
+
+async def open_database(dsn: Dsn) -> Database:
+    """Return a database without open connections; it connects, and reconnects, on demand."""
+    return Database(
+        await asyncpg.create_pool(
+            dsn.url,
+            min_size=0,
+            max_size=MAX_CONNECTIONS,
+            timeout=CONNECT_TIMEOUT,
+            command_timeout=COMMAND_TIMEOUT,
+            connect=_Connector(behind_pooler=True if dsn.is_transaction_pooler else None),
+            # No setting of a session is ever changed, so there is no reset: one round trip less for each use.
+            reset=_skip_reset,
+        )
     )
 
 
 async def connect(dsn: Dsn) -> asyncpg.Connection:
-    """Return one connection, for a command that needs no pool, no statement twice and knows no hurry."""
+    """Return one connection without a pool, for a command. Raises the errors of asyncpg."""
     return await asyncpg.connect(dsn.url, timeout=10, statement_cache_size=0)
 
 
 class _Connector:
-    """Connects with prepared statements kept, except behind a pooler: the next one may meet another server there.
+    """Connects with a cache of prepared statements, but without one behind a transaction pooler.
 
-    A pooler gives itself away: the process ID in its greeting is one that it made up for cancelling, not the server's.
+    Behind a pooler the next transaction may use another server connection, which lacks the prepared statements. A
+    pooler is recognised by its greeting: the process ID there is invented and differs from the server's.
     """
 
     def __init__(self, *, behind_pooler: bool | None) -> None:
@@ -59,5 +116,5 @@ class _Connector:
         return connection
 
 
-async def _nothing_to_reset(_: object) -> None:
+async def _skip_reset(_: object) -> None:
     pass

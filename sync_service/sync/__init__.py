@@ -1,1 +1,1 @@
-"""The law: what becomes of a change, and how it is made to be so."""
+"""Applies changes from every source: webhooks, logins, retries and replays."""

@@ -1,53 +1,37 @@
-"""The only way to write a user: many changes in, each one's outcome out, committed."""
+"""The only way to write a user: many changes in, the outcome of each one out, committed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TypeVar
 
 import asyncpg
 import structlog
 
+from sync_service.clerk.change import Deletion, Snapshot
 from sync_service.clerk.events import Event
-from sync_service.clerk.values import Deletion, Snapshot
-from sync_service.errors import DatabaseFault, Unappliable, Unavailable, Unfit
-from sync_service.postgres.addresses import adopt_rows
-from sync_service.postgres.faults import translated
-from sync_service.postgres.inbox import (
-    DELETE_GRACE,
-    FIRST_PAUSE,
-    apply_changes,
-    delete_rows,
-    hold_back,
-    want_refetch,
-)
-from sync_service.postgres.pool import Connection
-from sync_service.postgres.statements import Statements
-from sync_service.sync.conflict import settle_address
-from sync_service.sync.parking import Outcome, find_column, parked
+from sync_service.errors import ChangeRejected, DatabaseError, MappingMismatch
+from sync_service.store.access import BoundConnection, Store
+from sync_service.store.changes import DELETION_LEASE, FIRST_PAUSE, apply_changes, delete_users
+from sync_service.store.email_claims import link_rows_by_email
+from sync_service.store.identities import request_refetch
+from sync_service.store.retry_queue import LEASE
+from sync_service.sync.email_conflict import resolve_email_conflict
+from sync_service.sync.outcome import Outcome
+from sync_service.sync.park import name_rejected_column, park
+from sync_service.sync.recovery import Batch, Recovery, recover
 
 log = structlog.get_logger()
 
-T = TypeVar("T")
+# A batch waits briefly for the lock of one user, so that the others continue. That user's event then waits alone, and
+# longer, but less than Svix does.
+BATCH_LOCK_TIMEOUT_MS = 300
+LOCK_TIMEOUT_MS = 3000
 
-# A batch waits little for a lock that one of its users is behind, so that the others are not kept; that one, alone
-# then, waits longer, but not as long as Svix.
-BATCH_PATIENCE_MS = 300
-PATIENCE_MS = 3000
+# Seconds. A longer cascade continues in the background.
+DELETE_TIMEOUT = 2.0
 
-# What cascades for longer than this is finished in the background.
-DELETE_SECONDS = 2.0
-
-LOCK_NOT_AVAILABLE = "55P03"
-UNIQUE_VIOLATION = "23505"
-# Deadlocks and serialization; connections that had died; prepared statements that a pooler lost or doubled.
-AT_ONCE = ("40", "08", "57P", "26000", "42P05")
-# A column, an index, a type or a privilege has gone, or has become another, since the table was looked at.
-TABLE_CHANGED = frozenset({"42703", "42704", "42P10", "428C9", "42804", "42501", "22001", "23502"})
-# A value that its type does not take: too long, no label of the enum, against a domain's check.
-REFUSED_VALUE = ("22", "23514")
-TIMEOUT = "timeout"
+DELETE_GRACE = "delete_grace"
 LONG_DELETION = "long_deletion"
 
 
@@ -55,156 +39,187 @@ LONG_DELETION = "long_deletion"
 class Applier:
     """Applies changes to one mapped table.
 
-    `source` is who tells of them: webhook, login, reconcile, replay. `left_over` is called when something is left to
-    do in the background.
+    `source` is webhook, login, profile, reconcile or replay. `on_work_left` is called when background work remains.
+    `delete_timeout` and `deletion_lease` bound a deletion: in seconds for one attempt, and before the next one.
     """
 
-    pool: asyncpg.Pool
-    statements: Statements
+    store: Store
     source: str = "webhook"
     max_attempts: int = 10
-    left_over: Callable[[], None] = lambda: None
+    on_work_left: Callable[[], None] = lambda: None
+    delete_timeout: float = DELETE_TIMEOUT
+    deletion_lease: timedelta = DELETION_LEASE
+
+    def with_source(self, source: str) -> "Applier":
+        """Return an applier for changes from another source."""
+        return replace(self, source=source)
 
     async def apply(self, events: Sequence[Event]) -> list[Outcome]:
-        """Apply and file `events`; return each one's outcome, in their order.
+        """Apply and file `events`; return the outcome of each, in order.
 
-        One that the database refuses does not stop the rest, nor does one whose user is locked by somebody else, nor a
-        deletion that cascades through thousands of rows.
+        Errors are isolated: a rejected event, a locked user or a long cascade does not affect the other events.
         """
-        found = await self.apply_quickly(events)
-        late = [n for n, outcome in enumerate(found) if outcome is None]
-        outcomes = dict(zip(late, await asyncio.gather(*(self.apply_patiently(events[n]) for n in late)), strict=True))
+        found = await self.apply_batch(events)
+        locked = [n for n, outcome in enumerate(found) if outcome is None]
+        waited = await asyncio.gather(*(self.apply_waiting_for_lock(events[n]) for n in locked))
+        outcomes = dict(zip(locked, waited, strict=True))
         return [outcome or outcomes[n] for n, outcome in enumerate(found)]
 
-    async def apply_quickly(self, events: Sequence[Event]) -> list[Outcome | None]:
-        """As `apply`, but None for each event that is behind somebody's lock: nothing of it is stored yet."""
-        saves = [n for n, event in enumerate(events) if not event.fault and not isinstance(event.change, Deletion)]
-        deletions = [n for n, event in enumerate(events) if not event.fault and isinstance(event.change, Deletion)]
-        found: dict[int, Outcome | None] = {}
-        for group in (deletions, saves):  # a snapshot of somebody deleted is stale at once
-            found |= zip(group, await self._group([events[n] for n in group]), strict=True)
+    async def apply_again(self, events: Sequence[Event]) -> list[Outcome]:
+        """Apply events from the inbox in the background or for a replay: each deletion takes as long as it needs."""
+        patient = replace(self, delete_timeout=LEASE.total_seconds(), deletion_lease=LEASE)
+        outcomes: dict[int, Outcome] = {}
+        saves = [n for n, event in enumerate(events) if not isinstance(event.change, Deletion)]
+        outcomes |= zip(saves, await patient.apply([events[n] for n in saves]), strict=True)
         for n, event in enumerate(events):
-            if event.fault:
-                found[n] = await self._park(event, Unappliable(event.fault))
+            if n not in outcomes:
+                [outcomes[n]] = await patient.apply([event])
+        return [outcomes[n] for n in range(len(events))]
+
+    async def apply_batch(self, events: Sequence[Event]) -> list[Outcome | None]:
+        """Do the same as `apply`, but return None for each event behind a lock: it is not applied yet."""
+        found: dict[int, Outcome | None] = {}
+        deletions: list[int] = []
+        saves: list[int] = []
+        for n, event in enumerate(events):
+            if event.error:
+                found[n] = await self._park(event, ChangeRejected(event.error))
+            elif isinstance(event.change, Deletion):
+                deletions.append(n)
+            else:
+                saves.append(n)
+        for group in (deletions, saves):  # deletions first: a snapshot of a deleted user is then stale
+            found |= zip(group, await self._apply_group([events[n] for n in group]), strict=True)
         return [found[n] for n in range(len(events))]
 
-    async def apply_patiently(self, event: Event) -> Outcome:
-        """Apply one event, waiting for its user's lock as long as there is time."""
-        [outcome] = await self._group([event], patience_ms=PATIENCE_MS)
+    async def apply_waiting_for_lock(self, event: Event) -> Outcome:
+        """Apply one event; wait for the lock of its user as long as the sender waits."""
+        [outcome] = await self._apply_group([event], lock_timeout_ms=LOCK_TIMEOUT_MS)
         return outcome or Outcome("unavailable", "lock_not_available")
 
-    async def _group(
-        self, events: Sequence[Event], patience_ms: int = BATCH_PATIENCE_MS, *, looked_again: bool = False
+    async def _apply_group(
+        self,
+        events: Sequence[Event],
+        *,
+        lock_timeout_ms: int = BATCH_LOCK_TIMEOUT_MS,
+        was_rebound: bool = False,
     ) -> list[Outcome | None]:
+        """Apply snapshots, or deletions; handle each failure as sync/recovery.py decides."""
         if not events:
             return []
-        try:
-            return [*await _at_once(lambda: self._commit(events, patience_ms))]
-        except Unappliable as fault:
-            if fault.sqlstate in TABLE_CHANGED and not looked_again:
-                self.statements.look_again()
-                return await self._group(events, patience_ms, looked_again=True)
-            if len(events) == 1:
-                return [await self._refused(events[0], fault)]
-            half = len(events) // 2
-            halves = events[:half], events[half:]
-            return [outcome for part in halves for outcome in await self._group(part, looked_again=looked_again)]
-        except Unavailable as fault:
-            return await self._unavailable(events, fault)
+        batch = Batch(len(events), is_deletion=isinstance(events[0].change, Deletion), was_rebound=was_rebound)
+        while True:
+            try:
+                return [*await self._commit(events, batch, lock_timeout_ms)]
+            except DatabaseError as error:
+                recovery = recover(error, batch)
+                if recovery not in _SAME_BATCH:
+                    return await self._handle_failure(events, batch, error, recovery)
+            if recovery is Recovery.REBIND:
+                self.store.binding.invalidate()
+            batch = _SAME_BATCH[recovery](batch)
 
-    async def _unavailable(self, events: Sequence[Event], fault: Unavailable) -> list[Outcome | None]:
-        locked, late = fault.sqlstate == LOCK_NOT_AVAILABLE, fault.reason == TIMEOUT
-        if len(events) > 1 and (locked or late):
-            # Each by itself, side by side, so that only those behind the lock wait.
-            return [outcome for [outcome] in await asyncio.gather(*(self._group([event]) for event in events))]
-        if locked:
-            return [None]
-        if late and isinstance(events[0].change, Deletion):
-            return [await self._park(events[0], Unappliable(LONG_DELETION), pause=timedelta())]
-        why = {"faults": fault.faults} if isinstance(fault, Unfit) else {}
-        log.warning("not stored", reason=fault.reason, events=len(events), **why)
-        return [Outcome("unavailable", fault.reason)] * len(events)
+    async def _handle_failure(
+        self, events: Sequence[Event], batch: Batch, error: DatabaseError, recovery: Recovery
+    ) -> list[Outcome | None]:
+        """Continue with smaller batches, or end the attempt."""
+        match recovery:
+            case Recovery.SPLIT:
+                return await self._apply_halves(events, was_rebound=batch.was_rebound)
+            case Recovery.ISOLATE:
+                alone = await asyncio.gather(*(self._apply_group([event]) for event in events))
+                return [outcome for [outcome] in alone]
+            case Recovery.WAIT:
+                return [None]
+            case Recovery.REFUSE:
+                obstacles = {"errors": error.errors} if isinstance(error, MappingMismatch) else {}
+                log.warning("batch_not_stored", reason=error.reason, events=len(events), **obstacles)
+                return [Outcome("unavailable", error.reason)] * len(events)
+            case _:
+                [event] = events
+                return [await self._park_failed(event, error, recovery)]
 
-    async def _commit(self, events: Sequence[Event], patience_ms: int) -> list[Outcome]:
-        async with self.pool.acquire() as connection:
-            if isinstance(events[0].change, Deletion):
-                return await self._delete(connection, events, patience_ms)
-            if self.statements.mapping.link_by_verified_email:
-                records = await self._link_and_save(connection, events, patience_ms)
+    async def _apply_halves(self, events: Sequence[Event], *, was_rebound: bool) -> list[Outcome | None]:
+        middle = len(events) // 2
+        first = await self._apply_group(events[:middle], was_rebound=was_rebound)
+        return first + await self._apply_group(events[middle:], was_rebound=was_rebound)
+
+    async def _park_failed(self, event: Event, error: DatabaseError, recovery: Recovery) -> Outcome:
+        if recovery is Recovery.DEFER:
+            return await self._park(event, ChangeRejected(LONG_DELETION), pause=timedelta())
+        if recovery is Recovery.NAME_COLUMN and isinstance(event.change, Snapshot):
+            assert isinstance(error, ChangeRejected)  # noqa: S101  the table names columns for rejections only
+            await name_rejected_column(self.store, error, event.change)
+        return await self._park(event, error)
+
+    async def _commit(self, events: Sequence[Event], batch: Batch, lock_timeout_ms: int) -> list[Outcome]:
+        if batch.is_deletion:
+            return await self._delete(events, lock_timeout_ms)
+        if batch.settles_email:
+            return [await self._settle_email(events[0])]
+        async with self.store.acquire() as bound:
+            if self.store.mapping.link_by_verified_email:
+                records = await self._link_and_save(bound, events, lock_timeout_ms)
             else:
-                # A statement is a transaction of its own; BEGIN and COMMIT would be two more round trips.
-                records = await apply_changes(
-                    connection, self.statements, events, source=self.source, patience_ms=patience_ms
-                )
-            twice_told = [e.clerk_id for e, r in zip(events, records, strict=True) if r["same_instant"] and e.clerk_id]
-            if twice_told:
-                await want_refetch(connection, twice_told)
-                self.left_over()
+                # A statement is a transaction of its own; BEGIN and COMMIT would cost two more round trips.
+                records = await apply_changes(bound, events, source=self.source, lock_timeout_ms=lock_timeout_ms)
+            ambiguous = [e.clerk_id for e, r in zip(events, records, strict=True) if r["same_instant"] and e.clerk_id]
+            if ambiguous:
+                await request_refetch(bound.connection, ambiguous)
+                self.on_work_left()
         return [Outcome(record["status"]) for record in records]
 
     async def _link_and_save(
-        self, connection: Connection, events: Sequence[Event], patience_ms: int
+        self, bound: BoundConnection, events: Sequence[Event], lock_timeout_ms: int
     ) -> list[asyncpg.Record]:
-        # What the app itself says of a user proves nothing.
-        told = [] if self.source == "profile" else [event.change for event in events]
-        users = [change.user for change in told if isinstance(change, Snapshot)]
-        async with connection.transaction():
-            await self.statements.held_against(connection)
-            if linked := await adopt_rows(connection, self.statements, users, patience_ms=patience_ms):
-                log.info("rows adopted by their verified address", rows=linked)
-            return await apply_changes(connection, self.statements, events, source=self.source, patience_ms=patience_ms)
+        # A profile from the application proves no email.
+        changes = [] if self.source == "profile" else [event.change for event in events]
+        users = [change.user for change in changes if isinstance(change, Snapshot)]
+        async with bound.connection.transaction():
+            if linked := await link_rows_by_email(bound, users, lock_timeout_ms=lock_timeout_ms):
+                log.info("rows_linked", rows=linked)
+            return await apply_changes(bound, events, source=self.source, lock_timeout_ms=lock_timeout_ms)
 
-    async def _delete(self, connection: Connection, events: Sequence[Event], patience_ms: int) -> list[Outcome]:
-        async with connection.transaction():
-            held = [await hold_back(connection, self.statements, event, source=self.source) for event in events]
-            due = [event for event, waits in zip(events, held, strict=True) if not waits]
-            records = iter(
-                await apply_changes(connection, self.statements, due, source=self.source, patience_ms=patience_ms)
+    async def _settle_email(self, event: Event) -> Outcome:
+        assert isinstance(event.change, Snapshot)  # noqa: S101  the table settles emails of snapshots only
+        status = await resolve_email_conflict(
+            self.store, event, event.change, source=self.source, lock_timeout_ms=LOCK_TIMEOUT_MS
+        )
+        self.on_work_left()
+        return Outcome(status)
+
+    async def _delete(self, events: Sequence[Event], lock_timeout_ms: int) -> list[Outcome]:
+        async with self.store.acquire() as bound:
+            records = await delete_users(
+                bound,
+                events,
+                source=self.source,
+                lock_timeout_ms=lock_timeout_ms,
+                timeout=self.delete_timeout,
+                lease=self.deletion_lease,
             )
-            ids = [event.clerk_id for event in due if event.clerk_id]
-            await delete_rows(connection, self.statements, ids, seconds=DELETE_SECONDS)
-        if any(held):
-            self.left_over()
-        return [Outcome("parked", DELETE_GRACE) if waits else Outcome(next(records)["status"]) for waits in held]
+        if any(record["state"] == "deferred" for record in records):
+            self.on_work_left()
+        return [_deletion_outcome(record["state"], is_duplicate=record["is_duplicate"]) for record in records]
 
-    async def _refused(self, event: Event, fault: Unappliable) -> Outcome:
-        change = event.change
-        if fault.sqlstate == UNIQUE_VIOLATION and isinstance(change, Snapshot):
-            try:
-                status = await _at_once(
-                    lambda: settle_address(
-                        self.pool, self.statements, event, change, source=self.source, patience_ms=PATIENCE_MS
-                    )
-                )
-            except Unappliable as other:
-                return await self._park(event, other)
-            except Unavailable as other:
-                return Outcome("unavailable", other.reason)
-            if status:
-                self.left_over()
-                return Outcome(status)
-        if fault.column is None and fault.sqlstate.startswith(REFUSED_VALUE) and isinstance(change, Snapshot):
-            await find_column(self.pool, self.statements, fault, change)
-        return await self._park(event, fault)
-
-    async def _park(self, event: Event, fault: DatabaseFault, *, pause: timedelta = FIRST_PAUSE) -> Outcome:
-        outcome = await parked(self.pool, event, fault, source=self.source, max_attempts=self.max_attempts, pause=pause)
+    async def _park(self, event: Event, error: DatabaseError, *, pause: timedelta = FIRST_PAUSE) -> Outcome:
+        outcome = await park(self.store, event, error, max_attempts=self.max_attempts, pause=pause)
         if outcome.outcome == "parked":
-            self.left_over()
+            self.on_work_left()
         return outcome
 
-    def telling(self, source: str) -> "Applier":
-        """Return the same for changes that another source tells of."""
-        return replace(self, source=source)
+
+# The same batch is applied again after these recoveries, with a note of the step that was taken.
+_SAME_BATCH: Mapping[Recovery, Callable[[Batch], Batch]] = {
+    Recovery.RETRY: lambda batch: replace(batch, tries=batch.tries + 1),
+    Recovery.REBIND: lambda batch: replace(batch, was_rebound=True),
+    Recovery.RESOLVE_EMAIL: lambda batch: replace(batch, settles_email=True, tries=1),
+}
 
 
-async def _at_once(work: Callable[[], Awaitable[T]]) -> T:
-    """Do the work, which bears repetition; what passes at once is tried again. Raises `DatabaseFault`."""
-    for tries_left in (2, 1, 0):
-        try:
-            with translated():
-                return await work()
-        except Unavailable as fault:
-            if not tries_left or not (fault.sqlstate.startswith(AT_ONCE) or fault.reason == "interface"):
-                raise
-    raise AssertionError  # the last try has returned or raised
+def _deletion_outcome(state: str, *, is_duplicate: bool) -> Outcome:
+    if state == "deferred":
+        return Outcome("parked", DELETE_GRACE)
+    if is_duplicate:
+        return Outcome("duplicate")
+    return Outcome("stale" if state == "stale" else "applied")

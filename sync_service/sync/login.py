@@ -1,4 +1,4 @@
-"""A login: the row at once if it is fresh, else what Clerk says of the user."""
+"""A login: a fresh row is returned at once; a missing or old one is refreshed from Clerk."""
 
 import asyncio
 from dataclasses import dataclass
@@ -6,45 +6,46 @@ from datetime import timedelta
 
 import structlog
 
+from sync_service.clerk.change import Snapshot
 from sync_service.clerk.events import Event
-from sync_service.clerk.values import Snapshot
 from sync_service.errors import (
     BadRequest,
     BadToken,
     ClerkUnavailable,
-    DatabaseFault,
+    DatabaseError,
     TooManyRequests,
     UnknownUser,
 )
-from sync_service.postgres.logins import Found
+from sync_service.store.identities import UserState
 from sync_service.sync.apply import Applier
-from sync_service.sync.asking import Questions, applied
+from sync_service.sync.refresh import UserRefresher, apply_event
 
 log = structlog.get_logger()
 
-# How long an old row's answer waits for Clerk: a quick answer makes it a new one, a slow one is for the next login.
-BEHIND_SECONDS = 0.1
-# How long one waits who has asked for it.
-REFRESH_SECONDS = 6.0
+# Stale-while-revalidate, in seconds: a login with an old row waits so long for Clerk. A slower response updates the row
+# for the next login.
+STALE_WAIT = 0.1
+# A caller that asked for a refresh waits longer.
+REFRESH_WAIT = 6.0
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """`current`, `created`, `updated` or `unverified`, and the app's row as JSON text."""
+    """`current`, `created`, `updated` or `unverified`, and the application's row as JSON text."""
 
     outcome: str
     row: str
 
 
-class Logins:
-    """Answers who signs in."""
+class LoginService:
+    """Returns the row of a user who signs in."""
 
     def __init__(
-        self, applier: Applier, questions: Questions, *, max_age: timedelta, instance_id: str | None = None
+        self, applier: Applier, refresher: UserRefresher, *, max_age: timedelta, instance_id: str | None = None
     ) -> None:
-        """Ask about rows older than `max_age`; without an `instance_id`, tokens are of the one in the database."""
+        """Refresh rows older than `max_age`; without `instance_id`, accept tokens of the pinned instance."""
         self._applier = applier
-        self._questions = questions
+        self._refresher = refresher
         self._max_age = max_age.total_seconds()
         self._instance_id = instance_id
 
@@ -56,50 +57,52 @@ class Logins:
         refresh: bool = False,
         profile: Snapshot | None = None,
     ) -> Login:
-        """Return the user's row, made or renewed if need be.
+        """Return the user's row, created or refreshed if necessary.
 
-        `token_instance` is the instance of the caller's session token, `profile` what the app says of a user whom
-        nobody knows yet. Raises `BadToken`, `BadRequest`, `UnknownUser`, `DeletedUser`, `TooManyRequests`,
-        `ClerkUnavailable` or `DatabaseFault`.
+        `token_instance` is the instance of the session token; `profile` creates an unknown user where no key for
+        Clerk's API is set. Raises `BadToken`, `BadRequest`, `UnknownUser`, `DeletedUser`, `TooManyRequests`,
+        `ClerkUnavailable` or `DatabaseError`.
         """
-        found = await self._questions.look(clerk_id)
-        if self._instance_id is None and token_instance and found.instance_id not in {None, token_instance}:
+        state = await self._refresher.get_user_state(clerk_id)
+        if self._instance_id is None and token_instance and state.instance_id not in {None, token_instance}:
             raise BadToken("The token is of another Clerk instance than the webhooks.")
-        if found.row is not None and not refresh and found.age is not None and found.age <= self._max_age:
-            return Login("current", found.row)
-        if not self._questions.can_ask:
-            return await self._without_clerk(clerk_id, found, profile)
-        asking = self._questions.ask(clerk_id, found)
-        if found.row is None:
-            # Shielded: others wait for it too, and a caller may leave.
-            return _told(found, await asyncio.shield(asking))
-        return await self._renewed(found.row, found, asking, refresh=refresh)
+        if state.row is not None and not refresh and state.age is not None and state.age <= self._max_age:
+            return Login("current", state.row)
+        if not self._refresher.can_refresh:
+            return await self._sync_without_clerk(clerk_id, state, profile)
+        task = self._refresher.refresh(clerk_id, state)
+        if state.row is None:
+            # Shielded: other callers wait for the same task, and this caller may disconnect.
+            return _login_result(state, await asyncio.shield(task))
+        return await self._wait_for_refresh(state.row, state, task, refresh=refresh)
 
-    async def _without_clerk(self, clerk_id: str, found: Found, profile: Snapshot | None) -> Login:
-        if found.row is None and profile:
-            outcome = await applied(self._applier, "profile", Event(None, "profile", None, clerk_id, profile))
+    async def _sync_without_clerk(self, clerk_id: str, state: UserState, profile: Snapshot | None) -> Login:
+        if state.row is None and profile:
+            outcome = await apply_event(self._applier, "profile", Event(None, "profile", None, clerk_id, profile))
             if outcome.outcome == "unstorable":
-                raise BadRequest("The profile holds text or numbers that PostgreSQL cannot store.")
-            found = await self._questions.look(clerk_id)
-        if found.row is None:
+                raise BadRequest("The profile contains text or numbers that PostgreSQL cannot store.")
+            state = await self._refresher.get_user_state(clerk_id)
+        if state.row is None:
             raise ClerkUnavailable("CLERK_SECRET_KEY is not set")
-        return Login("unverified", found.row)
+        return Login("unverified", state.row)
 
-    async def _renewed(self, row: str, found: Found, asking: asyncio.Task[Found], *, refresh: bool) -> Login:
-        """Return what Clerk says if it says it soon enough, else the row as it is; the question goes on behind it."""
-        await asyncio.wait({asking}, timeout=REFRESH_SECONDS if refresh else BEHIND_SECONDS)
-        if asking.done():
+    async def _wait_for_refresh(
+        self, row: str, state: UserState, task: asyncio.Task[UserState], *, refresh: bool
+    ) -> Login:
+        """Return the refreshed row if Clerk responds in time, else the row as it is; the refresh continues."""
+        await asyncio.wait({task}, timeout=REFRESH_WAIT if refresh else STALE_WAIT)
+        if task.done():
             try:
-                return _told(found, asking.result())
+                return _login_result(state, task.result())
             except TooManyRequests:
                 if refresh:
                     raise
-            except (ClerkUnavailable, DatabaseFault) as fault:
-                log.info("not refreshed", reason=fault.reason)
+            except (ClerkUnavailable, DatabaseError) as error:
+                log.info("refresh_failed", reason=error.reason)
         return Login("unverified", row)
 
 
-def _told(before: Found, after: Found) -> Login:
+def _login_result(before: UserState, after: UserState) -> Login:
     if after.row is None:
         raise UnknownUser("Clerk does not know this user.")
     if before.row is None:

@@ -1,1 +1,1 @@
-"""HTTP: routes, their answers, and what is told about them."""
+"""HTTP: routes, middleware, error responses and metrics."""

@@ -1,4 +1,4 @@
-"""The app, made from settings by a function; importing this module does nothing."""
+"""The ASGI app, created from settings by a function; importing this module has no side effects."""
 
 import asyncio
 import contextlib
@@ -16,117 +16,127 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sync_service.clerk.api import ClerkApi
-from sync_service.clerk.breaker import Quota
-from sync_service.clerk.keys import Keys, issuer_of, keys_of
-from sync_service.clerk.signature import Verifier
-from sync_service.clerk.tokens import SessionTokens
+from sync_service.clerk.client import ClerkClient
+from sync_service.clerk.jwks import KeySource, key_source_from
+from sync_service.clerk.rate_limit import RateLimiter
+from sync_service.clerk.session_tokens import SessionTokenVerifier
+from sync_service.clerk.webhook_signature import WebhookVerifier
 from sync_service.errors import SettingsError
 from sync_service.logs import configure_logging
-from sync_service.postgres.pool import open_pool
-from sync_service.postgres.statements import Statements
+from sync_service.postgres.pool import open_database
 from sync_service.process import die_with_parent
-from sync_service.settings import TO_SERVE, Settings, read_settings
+from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
+from sync_service.store.access import Store
 from sync_service.sync.apply import Applier
-from sync_service.sync.asking import Questions
-from sync_service.sync.login import Logins
-from sync_service.sync.retry import Retry
-from sync_service.web.callers import Callers
+from sync_service.sync.login import LoginService
+from sync_service.sync.maintenance import MaintenanceWorker
+from sync_service.sync.refresh import UserRefresher
+from sync_service.web.auth import Authenticator
 from sync_service.web.health import Readiness, healthz
+from sync_service.web.limits import TimeLimits
 from sync_service.web.metrics import Metrics
+from sync_service.web.middleware import RequestLogMiddleware
 from sync_service.web.problems import HANDLERS
-from sync_service.web.requests import Requests
-from sync_service.web.sync import Sync
-from sync_service.web.users import Users
-from sync_service.web.webhooks import ClerkWebhook
+from sync_service.web.sync import SyncEndpoint
+from sync_service.web.users import UserEndpoints
+from sync_service.web.webhooks import WebhookEndpoint
 
 log = structlog.get_logger()
 
-# A webhook takes 10 s at most; a platform kills after 10 (Docker) or 30 s (Heroku).
-STOP_SECONDS = 10
+# A webhook takes 10 s at most. A platform kills the process after 10 s (Docker) or 30 s (Heroku).
+STOP_TIMEOUT = 10
 
-# Four fifths of what Clerk allows a production instance in 10 s, shared by the processes of one service. What a
-# development instance has beyond its own, smaller quota, Clerk itself refuses, and is then not asked for a while.
-MOST_QUESTIONS = 800
+# Requests to Clerk in 10 s: four fifths of a production instance's quota, shared by the processes of one service. A
+# development instance has a smaller quota: Clerk rejects the excess, and the service then pauses its requests.
+MAX_CLERK_REQUESTS = 800
+
+DEFAULT_LIMITS = TimeLimits()
 
 
-def create_app(settings: Settings) -> ASGIApp:
-    """Return the app. Nothing is opened before it starts, and it starts with the database away, too."""
+def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIApp:
+    """Return the app. It opens connections only after its start, and it starts without the database, too.
+
+    Raises `SettingsError`.
+    """
     if settings.database is None or not settings.clerk_webhook_signing_secrets:
-        raise SettingsError([f"{name}: not set" for name in TO_SERVE])
+        raise SettingsError([f"{name}: not set" for name in REQUIRED_TO_SERVE])
     dsn = settings.database
     metrics = Metrics()
-    verifier = Verifier(settings.clerk_webhook_signing_secrets)
-    statements = Statements(settings.mapping)
-    clerk_webhook = Route("/webhooks/clerk", _ClerkWebhook(), methods=["POST"])
+    verifier = WebhookVerifier(settings.clerk_webhook_signing_secrets)
+    webhook_route = Route("/webhooks/clerk", _WebhookApp(), methods=["POST"])
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
-        if dsn.dropped:
-            log.warning("left out of DATABASE_URL, for the driver does not know them", keys=dsn.dropped)
-        pool = await open_pool(dsn)
-        readiness = Readiness(pool, statements)
-        woken = asyncio.Event()
-        applier = Applier(pool, statements, max_attempts=settings.sync_max_attempts, left_over=woken.set)
+        if dsn.ignored_parameters:
+            log.warning(
+                "dsn_parameters_ignored", parameters=dsn.ignored_parameters, hint="asyncpg does not support them"
+            )
+        database = await open_database(dsn)
+        store = Store(database, settings.mapping)
+        readiness = Readiness(store)
+        wake = asyncio.Event()
+        applier = Applier(
+            store,
+            max_attempts=settings.sync_max_attempts,
+            on_work_left=wake.set,
+            delete_timeout=limits.deletion,
+        )
         client = httpx2.AsyncClient()
-        keys = keys_of(settings, client)
-        callers = Callers(_session_tokens(settings, keys), settings.sync_api_token)
-        questions = _questions(settings, applier, client, metrics)
+        keys = create_key_source(settings, client)
+        authenticator = Authenticator(_create_token_verifier(settings, keys), settings.sync_api_token)
+        refresher = _create_refresher(settings, applier, client, metrics, limits)
         max_age, instance_id = settings.sync_max_age, settings.clerk_instance_id
-        logins = Logins(applier, questions, max_age=max_age, instance_id=instance_id)
-        retry = Retry(applier.telling("replay"), settings.sync_event_retention, woken, questions)
-        background = [asyncio.create_task(readiness.tell()), asyncio.create_task(retry.run())]
+        login_service = LoginService(applier, refresher, max_age=max_age, instance_id=instance_id)
+        worker = MaintenanceWorker(applier.with_source("replay"), settings.sync_event_retention, wake, refresher)
+        background = [asyncio.create_task(readiness.log_state()), asyncio.create_task(worker.run())]
         if keys:
             background.append(asyncio.create_task(keys.refresh()))  # so that the first login need not wait for it
         try:
             yield {
-                "webhook": ClerkWebhook(verifier, applier, metrics, instance_id),
+                "webhook": WebhookEndpoint(verifier, applier, metrics, limits, instance_id),
                 "readiness": readiness,
-                "sync": Sync(callers, logins, metrics),
-                "users": Users(callers, questions, applier, metrics),
+                "sync": SyncEndpoint(authenticator, login_service, metrics, limits),
+                "users": UserEndpoints(authenticator, refresher, applier, metrics, limits),
             }
         finally:
             for task in background:
                 task.cancel()
-            await questions.close()
+            await refresher.close()
             await client.aclose()
-            try:
-                await asyncio.wait_for(pool.close(), STOP_SECONDS)
-            except TimeoutError:
-                pool.terminate()
+            await database.aclose()
             log.info("stopped")
 
     app = Starlette(
         routes=[
-            clerk_webhook,
-            _sync_route(settings),
+            webhook_route,
+            _create_sync_route(settings),
             Route("/users/resolve", _resolve, methods=["POST"]),
             Route("/users/{clerk_id}", _user),
             Route("/healthz", healthz),
             Route("/readyz", _readyz),
-            Route("/metrics", metrics.answer),
+            Route("/metrics", metrics.endpoint),
         ],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
-    return Requests(app, most_asked=clerk_webhook)
+    return RequestLogMiddleware(app, fast_route=webhook_route)
 
 
-class _ClerkWebhook:
-    """A class, not a function: so Starlette hands it the request as the server did (ASGI)."""
+class _WebhookApp:
+    """A class, not a function, so that Starlette passes the ASGI arguments unchanged."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        webhook: ClerkWebhook = scope["state"]["webhook"]
-        await webhook(scope, receive, send)
+        endpoint: WebhookEndpoint = scope["state"]["webhook"]
+        await endpoint(scope, receive, send)
 
 
 async def _sync(request: Request) -> Response:
-    sync: Sync = request.state.sync
-    return await sync.answer(request)
+    sync: SyncEndpoint = request.state.sync
+    return await sync.endpoint(request)
 
 
-def _sync_route(settings: Settings) -> Route:
-    """Return the route; browsers may call it from the authorized parties that are origins, and from nowhere else."""
+def _create_sync_route(settings: Settings) -> Route:
+    """Return the route. Browsers may call it only from those authorized parties that are origins."""
     origins = [
         party.rstrip("/") for party in settings.clerk_authorized_parties if party.startswith(("http:", "https:"))
     ]
@@ -139,56 +149,69 @@ def _sync_route(settings: Settings) -> Route:
         allow_headers=["Authorization", "Content-Type", "X-Request-Id"],
         expose_headers=["Retry-After", "X-Request-Id"],
     )
-    # OPTIONS too, or the route would refuse what the middleware is to answer.
+    # A route checks the method before its middleware runs, so it must accept OPTIONS for the CORS preflight.
     return Route("/sync", _sync, methods=["POST", "OPTIONS"], middleware=[cors])
 
 
 async def _user(request: Request) -> Response:
-    users: Users = request.state.users
-    return await users.one(request)
+    users: UserEndpoints = request.state.users
+    return await users.get_user(request)
 
 
 async def _resolve(request: Request) -> Response:
-    users: Users = request.state.users
+    users: UserEndpoints = request.state.users
     return await users.resolve(request)
 
 
-def _session_tokens(settings: Settings, keys: Keys | None) -> SessionTokens | None:
+def create_key_source(settings: Settings, client: httpx2.AsyncClient) -> KeySource | None:
+    """Return the keys of session tokens that the settings name, or None."""
+    return key_source_from(
+        client,
+        jwt_key=settings.clerk_jwt_key,
+        jwks_url=settings.jwks_url,
+        api_url=settings.clerk_api_url,
+        secret_key=settings.clerk_secret_key,
+    )
+
+
+def _create_token_verifier(settings: Settings, keys: KeySource | None) -> SessionTokenVerifier | None:
     if keys is None:
         return None
-    return SessionTokens(
+    return SessionTokenVerifier(
         keys,
-        issuer=issuer_of(settings),
+        issuer=settings.issuer,
         parties=settings.clerk_authorized_parties,
         instance_id=settings.clerk_instance_id,
     )
 
 
-def _questions(settings: Settings, applier: Applier, client: httpx2.AsyncClient, metrics: Metrics) -> Questions:
+def _create_refresher(
+    settings: Settings, applier: Applier, client: httpx2.AsyncClient, metrics: Metrics, limits: TimeLimits
+) -> UserRefresher:
     key = settings.clerk_secret_key
-    return Questions(
+    return UserRefresher(
         applier,
-        ClerkApi(client, settings.clerk_api_url, key) if key else None,
-        Quota(most=max(1, MOST_QUESTIONS // settings.web_concurrency)),
+        ClerkClient(client, settings.clerk_api_url, key, timeout=limits.clerk_request) if key else None,
+        RateLimiter(max_requests=max(1, MAX_CLERK_REQUESTS // settings.web_concurrency)),
         max_age=settings.sync_max_age,
         instance_id=settings.clerk_instance_id,
-        missed=metrics.missed_webhooks.inc,
+        on_missed_webhook=metrics.missed_webhooks.inc,
     )
 
 
 async def _readyz(request: Request) -> Response:
     readiness: Readiness = request.state.readiness
-    return await readiness.answer(request)
+    return await readiness.endpoint(request)
 
 
-def app_of_environment() -> ASGIApp:
-    """Return the app of this process's environment: what uvicorn calls in each process that it starts."""
+def create_app_from_environment() -> ASGIApp:
+    """Return the app with the settings of this process's environment; uvicorn calls it in each process it starts."""
     die_with_parent()
-    settings = read_settings(os.environ, required=TO_SERVE)
+    settings = read_settings(os.environ, required=REQUIRED_TO_SERVE)
     configure_logging(level=settings.log_level, form=settings.log_format)
     app = create_app(settings)
-    # What is there now stays, and a request leaves next to no cycles: looking for some after every 700 objects was a
-    # sixth of all the time.
+    # The objects that exist now stay alive, and a request creates almost no reference cycles. With Python's default
+    # threshold of 700 objects, garbage collection took a sixth of all the time.
     gc.freeze()
     gc.set_threshold(50_000)
     return app

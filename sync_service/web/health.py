@@ -1,72 +1,71 @@
-"""GET /healthz: the process lives. GET /readyz: the database answers, and its schema is the one that is needed."""
+"""GET /healthz: the process runs. GET /readyz: the database, its schema and the mapping are usable."""
 
 import asyncio
 
-import asyncpg
 import msgspec
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sync_service.errors import SyncError, Unavailable, Unfit
-from sync_service.postgres.faults import translated
-from sync_service.postgres.schema import SchemaState, schema_state
-from sync_service.postgres.statements import Statements
+from sync_service.errors import MappingMismatch, SyncError
+from sync_service.postgres.errors import translate_errors
+from sync_service.postgres.migrate import SchemaState, read_schema_state
+from sync_service.store.access import Store
 
 log = structlog.get_logger()
 
-READY_SECONDS = 4
+READY_TIMEOUT = 4
 
 
 async def healthz(request: Request) -> Response:
-    """Answer 200 while the process lives."""
+    """Return 200 as long as the process runs."""
     return Response(msgspec.json.encode({"status": "ok"}), media_type="application/json")
 
 
 class Readiness:
-    """Asks the database anew each time: nothing that was true a second ago is taken for true."""
+    """Queries the database on every call; no result is cached."""
 
-    def __init__(self, pool: asyncpg.Pool, statements: Statements) -> None:
-        self._pool = pool
-        self._statements = statements
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
-    async def state(self) -> SchemaState:
-        """Return how the schema stands. Raises `Unfit` for the mapping, `SyncError` when nothing can be asked."""
+    async def check(self) -> SchemaState:
+        """Return the state of the schema.
+
+        Raises `MappingMismatch` if the mapping does not fit the table, another `SyncError` without the database.
+        """
+        with translate_errors():
+            async with asyncio.timeout(READY_TIMEOUT), self._store.database.acquire() as connection:
+                state = await read_schema_state(connection)
+                if state.is_ready:
+                    await self._store.binding.ensure_bound(connection)
+                return state
+
+    async def log_state(self) -> None:
+        """Log, once at the start, that the service is ready or why it is not."""
         try:
-            with translated():
-                async with asyncio.timeout(READY_SECONDS), self._pool.acquire() as connection:
-                    state = await schema_state(connection)
-                    if state.ready:
-                        await self._statements.held_against(connection)
-                    return state
-        except TimeoutError:
-            raise Unavailable("no answer from the database in time") from None
-
-    async def tell(self) -> None:
-        """Say in the log, once at the start, what keeps the service from being ready."""
-        try:
-            state = await self.state()
-        except Unfit as error:
-            log.warning("not ready", why="the mapping does not fit the table", faults=error.faults)
+            state = await self.check()
+        except MappingMismatch as error:
+            log.warning("not_ready", reason="mapping", errors=error.errors)
             return
         except SyncError as error:
-            log.warning("not ready", why="the database does not answer; it is asked again", reason=str(error))
+            hint = "the service connects by itself once the database is available"
+            log.warning("not_ready", reason="database", error=str(error), hint=hint)
             return
-        if state.ready:
+        if state.is_ready:
             log.info("ready", schema=state.version)
         else:
-            log.error("not ready", why=str(state))
+            log.error("not_ready", reason="schema", detail=str(state))
 
-    async def answer(self, request: Request) -> Response:
-        """Answer 200, or 503 with `database`, `schema` or `mapping` as the reason."""
+    async def endpoint(self, request: Request) -> Response:
+        """Return 200, or 503 with `database`, `schema` or `mapping` as the reason (GET /readyz)."""
         try:
-            state = await self.state()
-            why = None if state.ready else "schema"
-        except Unfit:
-            why = "mapping"
+            state = await self.check()
+            reason = None if state.is_ready else "schema"
+        except MappingMismatch:
+            reason = "mapping"
         except SyncError:
-            why = "database"
-        if why is None:
+            reason = "database"
+        if reason is None:
             return Response(msgspec.json.encode({"status": "ready"}), media_type="application/json")
-        body = msgspec.json.encode({"status": "not ready", "reason": why})
+        body = msgspec.json.encode({"status": "not ready", "reason": reason})
         return Response(body, 503, {"Retry-After": "5"}, "application/json")

@@ -1,56 +1,87 @@
-"""What is counted, in Prometheus' text. Totals only: no user, no secret, no setting can be had from them."""
+"""Metrics in Prometheus' text format. They are totals only: no user, secret or setting can be derived from them."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.requests import Request
 from starlette.responses import Response
 
-# prometheus_client's own name: where it is set, the processes of one service add up in files there.
-SHARED = "PROMETHEUS_MULTIPROC_DIR"
+from sync_service.errors import ClerkAuthError, ClerkUnavailable, DatabaseError, RequestError
+
+log = structlog.get_logger()
+
+# The name is prometheus_client's own. It is the folder where the processes of one service add up their counters.
+MULTIPROCESS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Metrics:
     """The counters of one app."""
 
     def __init__(self) -> None:
-        """Count from zero."""
+        """Start all counters at zero."""
         self._registry = CollectorRegistry()
         self.webhooks = Counter(
             "sync_service_webhooks",
-            "Webhooks answered, by outcome or by the code of the refusal",
+            "Webhook responses by outcome or error code",
             ["outcome"],
             registry=self._registry,
         )
         self.logins = Counter(
             "sync_service_logins",
-            "Calls of /sync answered, by outcome or by the code of the refusal",
+            "Responses of /sync by outcome or error code",
             ["outcome"],
             registry=self._registry,
         )
         self.lookups = Counter(
             "sync_service_lookups",
-            "Calls of /users answered, by outcome or by the code of the refusal",
+            "Responses of /users by outcome or error code",
             ["outcome"],
             registry=self._registry,
         )
         self.missed_webhooks = Counter(
             "sync_service_missed_webhooks",
-            "Users that a login has brought and a webhook should have",
+            "Users first seen at login although a webhook was due",
             registry=self._registry,
         )
         self.last_webhook = Gauge(
             "sync_service_last_accepted_webhook_timestamp_seconds",
-            "When a webhook was last stored",
+            "Unix time at which a webhook was last stored",
             registry=self._registry,
             multiprocess_mode="mostrecent",
         )
 
-    async def answer(self, request: Request) -> Response:
-        """GET /metrics."""
+    async def endpoint(self, request: Request) -> Response:
+        """Return the metrics of all processes of the service (GET /metrics)."""
         registry = self._registry
-        if SHARED in os.environ:
+        if MULTIPROCESS_DIR_VARIABLE in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types here
         return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
+
+
+@contextlib.contextmanager
+def count_errors(counter: Counter, event: str) -> Iterator[None]:
+    """Count an error by its code, log it as `event`, and raise it again.
+
+    A `DatabaseError` is counted only; `problems.database_error` logs it.
+    """
+    try:
+        yield
+    except RequestError as error:
+        counter.labels(error.code).inc()
+        log.info(event, code=error.code, detail=str(error))
+        raise
+    except ClerkUnavailable as error:
+        counter.labels("clerk_unavailable").inc()
+        hint = None
+        if isinstance(error, ClerkAuthError):
+            hint = "Clerk rejects CLERK_SECRET_KEY, or the key belongs to another instance"
+        log.warning(event, code="clerk_unavailable", reason=error.reason, hint=hint)
+        raise
+    except DatabaseError:
+        counter.labels("unavailable").inc()
+        raise

@@ -1,4 +1,4 @@
-"""uvicorn, set up: one process, several, or one that reloads; and how it ended."""
+"""uvicorn's configuration: one process, several, or one that reloads; and its exit status."""
 
 import os
 import signal
@@ -12,20 +12,21 @@ from uvicorn.supervisors.statreload import StatReload
 
 import sync_service
 from sync_service.settings import Settings
-from sync_service.web.app import STOP_SECONDS
-from sync_service.web.metrics import SHARED
-from sync_service.web.whole import WholeAnswers
+from sync_service.web.app import STOP_TIMEOUT
+from sync_service.web.metrics import MULTIPROCESS_DIR_VARIABLE
+from sync_service.web.protocol import CoalescingProtocol
 
 INTERRUPTED = 130
 
 
 def serve(settings: Settings, *, host: str, reload: bool = False) -> int:
-    """Serve until told to stop, and return the exit status: 130 after Ctrl-C, 0 after SIGTERM, 3 if it did not start.
+    """Serve until a signal stops the service; return the exit status.
 
-    The app is named, not passed, for each process makes its own from the environment.
+    The status is 130 after Ctrl-C, 0 after SIGTERM, 3 if the service did not start. uvicorn gets the app's name, not
+    the app, because each process creates its own from the environment.
     """
     config = uvicorn.Config(
-        "sync_service.web.app:app_of_environment",
+        "sync_service.web.app:create_app_from_environment",
         factory=True,
         host=host,
         port=settings.port,
@@ -33,49 +34,49 @@ def serve(settings: Settings, *, host: str, reload: bool = False) -> int:
         reload=reload,
         reload_dirs=list(sync_service.__path__) if reload else None,
         loop="uvloop" if os.name == "posix" else "asyncio",
-        http=WholeAnswers,
+        http=CoalescingProtocol,
         ws="none",
         lifespan="on",
-        # The log is ours, and so are its lines about requests.
+        # structlog is configured already, and RequestLogMiddleware logs the requests.
         log_config=None,
         access_log=False,
         server_header=False,
-        # Neither the caller's address nor the scheme is looked at.
+        # The service uses neither the client's IP address nor the URL's scheme.
         proxy_headers=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
+        timeout_graceful_shutdown=STOP_TIMEOUT,
     )
     if reload:
         reloader = _Reloader(config, uvicorn.Server(config).run, [config.bind_socket()])
         reloader.run()
-        return INTERRUPTED if reloader.told == signal.SIGINT else 0
+        return INTERRUPTED if reloader.last_signal == signal.SIGINT else 0
     if settings.web_concurrency > 1:
-        with tempfile.TemporaryDirectory(prefix="sync-metrics-") as counters:
-            os.environ[SHARED] = counters
+        with tempfile.TemporaryDirectory(prefix="sync-metrics-") as folder:
+            os.environ[MULTIPROCESS_DIR_VARIABLE] = folder
             workers = _Workers(config, [config.bind_socket()])
             workers.run()
         if any(process.exitcode == STARTUP_FAILURE for process in workers.processes):
             return STARTUP_FAILURE
         return INTERRUPTED if workers.interrupted else 0
-    return _serve_alone(config)
+    return _serve_single_process(config)
 
 
-def _serve_alone(config: uvicorn.Config) -> int:
-    # After its shutdown uvicorn raises the signals that it got once more; by default they would kill this process.
-    told: list[int] = []
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sign, lambda number, _: told.append(number))
+def _serve_single_process(config: uvicorn.Config) -> int:
+    # After its shutdown uvicorn raises the received signals again; the default handlers would kill this process.
+    received: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: received.append(number))
     server = uvicorn.Server(config)
     server.run()
     if not server.started:
         return STARTUP_FAILURE
-    return INTERRUPTED if signal.SIGINT in told else 0
+    return INTERRUPTED if signal.SIGINT in received else 0
 
 
 class _Reloader(StatReload):
-    told = 0
+    last_signal = 0
 
     def signal_handler(self, sig: int, frame: FrameType | None) -> None:
-        self.told = sig
+        self.last_signal = sig
         super().signal_handler(sig, frame)
 
 

@@ -1,8 +1,5 @@
-"""GET /users/{clerk_id}, POST /users/resolve: from Clerk's IDs to the app's own rows, for the app's backend."""
+"""GET /users/{clerk_id}, POST /users/resolve: map Clerk IDs to the app's own rows, for the app's backend."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 import msgspec
@@ -10,104 +7,91 @@ from msgspec import Meta, Raw, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sync_service.clerk.values import ClerkId
-from sync_service.errors import BadRequest, Unavailable, UnknownUser
-from sync_service.postgres.logins import resolve
+from sync_service.clerk.user import ClerkId
+from sync_service.errors import UnknownUser
+from sync_service.store.identities import resolve_keys
 from sync_service.sync.apply import Applier
-from sync_service.sync.asking import Questions
-from sync_service.web.callers import Callers
-from sync_service.web.metrics import Metrics
-from sync_service.web.sync import counted
-from sync_service.web.webhooks import read_body
+from sync_service.sync.refresh import UserRefresher
+from sync_service.web.auth import Authenticator
+from sync_service.web.body import decode_body, read_body
+from sync_service.web.limits import TimeLimits, response_deadline
+from sync_service.web.metrics import Metrics, count_errors
 
-ANSWER_SECONDS = 9
-
-MOST_IDS = 1000
+MAX_IDS = 1000
 
 
-class _Wanted(Struct):
-    clerk_ids: Annotated[list[ClerkId], Meta(max_length=MOST_IDS)]
+class _ResolveRequest(Struct):
+    clerk_ids: Annotated[list[ClerkId], Meta(max_length=MAX_IDS)]
 
 
-class _Resolved(Struct):
+class _ResolveResponse(Struct):
     users: dict[str, Raw]
     missing: list[str]
     deleted: list[str]
 
 
-class _User(Struct):
+class _UserResponse(Struct):
     user: Raw
 
 
-class Users:
-    """The two endpoints, with what they need."""
+class UserEndpoints:
+    """The two endpoints and their dependencies."""
 
-    def __init__(self, callers: Callers, questions: Questions, applier: Applier, metrics: Metrics) -> None:
-        self._callers = callers
-        self._questions = questions
-        self._pool = applier.pool
-        self._statements = applier.statements
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        refresher: UserRefresher,
+        applier: Applier,
+        metrics: Metrics,
+        limits: TimeLimits,
+    ) -> None:
+        self._authenticator = authenticator
+        self._refresher = refresher
+        self._store = applier.store
         self._metrics = metrics
+        self._limits = limits
 
-    async def one(self, request: Request) -> Response:
-        """Answer one user's row; Clerk is not asked."""
-        with counted(self._metrics.lookups, "look-up"):
-            self._callers.backend(request)
-            clerk_id = _known_by(request.path_params["clerk_id"])
-            async with _in_time():
-                found = await self._questions.look(clerk_id)
-            if found.row is None:
-                raise UnknownUser("There is no row of this user.")
+    async def get_user(self, request: Request) -> Response:
+        """Return one user's row from the database, without a request to Clerk."""
+        with count_errors(self._metrics.lookups, "lookup_failed"):
+            self._authenticator.require_service_token(request)
+            clerk_id = _parse_id(request.path_params["clerk_id"])
+            async with response_deadline(self._limits.response):
+                state = await self._refresher.get_user_state(clerk_id)
+            if state.row is None:
+                raise UnknownUser("This user has no row.")
         self._metrics.lookups.labels("found").inc()
-        return _json(_User(Raw(found.row.encode())))
+        return _create_response(_UserResponse(Raw(state.row.encode())))
 
     async def resolve(self, request: Request) -> Response:
-        """Answer the app's own keys of up to 1,000 users."""
-        with counted(self._metrics.lookups, "look-up"):
-            self._callers.backend(request)
-            wanted = _read_wanted(await read_body(request))
-            async with _in_time():
-                records = await resolve(self._pool, self._statements, wanted)
-        found = _Resolved({}, [], [])
+        """Return the app's own keys of up to 1,000 users."""
+        with count_errors(self._metrics.lookups, "lookup_failed"):
+            self._authenticator.require_service_token(request)
+            body = decode_body(_decoder, await read_body(request, self._limits.body))
+            clerk_ids = list(dict.fromkeys(body.clerk_ids))  # each ID once
+            async with response_deadline(self._limits.response), self._store.acquire() as bound:
+                records = await resolve_keys(bound, clerk_ids)
+        result = _ResolveResponse({}, [], [])
         for clerk_id, key, deleted in records:
             if deleted:
-                found.deleted.append(clerk_id)
+                result.deleted.append(clerk_id)
             elif key is None:
-                found.missing.append(clerk_id)
+                result.missing.append(clerk_id)
             else:
-                found.users[clerk_id] = Raw(key.encode())
+                result.users[clerk_id] = Raw(key.encode())
         self._metrics.lookups.labels("resolved").inc()
-        return _json(found)
+        return _create_response(result)
 
 
-@contextlib.asynccontextmanager
-async def _in_time() -> AsyncIterator[None]:
+def _parse_id(text: str) -> str:
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            yield
-    except TimeoutError:
-        raise Unavailable("no answer from the database in time") from None
-
-
-def _known_by(given: str) -> str:
-    try:
-        return msgspec.convert(given, ClerkId)
+        return msgspec.convert(text, ClerkId)
     except msgspec.ValidationError:
-        raise UnknownUser("That is not an ID of Clerk.") from None
+        raise UnknownUser("This is not a Clerk ID.") from None
 
 
-def _read_wanted(body: bytes) -> list[str]:
-    """Return the IDs, each once."""
-    try:
-        return list(dict.fromkeys(_wanted.decode(body).clerk_ids))
-    except msgspec.ValidationError as error:
-        raise BadRequest(f'The body is {{"clerk_ids": […]}} with at most {MOST_IDS} of them: {error}.') from None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise BadRequest("The body is not JSON in UTF-8.") from None
+def _create_response(body: Struct) -> Response:
+    return Response(msgspec.json.encode(body), media_type="application/json")
 
 
-def _json(answer: Struct) -> Response:
-    return Response(msgspec.json.encode(answer), media_type="application/json")
-
-
-_wanted = msgspec.json.Decoder(_Wanted)
+_decoder = msgspec.json.Decoder(_ResolveRequest)

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from sync_service.dsn import clean_dsn
+from sync_service.dev.embedded import EmbeddedServer
+from sync_service.dsn import parse_dsn
+from sync_service.mapping.creation import create_table
 from sync_service.mapping.presets import DEFAULT
-from sync_service.postgres.embedded import Embedded
-from sync_service.postgres.schema import create_users, migrate
+from sync_service.postgres.migrate import migrate
 from sync_service.settings import Settings
 from tests.apps.shapes import Shape
 from tests.conftest import clone_database
@@ -33,13 +34,13 @@ def shape() -> Shape | None:
 
 
 @pytest.fixture(scope="session")
-def templates(engine: Embedded) -> dict[str, str]:
+def templates(engine: EmbeddedServer) -> dict[str, str]:
     """Databases to be cloned, by the application's name."""
     return {}
 
 
 @pytest.fixture
-async def database(engine: Embedded, templates: dict[str, str], shape: Shape | None) -> AsyncIterator[str]:
+async def database(engine: EmbeddedServer, templates: dict[str, str], shape: Shape | None) -> AsyncIterator[str]:
     """The address of a database of the test's own."""
     name = shape.name if shape else "bare"
     if name not in templates:
@@ -48,7 +49,7 @@ async def database(engine: Embedded, templates: dict[str, str], shape: Shape | N
         yield dsn
 
 
-async def _template(engine: Embedded, name: str, shape: Shape | None) -> str:
+async def _template(engine: EmbeddedServer, name: str, shape: Shape | None) -> str:
     async with open_connection(engine.dsn()) as admin:
         await admin.execute(f"create database {name} template template0")
     async with open_connection(engine.dsn(name)) as connection:
@@ -56,7 +57,7 @@ async def _template(engine: Embedded, name: str, shape: Shape | None) -> str:
             await connection.execute(shape.sql("found.sql"))
         await migrate(connection)
         if shape:
-            await create_users(connection, shape.mapping)
+            await create_table(connection, shape.mapping)
             for sql in filter(None, (shape.sql("schema.sql"), shape.sql("data.sql"))):
                 await connection.execute(sql)
     return name
@@ -65,4 +66,4 @@ async def _template(engine: Embedded, name: str, shape: Shape | None) -> str:
 @pytest.fixture
 def settings(database: str, shape: Shape | None) -> Settings:
     mapping = shape.mapping if shape else DEFAULT
-    return Settings(database=clean_dsn(database), clerk_webhook_signing_secrets=(SECRET,), mapping=mapping)
+    return Settings(database=parse_dsn(database), clerk_webhook_signing_secrets=(SECRET,), mapping=mapping)

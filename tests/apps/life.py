@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sync_service.postgres.statements import quoted
+from sync_service.postgres.sql import quote_ident
 from tests.apps.shapes import Shape
 from tests.world import World
 
@@ -38,7 +38,7 @@ class Life:
             await self.world.db.execute(statement, self.user_id)
         if self.shape.app_write:
             column, value = self.shape.app_write
-            sql = f"update {self.world.table} set {quoted(column)} = $2 where {self._id} = $1"
+            sql = f"update {self.world.table} set {quote_ident(column)} = $2 where {self._id} = $1"
             await self.world.db.execute(sql, self.user_id, value)
         row = await self.world.get_user(self.user_id)
         assert row
@@ -83,4 +83,4 @@ class Life:
 
     @property
     def _id(self) -> str:
-        return quoted(self.world.mapping.clerk_id)
+        return quote_ident(self.world.mapping.id_column)

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sync_service.mapping.file import read_mapping
 from sync_service.mapping.table import TableMapping
+from sync_service.mapping.toml import parse_mapping
 
 FOLDER = Path(__file__).parent
 
@@ -34,7 +34,7 @@ class Shape:
     @property
     def mapping(self) -> TableMapping:
         """The mapping in its `sync.toml`."""
-        return read_mapping((FOLDER / self.folder / "sync.toml").read_text())
+        return parse_mapping((FOLDER / self.folder / "sync.toml").read_text())
 
     def sql(self, file: str) -> str:
         """Return the content of one of its SQL files, or an empty text without the file."""

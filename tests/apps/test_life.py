@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sync_service.postgres.statements import quoted
+from sync_service.postgres.sql import quote_ident
 from tests.apps.life import Life
 from tests.apps.shapes import SHAPES, Shape
 from tests.world import PII_SENTINEL, T1, T2, T3, World, make_email_fields, make_event, make_message_id, wait_until
@@ -140,7 +140,7 @@ async def test_two_versions_with_one_timestamp_end_the_same_in_both_orders(
         row = await world.get_user("user_1")
         assert row
         ends.append({column: row[column] for column in shape.columns})
-        await db.execute(f"delete from {world.table} where {quoted(world.mapping.clerk_id)} = 'user_1'")
+        await db.execute(f"delete from {world.table} where {quote_ident(world.mapping.id_column)} = 'user_1'")
         await db.execute("truncate clerk_sync.identities, clerk_sync.events")
         world.accepted.clear()
     assert ends[0] == ends[1]

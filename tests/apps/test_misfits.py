@@ -6,8 +6,8 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from sync_service.dsn import clean_dsn
-from sync_service.mapping.file import read_mapping
+from sync_service.dsn import parse_dsn
+from sync_service.mapping.toml import parse_mapping
 from sync_service.settings import Settings
 from tests.conftest import Output, Serve
 from tests.world import T1, World, make_event, make_message_id, run_world
@@ -34,10 +34,10 @@ async def check_refused(world: World, output: Output, name: str, *words: str) ->
         assert name not in response.text
     assert await world.db.fetchval("select count(*) from clerk_sync.events") == 0
     assert await world.db.fetchval("select count(*) from clerk_sync.identities") == 0
-    faults = output.log("not stored")[0]["faults"]
-    assert [fault for fault in faults if fault.startswith(f"{name}: ")]
+    errors = output.log("batch_not_stored")[0]["errors"]
+    assert [error for error in errors if error.startswith(f"{name}: ")]
     for word in words:
-        assert word in " ".join(faults)
+        assert word in " ".join(errors)
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ async def check_refused(world: World, output: Output, name: str, *words: str) ->
     [
         ("", TOML, "public.members", "no such table"),
         (GOOD, TOML + 'first_name = "first_name"', "public.members.first_name", "no such column"),
-        (GOOD, TOML + 'emali = "first_name"', "public.members.emali", "is email meant?"),
-        (GOOD, TOML.replace('"clerk_id"', '"clerkid"'), "public.members.clerkid", "is clerk_id meant?"),
+        (GOOD, TOML + 'emali = "first_name"', "public.members.emali", "did you mean email?"),
+        (GOOD, TOML.replace('"clerk_id"', '"clerkid"'), "public.members.clerkid", "did you mean clerk_id?"),
         (GOOD, TOML.replace('"clerk_id"', '"id"'), "public.members.id", "integer, which cannot hold a Clerk ID"),
         (GOOD.replace("text unique", "uuid unique"), TOML, "public.members.clerk_id", "uuid"),
         (GOOD.replace("text unique", "varchar(20) unique"), TOML, "public.members.clerk_id", "too short"),
@@ -85,7 +85,7 @@ async def check_refused(world: World, output: Output, name: str, *words: str) ->
             TOML.replace("[users.columns]", 'on_delete = "anonymize"\n[users.columns]').replace(
                 'email = "primary_email"', 'born = "public_metadata.born"'
             ),
-            *("public.members.born", "can show nobody"),
+            *("public.members.born", "is anonymous"),
         ),
     ],
 )
@@ -95,7 +95,7 @@ async def test_a_mapping_that_cannot_work_is_refused_by_name(
     """The log names the table, column or index that does not fit the mapping (J5)."""
     if sql:
         await db.execute(sql)
-    async with serve(mapping=read_mapping(toml)) as world:
+    async with serve(mapping=parse_mapping(toml)) as world:
         await check_refused(world, output, name, words)
 
 
@@ -135,8 +135,8 @@ async def test_a_role_without_the_needed_privileges_is_refused(
     await db.execute(GOOD)
     await db.execute(grants.format(role=role))
     assert settings.database
-    database = clean_dsn(settings.database.url.replace("//postgres@", f"//{role}@"))
-    async with run_world(settings, db, mapping=read_mapping(TOML), database=database) as world:
+    database = parse_dsn(settings.database.url.replace("//postgres@", f"//{role}@"))
+    async with run_world(settings, db, mapping=parse_mapping(TOML), database=database) as world:
         await check_refused(world, output, name, words)
 
 
@@ -146,9 +146,9 @@ async def test_the_needed_privileges_are_sufficient(settings: Settings, db: asyn
     await db.execute(
         f"grant select, insert, update on members to {role}; grant usage on sequence members_id_seq to {role}"
     )
-    mapping = replace(read_mapping(TOML), on_delete="soft", deleted_at="deleted_at")
+    mapping = replace(parse_mapping(TOML), on_delete="soft", deleted_at="deleted_at")
     assert settings.database
-    database = clean_dsn(settings.database.url.replace("//postgres@", f"//{role}@"))
+    database = parse_dsn(settings.database.url.replace("//postgres@", f"//{role}@"))
     async with run_world(settings, db, mapping=mapping, database=database) as world:
         assert (await world.client.get("/readyz")).status_code == 200
         assert await world.deliver_ok(make_event("user.created", "user_1", T1)) == "applied"
@@ -161,7 +161,7 @@ async def test_after_a_repair_of_the_table_the_same_process_is_ready(
 ) -> None:
     """No event was lost meanwhile, because the sender repeats all refused events."""
     await db.execute(GOOD.replace(" unique", ""))
-    async with serve(mapping=read_mapping(TOML)) as world:
+    async with serve(mapping=parse_mapping(TOML)) as world:
         message_id = make_message_id()
         assert (await world.deliver(make_event("user.created", "user_1"), message_id)).status_code == 503
         await db.execute("create unique index members_clerk_id_key on members (clerk_id)")
@@ -175,9 +175,9 @@ async def test_columns_that_refuse_some_users_are_logged_before_the_first_event(
 ) -> None:
     """An event that such a column refuses is parked with class and column, and applied after the repair (E8)."""
     await db.execute(GOOD.replace("email text", "email text not null, plan text not null"))
-    async with serve(mapping=read_mapping(TOML)) as world:
+    async with serve(mapping=parse_mapping(TOML)) as world:
         assert (await world.client.get("/readyz")).status_code == 200
-        told = [line["why"] for line in output.log("some users will not fit the table")]
+        told = [line["warning"] for line in output.log("mapping_warning")]
         assert any(why.startswith("public.members.plan: is NOT NULL, has no default") for why in told)
         assert any(why.startswith("public.members.email: is NOT NULL") for why in told)
         message_id = make_message_id()
@@ -195,7 +195,7 @@ async def test_columns_that_refuse_some_users_are_logged_before_the_first_event(
 async def test_a_preset_reports_unfilled_not_null_columns(serve: Serve, db: asyncpg.Connection, output: Output) -> None:
     """The preset has a placeholder for the email but none for a name."""
     await db.execute("create table users (id text primary key, email text not null, first_name text not null)")
-    async with serve(mapping=read_mapping('[users]\npreset = "text_id"')) as world:
+    async with serve(mapping=parse_mapping('[users]\npreset = "text_id"')) as world:
         assert (await world.client.get("/readyz")).status_code == 200
-        told = {line["why"].partition(":")[0] for line in output.log("some users will not fit the table")}
+        told = {line["warning"].partition(":")[0] for line in output.log("mapping_warning")}
         assert told == {"public.users.first_name"}

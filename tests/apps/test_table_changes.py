@@ -5,12 +5,12 @@ import json
 import asyncpg
 import pytest
 
-from sync_service.mapping.file import read_mapping
+from sync_service.mapping.toml import parse_mapping
 from tests.conftest import Output, Serve
 from tests.world import T1, T2, T3, World, make_event, make_message_id
 
 TABLE = "create table users (id text primary key, first_name text, last_name text)"
-MAPPING = read_mapping("""
+MAPPING = parse_mapping("""
 [users]
 clerk_id = "id"
 [users.columns]
@@ -52,8 +52,8 @@ async def test_a_missing_column_or_index_is_detected_at_once(
         assert (await world.deliver(make_event("user.updated", "user_1", T2), message_id)).status_code == 503
         assert await world.get_event(message_id) is None
         assert (await world.client.get("/readyz")).json() == {"status": "not ready", "reason": "mapping"}
-        [fault, *_] = output.log("not stored")[-1]["faults"]
-        assert fault.startswith(f"{name}: ")
+        [error, *_] = output.log("batch_not_stored")[-1]["errors"]
+        assert error.startswith(f"{name}: ")
         await db.execute(repair)
         assert await world.deliver_ok(make_event("user.updated", "user_1", T2), message_id) == "applied"
         assert (await world.client.get("/readyz")).status_code == 200

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sync_service.mapping.file import read_mapping
+from sync_service.mapping.toml import parse_mapping
 from tests.conftest import Serve
 from tests.processes import run_command
 from tests.world import PII_SENTINEL, T0, T1, T2, T3, World, make_email, make_email_fields, make_event, make_message_id
@@ -61,7 +61,7 @@ score = "public_metadata.score"
 'second"address' = "email_addresses.1.email_address"
 origin = { constant = "clerk" }
 """
-MAPPING = read_mapping(PRISMA_TOML)
+MAPPING = parse_mapping(PRISMA_TOML)
 
 
 async def read_row(db: asyncpg.Connection) -> asyncpg.Record:
@@ -177,7 +177,7 @@ async def test_a_replay_accepts_an_enum_label_added_later(
 async def test_an_email_or_clerk_id_is_never_truncated(serve: Serve, db: asyncpg.Connection) -> None:
     """A truncated email or Clerk ID could belong to another user."""
     await db.execute("create table people (clerk_id varchar(40) unique, email varchar(20), first_name varchar(5))")
-    mapping = read_mapping("""
+    mapping = parse_mapping("""
         [users]
         table = "people"
         clerk_id = "clerk_id"
@@ -204,7 +204,7 @@ async def test_emails_in_a_citext_column_are_compared_without_case(serve: Serve,
     await db.execute(
         "create extension citext; create table users (id citext primary key, email citext unique not null)"
     )
-    mapping = read_mapping("""
+    mapping = parse_mapping("""
         [users]
         clerk_id = "id"
         [users.columns]
@@ -236,7 +236,7 @@ async def test_a_private_field_that_is_mapped_by_name_survives_parking(
     await db.execute(
         "create table users (id text primary key, credit integer constraint low check (credit < 5), document jsonb)"
     )
-    async with serve(mapping=read_mapping(toml)) as world:
+    async with serve(mapping=parse_mapping(toml)) as world:
         body = make_event("user.created", "user_1", T1, private_metadata={"credit": 7}, unsafe_metadata={"x": 1})
         message_id, why, failure = await park(world, body)
         assert (why, failure["constraint"]) == ("check_violation", "low")
@@ -254,7 +254,7 @@ async def test_a_private_field_that_is_mapped_by_name_survives_parking(
 async def test_unmapped_private_metadata_are_not_in_the_inbox(serve: Serve, db: asyncpg.Connection) -> None:
     """The payload of a parked event has neither private nor unsafe metadata (E7)."""
     await db.execute("create table users (id text primary key, document jsonb check (document is null))")
-    mapping = read_mapping('[users]\nclerk_id = "id"\ncolumns = { document = "$" }')
+    mapping = parse_mapping('[users]\nclerk_id = "id"\ncolumns = { document = "$" }')
     async with serve(mapping=mapping) as world:
         await park(world, make_event("user.created", "user_1", private_metadata={"x": 1}, unsafe_metadata={"y": 1}))
     payload = json.loads(await db.fetchval("select payload from clerk_sync.events"))
@@ -280,7 +280,7 @@ async def test_an_anonymised_row_has_its_placeholders(
     await db.execute(
         f"create type mood as enum ('calm', 'wild'); create table users (id text primary key, it {column})"
     )
-    mapping = read_mapping(f"""
+    mapping = parse_mapping(f"""
         [users]
         clerk_id = "id"
         on_delete = "anonymize"

@@ -1,4 +1,4 @@
-"""`make bench`: the README's figures, measured here and now, each beside what it is compared with."""
+"""`make bench`: measures the README's figures, each beside a reference."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
 
 
 def main() -> None:
-    """Run those that are named, or all."""
+    """Run the named benchmarks, or all of them."""
     print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores")
     for name in sys.argv[1:] or BENCHMARKS:
         print(f"\n{name}")

@@ -1,14 +1,14 @@
-"""Genuine bodies of 2 to 3 kB, signed beforehand, as whole HTTP requests."""
+"""Realistic bodies of 2 to 3 kB, signed in advance, as whole HTTP requests."""
 
 import json
 
-from sync_service.clerk.samples import sample_event
+from sync_service.clerk.samples import build_sample_event
 from tests.world import SECRET, sign_event
 
 
-def body_of(event_type: str, user_id: str, milliseconds: int) -> bytes:
-    """Return an event with a linked Google account, as most live ones have."""
-    event = sample_event(event_type, user_id, milliseconds=milliseconds)
+def make_body(event_type: str, user_id: str, milliseconds: int) -> bytes:
+    """Return an event of a user with a linked Google account, which most live users have."""
+    event = build_sample_event(event_type, user_id, milliseconds=milliseconds)
     event["data"]["external_accounts"] = [
         {
             "approved_scopes": "email openid https://example.com/auth/userinfo.email https://example.com/auth/profile",
@@ -36,7 +36,7 @@ def body_of(event_type: str, user_id: str, milliseconds: int) -> bytes:
     return json.dumps(event, separators=(",", ":")).encode()
 
 
-def request(path: str, message_id: str, body: bytes) -> bytes:
+def make_request(path: str, message_id: str, body: bytes) -> bytes:
     """Return the bytes of one POST, signed now."""
     head = [f"POST {path} HTTP/1.1", "host: bench", "content-type: application/json", f"content-length: {len(body)}"]
     head += [f"{name}: {value}" for name, value in sign_event(body, message_id, secret=SECRET).items()]

@@ -1,4 +1,4 @@
-"""Why msgspec reads the events: the same event read in four ways, in one run."""
+"""The choice of msgspec: the same event decoded in several ways in one run."""
 
 import json
 import time
@@ -7,9 +7,9 @@ from collections.abc import Callable
 import msgspec
 import orjson
 
-from sync_service.clerk.events import read_event
-from sync_service.clerk.values import User
-from tests.benchmarks.bodies import body_of
+from sync_service.clerk.events import parse_event
+from sync_service.clerk.user import User
+from tests.benchmarks.bodies import make_body
 
 LOOPS = 20_000
 
@@ -20,17 +20,17 @@ class _Typed(msgspec.Struct):
 
 
 def measure() -> None:
-    """Print microseconds for one event, the best of five rounds."""
-    body = body_of("user.updated", "user_2aBcDeFgHiJkLmNoPqRsTuVwXyZ", 1_761_092_033_553)
+    """Print the microseconds per event, the best of five rounds."""
+    body = make_body("user.updated", "user_2aBcDeFgHiJkLmNoPqRsTuVwXyZ", 1_761_092_033_553)
     typed = msgspec.json.Decoder(_Typed)
     ways: list[tuple[str, Callable[[], object]]] = [
         ("json", lambda: json.loads(body)),
         ("orjson", lambda: orjson.loads(body)),
         ("msgspec, untyped", lambda: msgspec.json.decode(body)),
         ("msgspec, the fields needed, checked", lambda: typed.decode(body)),
-        ("ours: that, the payload to keep, the version", lambda: read_event("msg_1", body)),
+        ("parse_event: also the payload and the version", lambda: parse_event("msg_1", body)),
     ]
-    print(f"  an event of {len(body)} bytes; json and orjson give dicts that are still to be checked")
+    print(f"  an event of {len(body)} bytes; json and orjson return dicts without validation")
     for name, way in ways:
         print(f"  {name:45} {_microseconds(way):6.1f} µs")
 

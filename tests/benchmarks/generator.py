@@ -1,7 +1,7 @@
-"""The load: prepared bytes sent on keep-alive connections, each of which waits for its answer before the next.
+"""The load generator: prepared bytes on keep-alive connections, each with one request at a time.
 
-A process of its own, an order on standard input, a report on standard output. Only the status and the end of an answer
-are looked for. It keeps up with wrk (the figures are in load.py), and needs nothing but Python.
+It is a process of its own, with an order on standard input and a report on standard output. It parses only the status
+and the end of a response. It is as fast as wrk (figures in load.py) and needs only Python.
 """
 
 import gc
@@ -18,14 +18,14 @@ import msgspec
 
 from sync_service.process import die_with_parent
 
-# The service answers within 10 s, whatever happens.
-SILENCE_SECONDS = 15
+# The service's limit for a response is 10 s.
+RESPONSE_TIMEOUT = 15
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Order(msgspec.Struct):
-    """Requests for one port. `repeat` starts over where the prepared ones are used up; else that is the end."""
+    """Requests for one port. With `repeat` the prepared requests are sent again; else the round ends after them."""
 
     port: int
     clients: int
@@ -35,9 +35,9 @@ class Order(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """How many were sent and answered, how long each took, and how busy the generator was itself.
+    """The duration of each request, the length of the round, and the CPU share of the generator.
 
-    `bad` is the first answer that is not 2xx; it ends the round.
+    `bad` is the first response that is not 2xx; it ends the round.
     """
 
     seconds: float
@@ -46,7 +46,7 @@ class Report(msgspec.Struct):
     bad: bytes | None = None
 
 
-class _Line:
+class _Connection:
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -55,16 +55,16 @@ class _Line:
 
 
 def drive(order: Order) -> Report:
-    """Send what is ordered, from a process of its own."""
+    """Send the order's requests from a process of its own."""
     words = [sys.executable, "-m", "tests.benchmarks.generator"]
     done = subprocess.run(words, input=msgspec.msgpack.encode(order), stdout=subprocess.PIPE, check=True, timeout=120)
     report = msgspec.msgpack.decode(done.stdout, type=Report)
-    assert report.bad is None, f"an answer that is not 2xx: {report.bad!r}"
+    assert report.bad is None, f"a response that is not 2xx: {report.bad!r}"
     return report
 
 
-def _send(order: Order) -> Report:
-    lines = {line.socket.fileno(): line for line in (_Line(order.port) for _ in range(order.clients))}
+def _send_requests(order: Order) -> Report:
+    lines = {line.socket.fileno(): line for line in (_Connection(order.port) for _ in range(order.clients))}
     poll = select.epoll()
     for number in lines:
         poll.register(number, select.EPOLLIN)
@@ -79,11 +79,11 @@ def _send(order: Order) -> Report:
         line.socket.sendall(request)
         waiting += 1
     while waiting:
-        ready = poll.poll(SILENCE_SECONDS)
-        assert ready, f"{waiting} requests have no answer after {SILENCE_SECONDS} s"
+        ready = poll.poll(RESPONSE_TIMEOUT)
+        assert ready, f"{waiting} requests have no response after {RESPONSE_TIMEOUT} s"
         for number, _ in ready:
             line = lines[number]
-            if not (status := _status(line)):
+            if not (status := _receive_status(line)):
                 continue
             at = now()
             taken.append((at - line.sent_at) * 1000)
@@ -99,19 +99,19 @@ def _send(order: Order) -> Report:
     return Report(ended - began, (time.process_time() - used) / (ended - began), taken)
 
 
-def _status(line: _Line) -> bytes:
-    """Take what has come; return the status once the answer is whole, else nothing."""
+def _receive_status(line: _Connection) -> bytes:
+    """Receive bytes; return the status once the response is complete, else an empty value."""
     came = line.socket.recv(65536)
     assert came, f"the connection was closed after {line.got!r}"
-    answer = line.got + came if line.got else came
-    line.got = answer
-    end = answer.find(b"\r\n\r\n")
+    response = line.got + came if line.got else came
+    line.got = response
+    end = response.find(b"\r\n\r\n")
     if end < 0:
         return b""
-    status = answer[9:12]
-    length = _LENGTH.search(answer, 0, end)
-    assert length or status == b"204", f"an answer whose end is not known: {answer!r}"
-    if len(answer) < end + 4 + (int(length[1]) if length else 0):
+    status = response[9:12]
+    length = _LENGTH.search(response, 0, end)
+    assert length or status == b"204", f"a response of unknown length: {response!r}"
+    if len(response) < end + 4 + (int(length[1]) if length else 0):
         return b""
     if status[:1] == b"2":
         line.got = b""
@@ -119,11 +119,11 @@ def _status(line: _Line) -> bytes:
 
 
 def main() -> None:
-    """Read the order, send, report."""
+    """Read the order, send the requests and write the report."""
     die_with_parent()
     order = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Order)
-    gc.disable()  # a hundred thousand numbers are no garbage, and a pause would be taken for the service's
-    sys.stdout.buffer.write(msgspec.msgpack.encode(_send(order)))
+    gc.disable()  # a pause of the collector would be measured as the service's
+    sys.stdout.buffer.write(msgspec.msgpack.encode(_send_requests(order)))
 
 
 if __name__ == "__main__":

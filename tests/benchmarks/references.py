@@ -1,6 +1,6 @@
-"""What the service is measured against: routes that do nothing or one SELECT, and the handler that everybody writes.
+"""The references: a route without any work, one with one SELECT, and the usual handler.
 
-Run by uvicorn exactly as the service is; the address of the database comes from the environment.
+uvicorn runs them exactly as it runs the service; the DSN comes from the environment.
 """
 
 import json
@@ -28,7 +28,7 @@ create table if not exists usual_users (like public.users including all);
 """
 
 
-# The service's own columns, so that both end with the same row.
+# The service's own columns, so that both write the same row.
 _COLUMNS = (
     "id, email, email_verified, phone, username, first_name, last_name, image_url, external_id, banned, locked,"
     " public_metadata, last_sign_in_at, created_at, updated_at"
@@ -92,7 +92,7 @@ async def _row(request: Request) -> Response:
 
 
 def app() -> Starlette:
-    """Return the app with all of them."""
+    """Return the app with all references."""
     die_with_parent()
     routes = [
         Route("/bare", _bare, methods=["POST"]),

@@ -1,4 +1,4 @@
-"""From `sync-service dev` to ready, on a machine that has run it before."""
+"""The time from `sync-service dev` to ready, on a machine that has run it before."""
 
 import statistics
 import tempfile
@@ -11,7 +11,7 @@ ROUNDS = 5
 
 
 def measure() -> None:
-    """Print the first start, which makes the database, and the later ones."""
+    """Print the time of the first start, which creates the database, and of later ones."""
     with tempfile.TemporaryDirectory() as folder:
         seconds = []
         for _ in range(ROUNDS + 1):

@@ -1,6 +1,6 @@
-"""What is measured: the service, a bare route and the usual handler, on one durable PostgreSQL.
+"""The measured targets: the service, a bare route and the usual handler, on one durable PostgreSQL.
 
-Each has a process of its own, so that CPU and memory can be told apart.
+Each has a process of its own, so that CPU and memory can be measured separately.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx2
 
-from sync_service.postgres.embedded import Embedded, embedded_postgres
+from sync_service.dev.embedded import EmbeddedServer, run_embedded_postgres
 from tests.clerk_stub import API_TOKEN, ISSUER, export_public_key
 from tests.processes import reserve_port, run_command, start_command
 from tests.world import SECRET
@@ -33,28 +33,28 @@ class Target:
 
 @dataclass(frozen=True)
 class Targets:
-    """All of them, and the server below."""
+    """All targets, and the PostgreSQL server."""
 
     bare: Target
     usual: Target
     service: Target
-    postgres: Embedded
+    postgres: EmbeddedServer
 
     def __iter__(self) -> Iterator[Target]:
         return iter((self.bare, self.usual, self.service))
 
 
 @contextlib.contextmanager
-def targets() -> Iterator[Targets]:
-    """Start all of them, PostgreSQL with its own settings, which are the durable ones."""
-    with tempfile.TemporaryDirectory() as name, embedded_postgres(Path(name) / "postgres") as postgres:
+def run_targets() -> Iterator[Targets]:
+    """Start all targets and PostgreSQL with its default, durable settings."""
+    with tempfile.TemporaryDirectory() as name, run_embedded_postgres(Path(name) / "postgres") as postgres:
         folder = Path(name)
         environ = {"DATABASE_URL": postgres.dsn(), "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "1"}
         environ["QUIET"] = "1"
         run_command("migrate", cwd=folder, **environ)
         with (
-            _reference(environ, folder) as bare,
-            _reference(environ, folder) as usual,
+            _run_reference(environ, folder) as bare,
+            _run_reference(environ, folder) as usual,
             start_command("serve", cwd=folder, **environ) as service,
         ):
             service.wait_for('"event":"ready"')
@@ -67,9 +67,9 @@ def targets() -> Iterator[Targets]:
 
 
 @contextlib.contextmanager
-def login_targets() -> Iterator[tuple[Embedded, int, int]]:
-    """Start PostgreSQL, the reference and the service as a login has them; yield the server and the two ports."""
-    with tempfile.TemporaryDirectory() as name, embedded_postgres(Path(name) / "postgres") as postgres:
+def run_login_targets() -> Iterator[tuple[EmbeddedServer, int, int]]:
+    """Start PostgreSQL, the reference and the service with session tokens; yield the server and the two ports."""
+    with tempfile.TemporaryDirectory() as name, run_embedded_postgres(Path(name) / "postgres") as postgres:
         folder = Path(name)
         environ = {"DATABASE_URL": postgres.dsn(), "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "1"}
         environ |= {
@@ -79,14 +79,14 @@ def login_targets() -> Iterator[tuple[Embedded, int, int]]:
             "QUIET": "1",
         }
         run_command("migrate", cwd=folder, **environ)
-        with _reference(environ, folder) as (_, bare), start_command("serve", cwd=folder, **environ) as service:
+        with _run_reference(environ, folder) as (_, bare), start_command("serve", cwd=folder, **environ) as service:
             service.wait_for('"event":"ready"')
             yield postgres, bare, service.port
 
 
 @contextlib.contextmanager
-def _reference(environ: dict[str, str], folder: Path) -> Iterator[tuple[int, int]]:
-    """Yield the process ID and the port."""
+def _run_reference(environ: dict[str, str], folder: Path) -> Iterator[tuple[int, int]]:
+    """Yield the process ID and the port of a reference."""
     port = reserve_port()
     words = ["-m", "uvicorn", "--factory", "tests.benchmarks.references:app", "--port", str(port), "--no-access-log"]
     words += ["--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]

@@ -1,4 +1,4 @@
-"""What processes have used, from Linux's /proc."""
+"""The resources that processes have used, from Linux's /proc."""
 
 import os
 from pathlib import Path
@@ -6,35 +6,35 @@ from pathlib import Path
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process and of all below it, of those that have ended too.
+def measure_cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process and its descendants, including those that have ended.
 
-    What a child has used moves to its parent's third and fourth number when it ends, so the sum never falls.
+    When a child ends, its time moves to its parent's third and fourth number, so the sum never decreases.
     """
     parents: dict[int, int] = {}
     used: dict[int, int] = {}
     for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal() and (fields := _stat(folder)):
+        if folder.name.isdecimal() and (fields := _read_stat(folder)):
             parents[int(folder.name)] = int(fields[1])
             used[int(folder.name)] = sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
-    return sum(ticks for one, ticks in used.items() if _descends(one, pid, parents)) / _TICKS
+    return sum(ticks for one, ticks in used.items() if _is_descendant(one, pid, parents)) / _TICKS
 
 
-def resident_megabytes(pid: int) -> float:
-    """Return the memory that a process holds now."""
+def measure_resident_megabytes(pid: int) -> float:
+    """Return the resident memory of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1_000_000
 
 
-def _stat(folder: Path) -> list[str]:
-    # man proc_pid_stat: the name, in brackets, may hold anything; what follows the last one is the state.
+def _read_stat(folder: Path) -> list[str]:
+    # man proc_pid_stat: the name, in brackets, may contain brackets; the state follows the last one.
     try:
         return (folder / "stat").read_text().rpartition(")")[2].split()
-    except OSError:  # it ended meanwhile
+    except OSError:  # the process ended meanwhile
         return []
 
 
-def _descends(pid: int, ancestor: int, parents: dict[int, int]) -> bool:
+def _is_descendant(pid: int, ancestor: int, parents: dict[int, int]) -> bool:
     while pid in parents and pid != ancestor:
         pid = parents[pid]
     return pid == ancestor

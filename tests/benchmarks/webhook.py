@@ -1,7 +1,7 @@
-"""One webhook at one client, durable (fsync on): the service beside a bare route and the usual handler.
+"""One client's webhooks, durable (fsync on): the service beside a bare route and the usual handler.
 
-The client is a blocking socket that sends prepared bytes, so that it costs next to nothing itself. The three take
-turns, round by round, since the machine is noisy.
+The client is a blocking socket that sends prepared bytes, so its own cost is minimal. The three targets take turns in
+every round, because the load of the machine varies.
 """
 
 import re
@@ -9,21 +9,21 @@ import socket
 import statistics
 import time
 
-from tests.benchmarks.bodies import body_of, request
-from tests.benchmarks.targets import targets
+from tests.benchmarks.bodies import make_body, make_request
+from tests.benchmarks.targets import run_targets
 
 ROUNDS = 5
 REQUESTS = 400
 
 
 def measure() -> None:
-    """Print p50 and p99 of each, and the ratio to the usual handler."""
-    with targets() as found:
+    """Print p50 and p99 of each target, and the ratio to the usual handler."""
+    with run_targets() as found:
         times: dict[str, list[float]] = {target.name: [] for target in found}
         for number in range(ROUNDS + 1):
             for target in found:
-                taken = _round(target.port, target.path, number)
-                if number:  # the first warms up
+                taken = _run_round(target.port, target.path, number)
+                if number:  # the first round is a warm-up
                     times[target.name] += taken
     usual = statistics.median(times[found.usual.name])
     for name, taken in times.items():
@@ -31,11 +31,11 @@ def measure() -> None:
         print(f"  {name:34} p50 {p50:5.2f} ms   p99 {p99:5.2f} ms   {p50 / usual:4.2f} of the usual handler")
 
 
-def _round(port: int, path: str, number: int) -> list[float]:
-    """Return the milliseconds of each request: half of them new users, half of them changes."""
+def _run_round(port: int, path: str, number: int) -> list[float]:
+    """Return the milliseconds of each request: half of them new users, half updates."""
     now = time.time_ns() // 1_000_000
     prepared = [
-        request(path, f"msg_{path}_{number}_{n}", body_of("user.updated", f"user_{number}_{n // 2}", now + n))
+        make_request(path, f"msg_{path}_{number}_{n}", make_body("user.updated", f"user_{number}_{n // 2}", now + n))
         for n in range(REQUESTS)
     ]
     taken = []
@@ -44,14 +44,14 @@ def _round(port: int, path: str, number: int) -> list[float]:
         for sent in prepared:
             began = time.perf_counter()
             line.sendall(sent)
-            status = _answer(line)
+            status = _read_status(line)
             taken.append((time.perf_counter() - began) * 1000)
             assert status.startswith(b"2"), (path, status)
     return taken
 
 
-def _answer(line: socket.socket) -> bytes:
-    """Read one answer to its end, which may come in several pieces; return its status."""
+def _read_status(line: socket.socket) -> bytes:
+    """Read one response to its end, possibly in several parts; return its status."""
     got = b""
     while b"\r\n\r\n" not in got:
         got += line.recv(4096)

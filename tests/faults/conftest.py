@@ -1,4 +1,4 @@
-"""What the faults share: a durable server that bears them, a siege, and the table of figures at the end."""
+"""Fixtures of the fault tests: a durable server, a fault run, and the table of figures at the end."""
 
 import asyncio
 import contextlib
@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.engine import Engine, engine_on
-from tests.faults.siege import Figures, Siege, besieged
+from tests.faults.engine import Engine, run_engine
+from tests.faults.fault_run import FaultRun, Figures, run_service_under_fault
 from tests.processes import run_command
 
 FIGURES = pytest.StashKey[list[Figures]]()
 
-Besiege = Callable[..., contextlib.AbstractAsyncContextManager[Siege]]
+RunUnderFault = Callable[..., contextlib.AbstractAsyncContextManager[FaultRun]]
 
 
 def prepare(engine: Engine, folder: Path) -> None:
-    """Make the database that every siege's is a copy of."""
+    """Create the template database of all fault runs."""
 
     async def create() -> None:
-        async with engine.connected("postgres") as admin:
+        async with engine.connect("postgres") as admin:
             await admin.execute("create database template_migrated")
 
     asyncio.run(create())
@@ -28,41 +28,41 @@ def prepare(engine: Engine, folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def fortress(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """A server for all faults, migrated."""
+def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A migrated server for all fault tests."""
     folder = tmp_path_factory.mktemp("faults")
-    with engine_on(folder / "data") as engine:
+    with run_engine(folder / "data") as engine:
         prepare(engine, folder)
         yield engine
 
 
 @pytest.fixture
-def durable(fortress: Engine) -> Iterator[Engine]:
-    """The server; whatever a test did to it, the next one finds it running."""
-    yield fortress
-    fortress.thaw()
-    if not fortress.alive():
-        fortress.stop()
-        fortress.start()
+def durable(shared_engine: Engine) -> Iterator[Engine]:
+    """The server; it is running again after each test."""
+    yield shared_engine
+    shared_engine.thaw()
+    if not shared_engine.is_running():
+        shared_engine.stop()
+        shared_engine.start()
 
 
 @pytest.fixture
-def besiege(durable: Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Besiege:
-    """Return a function that lays siege to the service; the figures go into the table."""
+def run_under_fault(durable: Engine, tmp_path: Path, request: pytest.FixtureRequest) -> RunUnderFault:
+    """Return a function that runs the service under a fault and adds its figures to the table."""
 
     def begin(
         fault: str | None, *, engine: Engine = durable, **options: object
-    ) -> contextlib.AbstractAsyncContextManager[Siege]:
+    ) -> contextlib.AbstractAsyncContextManager[FaultRun]:
         figures = Figures(fault or "")
         if fault:
             request.config.stash.setdefault(FIGURES, []).append(figures)
-        return besieged(engine, tmp_path, figures, **options)  # type: ignore[arg-type]  # a siege's own options
+        return run_service_under_fault(engine, tmp_path, figures, **options)  # type: ignore[arg-type]  # a run's own options
 
     return begin
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the table of figures. Workers of `-n` have none to print here, so it belongs to `make faults`."""
+    """Print the figures that show that no message is lost. With `-n`, only workers have them, and print nothing."""
     lines: dict[str, Figures] = {}
     for part in config.stash.get(FIGURES, []):
         line = lines.setdefault(part.fault, Figures(part.fault))

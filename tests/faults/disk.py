@@ -1,4 +1,4 @@
-"""A disk so small that it can be filled: a tmpfs of its own, for root on Linux."""
+"""A disk small enough to fill: a tmpfs of its own, for root on Linux."""
 
 import contextlib
 import os
@@ -13,19 +13,19 @@ CHUNK = bytes(4096)
 
 
 class Disk:
-    """The mounted folder, and what fills it."""
+    """The mounted folder and the file that fills it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._ballast = folder / "ballast"
 
-    def fill(self, *, but: int = 0) -> None:
-        """Take every byte that is free, but so many."""
+    def fill(self, *, keep: int = 0) -> None:
+        """Use all free bytes except so many."""
         status = os.statvfs(self.folder)
-        left = status.f_bavail * status.f_frsize - but
+        remaining = status.f_bavail * status.f_frsize - keep
         with contextlib.suppress(OSError), self._ballast.open("ab", buffering=0) as ballast:
-            while left > 0:
-                left -= ballast.write(CHUNK)
+            while remaining > 0:
+                remaining -= ballast.write(CHUNK)
 
     def free(self) -> int:
         status = os.statvfs(self.folder)
@@ -36,20 +36,20 @@ class Disk:
 
 
 @contextlib.contextmanager
-def small_disk(megabytes: int) -> Iterator[Disk | None]:
-    """Mount one for the length of the block, or yield None where that cannot be done."""
-    # Not in pytest's folders, which are closed to PostgreSQL's owner.
+def mount_small_disk(megabytes: int) -> Iterator[Disk | None]:
+    """Mount such a disk within the block, or yield None if that is impossible."""
+    # Not below pytest's folders, which are closed to PostgreSQL's user.
     folder = Path(tempfile.mkdtemp(prefix="sync-disk-"))
     folder.chmod(0o711)
     try:
-        with _mounted(folder, megabytes) as disk:
+        with _mount(folder, megabytes) as disk:
             yield disk
     finally:
         folder.rmdir()
 
 
 @contextlib.contextmanager
-def _mounted(folder: Path, megabytes: int) -> Iterator[Disk | None]:
+def _mount(folder: Path, megabytes: int) -> Iterator[Disk | None]:
     if sys.platform != "linux" or os.geteuid() != 0:
         yield None
         return
@@ -63,5 +63,5 @@ def _mounted(folder: Path, megabytes: int) -> Iterator[Disk | None]:
         os.chown(folder / "postgres", nobody.pw_uid, nobody.pw_gid)
         yield Disk(folder)
     finally:
-        # Lazily: what still has a file open there keeps it to itself.
+        # Lazily, because a process may still have a file open there.
         subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=True)

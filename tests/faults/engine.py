@@ -1,4 +1,4 @@
-"""A PostgreSQL on a port of 127.0.0.1 that can be killed, frozen and started again on the same data."""
+"""A PostgreSQL server on a port of 127.0.0.1 that can be killed, frozen and started again with the same data."""
 
 import asyncio
 import contextlib
@@ -16,63 +16,63 @@ import asyncpg
 
 from tests.processes import has_ended_within, reserve_port
 
-# The server is a child of a process of its own: it may be started while a loop runs in this one, and it goes when
-# this one does, however that ends, for then the pipe is closed.
-KEEPER = """
+# The server has a parent process of its own. So it can be started while this process runs an event loop, and it ends
+# with this process in any case, because then the pipe closes.
+PARENT = """
 import json, sys
 from pathlib import Path
-from sync_service.postgres.embedded import embedded_postgres
-with embedded_postgres(Path(sys.argv[1]), settings=json.loads(sys.argv[2])) as server:
+from sync_service.dev.embedded import run_embedded_postgres
+with run_embedded_postgres(Path(sys.argv[1]), settings=json.loads(sys.argv[2])) as server:
     print(server.pid, flush=True)
     sys.stdin.read()
 """
 
-START_SECONDS = 60
+START_TIMEOUT = 60
 
 
 class Engine:
-    """A durable server: `fsync` is on, as PostgreSQL's default is."""
+    """A durable server: `fsync` is on, as in PostgreSQL's defaults."""
 
     def __init__(self, data: Path, **settings: str) -> None:
         self.data = data
         self.port = reserve_port()
         self.settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), **settings}
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self._parent: subprocess.Popen[bytes] | None = None
         self._pid = 0
 
     def dsn(self, database: str, port: int | None = None, query: str = "") -> str:
-        """Return the address of a database, at the server itself or at what stands in front of it."""
+        """Return the DSN of a database, through the port of the server or of a proxy in front of it."""
         return f"postgresql://postgres@127.0.0.1:{port or self.port}/{database}{query}"
 
     def start(self) -> None:
-        """Start, and return once it takes connections."""
-        words = [sys.executable, "-c", KEEPER, str(self.data), json.dumps(self.settings)]
-        self._keeper = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self._keeper.stdout
-        readable, _, _ = select.select([self._keeper.stdout], [], [], START_SECONDS)
-        line = self._keeper.stdout.readline() if readable else b""
+        """Start the server and return once it accepts connections."""
+        words = [sys.executable, "-c", PARENT, str(self.data), json.dumps(self.settings)]
+        self._parent = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._parent.stdout
+        readable, _, _ = select.select([self._parent.stdout], [], [], START_TIMEOUT)
+        line = self._parent.stdout.readline() if readable else b""
         log = self.data.with_name(f"{self.data.name}.log")
         assert line, f"PostgreSQL did not start:\n{log.read_text()[-2000:] if log.exists() else ''}"
         self._pid = int(line)
 
     def processes(self) -> list[int]:
-        """Return the postmaster and its children."""
+        """Return the process IDs of the postmaster and its children."""
         listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
         pairs = [line.split() for line in listed.splitlines()[1:]]
         return [self._pid, *(int(pid) for pid, parent in pairs if int(parent) == self._pid)]
 
-    def alive(self) -> bool:
+    def is_running(self) -> bool:
         return not has_ended_within(self._pid, 0)
 
     def kill(self) -> None:
-        """End all of it at once, as a power cut does, but for what the kernel has already got."""
+        """Kill all processes at once, like a power cut without the loss of the kernel's cache."""
         victims = self.processes()
         self._signal(victims, signal.SIGKILL)
         assert all(has_ended_within(pid) for pid in victims), "PostgreSQL outlived SIGKILL"
         self.stop()
 
     def freeze(self) -> None:
-        """Let it keep its connections and do nothing. Twice: a child may have been born meanwhile."""
+        """Stop all processes but keep their connections. The second round catches children created meanwhile."""
         for _ in range(2):
             self._signal(self.processes(), signal.SIGSTOP)
 
@@ -80,15 +80,15 @@ class Engine:
         self._signal(reversed(self.processes()), signal.SIGCONT)
 
     def stop(self) -> None:
-        """Stop in good order, if it runs."""
-        if self._keeper is None:
+        """Shut down in order, if the server runs."""
+        if self._parent is None:
             return
         self.thaw()
         try:
-            self._keeper.communicate(timeout=40)  # closes the pipe, which is what the keeper waits for
+            self._parent.communicate(timeout=40)  # closes the pipe, on which the parent process waits
         finally:
-            self._keeper.kill()
-            self._keeper = None
+            self._parent.kill()
+            self._parent = None
 
     def _signal(self, pids: Iterable[int], what: signal.Signals) -> None:
         for pid in pids:
@@ -96,8 +96,8 @@ class Engine:
                 os.kill(pid, what)
 
     @contextlib.asynccontextmanager
-    async def connected(self, database: str, seconds: float = 30) -> AsyncIterator[asyncpg.Connection]:
-        """Yield a connection, also to a server that is still recovering."""
+    async def connect(self, database: str, seconds: float = 30) -> AsyncIterator[asyncpg.Connection]:
+        """Yield a connection; wait for a server that is still recovering."""
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -109,12 +109,12 @@ class Engine:
         try:
             yield connection
         finally:
-            connection.terminate()  # a loop of uvloop with one left open would never close
+            connection.terminate()  # uvloop's event loop does not close with an open connection
 
 
 @contextlib.contextmanager
-def engine_on(data: Path, **settings: str) -> Iterator[Engine]:
-    """Run a server for the length of the block, whatever is done to it there."""
+def run_engine(data: Path, **settings: str) -> Iterator[Engine]:
+    """Run a server within the block."""
     engine = Engine(data, **settings)
     try:
         engine.start()

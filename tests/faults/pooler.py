@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode, with two connections to the server for everybody."""
+"""PgBouncer in transaction mode, with two connections to the server."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from tests.processes import reserve_port
 
 SIZE = 2
 
-# 1.18 of Debian knows no `max_prepared_statements`; where it is known, 0 is what DB1 asks for.
+# Debian's version 1.18 has no `max_prepared_statements`; in later versions its value must be 0 (DB1).
 INI = """
 [databases]
 * = host=127.0.0.1 port={target} user=postgres
@@ -27,26 +27,27 @@ server_lifetime = 5
 """
 
 
-def missing() -> str:
-    """Return why there can be no pooler, or nothing."""
-    return "" if _found() else "pgbouncer is not on the PATH: apt-get install pgbouncer"
+def explain_missing_pgbouncer() -> str:
+    """Return the reason why PgBouncer cannot run, or an empty text."""
+    return "" if _find_pgbouncer() else "pgbouncer is not on the PATH: apt-get install pgbouncer"
 
 
-def _found() -> str | None:
-    # Debian puts it where only root's PATH looks.
+def _find_pgbouncer() -> str | None:
+    # Debian installs it in a directory that is only on root's PATH.
     return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 @contextlib.contextmanager
-def pooled(target: int, folder: Path) -> Iterator[int]:
-    """Run PgBouncer in front of that port for the length of the block, and yield its port."""
+def run_pgbouncer(target: int, folder: Path) -> Iterator[int]:
+    """Run PgBouncer in front of that port within the block, and yield its port."""
     port = reserve_port()
-    found = _found()
+    found = _find_pgbouncer()
     assert found
     ini = folder / "pgbouncer.ini"
     ini.write_text(INI.format(target=target, port=port, size=SIZE))
     log = folder / "pgbouncer.log"
-    # It refuses to be root. Folders above may be closed to others, so it reads its settings from a descriptor.
+    # PgBouncer refuses to run as root. Parent directories may be closed to other users, so it reads its settings from a
+    # descriptor.
     owner = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
     with log.open("wb") as output, ini.open("rb") as settings:
         process = subprocess.Popen(

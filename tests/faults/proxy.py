@@ -1,4 +1,4 @@
-"""A bad network in front of PostgreSQL, on demand: slow, cut, reset, black."""
+"""A proxy in front of PostgreSQL that simulates a bad network: slow, cut, reset or silent."""
 
 import asyncio
 import contextlib
@@ -10,33 +10,33 @@ CHUNK = 65_536
 
 
 class Proxy:
-    """Passes bytes between its own port and another; what it is told to do holds for old and new connections."""
+    """Forwards bytes between its own port and another one; each setting affects old and new connections."""
 
     def __init__(self, target: int) -> None:
         self.target = target
         self.port = 0
         self.delay = 0.0
         self.connections: set[asyncio.StreamWriter] = set()
-        self.passing: set[asyncio.Task[None]] = set()
+        self.forwarding: set[asyncio.Task[None]] = set()
         self._requests = asyncio.Event()
-        self._answers = asyncio.Event()
-        self.pass_all()
+        self._responses = asyncio.Event()
+        self.forward_all()
 
-    def pass_all(self) -> None:
-        """Be a good network again; what was held back goes on."""
+    def forward_all(self) -> None:
+        """Forward everything again without delay, also the data held so far."""
         self.delay = 0
         self._requests.set()
-        self._answers.set()
+        self._responses.set()
 
-    def swallow(self, *, requests: bool = True, answers: bool = True) -> None:
-        """Hold everything in that direction, and say nothing: a black hole, as where packets are dropped."""
+    def hold(self, *, requests: bool = True, responses: bool = True) -> None:
+        """Hold all data in these directions without closing connections, like a network that drops packets."""
         if requests:
             self._requests.clear()
-        if answers:
-            self._answers.clear()
+        if responses:
+            self._responses.clear()
 
-    def cut(self, *, reset: bool = False) -> int:
-        """End every connection, in good manners or with a reset; return how many there were."""
+    def abort_connections(self, *, reset: bool = False) -> int:
+        """Close every connection, with or without a reset; return their number."""
         ended = len(self.connections)
         for writer in self.connections:
             if reset:
@@ -47,27 +47,28 @@ class Proxy:
         return ended // 2
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take a new connection."""
-        task = asyncio.create_task(self._connected(reader, writer))
-        self.passing.add(task)
-        task.add_done_callback(self.passing.discard)
+        """Accept a connection."""
+        task = asyncio.create_task(self._forward_connection(reader, writer))
+        self.forwarding.add(task)
+        task.add_done_callback(self.forwarding.discard)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections.add(writer)
         with contextlib.suppress(OSError):
             other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self.target)
             self.connections.add(other_writer)
             await asyncio.gather(
-                self._pass(reader, other_writer, self._requests), self._pass(other_reader, writer, self._answers)
+                self._forward(reader, other_writer, self._requests),
+                self._forward(other_reader, writer, self._responses),
             )
         writer.transport.abort()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
                 await asyncio.sleep(self.delay)
                 await gate.wait()
-                if writer.is_closing():  # cut meanwhile
+                if writer.is_closing():  # closed meanwhile
                     break
                 writer.write(data)
                 await writer.drain()
@@ -76,8 +77,8 @@ class Proxy:
 
 
 @contextlib.asynccontextmanager
-async def proxied(target: int) -> AsyncIterator[Proxy]:
-    """Run a proxy in front of that port for the length of the block."""
+async def run_proxy(target: int) -> AsyncIterator[Proxy]:
+    """Run a proxy in front of that port within the block."""
     proxy = Proxy(target)
     listener = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
     proxy.port = listener.sockets[0].getsockname()[1]
@@ -85,6 +86,6 @@ async def proxied(target: int) -> AsyncIterator[Proxy]:
         yield proxy
     finally:
         listener.close()
-        proxy.pass_all()
-        proxy.cut()
-        await asyncio.wait_for(asyncio.gather(*proxy.passing), 5)
+        proxy.forward_all()
+        proxy.abort_connections()
+        await asyncio.wait_for(asyncio.gather(*proxy.forwarding), 5)

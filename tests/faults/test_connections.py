@@ -1,101 +1,105 @@
-"""What happens between the service and PostgreSQL: connections cut, slow, reset, black."""
+"""Faults between the service and PostgreSQL: connections terminated, slow, reset or silent."""
 
 import asyncio
 
-from tests.faults.conftest import Besiege
+from tests.faults.conftest import RunUnderFault
 from tests.faults.engine import Engine
-from tests.faults.proxy import Proxy, proxied
+from tests.faults.fault_run import KILLS, ROUNDS, FaultRun
+from tests.faults.proxy import Proxy, run_proxy
 from tests.faults.service import Service
-from tests.faults.siege import KILLS, ROUNDS, Siege
 from tests.world import wait_until
 
-# Longer than an answer may take, so that one that waited for the end of it would be late.
+# Longer than the limit of a response, so that a response that waits for the end of the fault is late.
 LONG = 11
 
 
-async def test_nothing_is_lost_when_connections_are_terminated(besiege: Besiege) -> None:
-    async with besiege("pg_terminate_backend") as siege:
-        await siege.terminate(KILLS * 3)
+async def test_no_event_is_lost_when_connections_are_terminated(run_under_fault: RunUnderFault) -> None:
+    async with run_under_fault("pg_terminate_backend") as run:
+        await run.terminate_connections(KILLS * 3)
 
 
-async def test_a_slow_network_is_only_slow(besiege: Besiege, durable: Engine) -> None:
-    async with proxied(durable.port) as proxy, besiege("network: 50 ms each way", port=proxy.port) as siege:
+async def test_a_slow_network_causes_no_errors(run_under_fault: RunUnderFault, durable: Engine) -> None:
+    async with run_proxy(durable.port) as proxy, run_under_fault("network: 50 ms each way", port=proxy.port) as run:
         proxy.delay = 0.05
-        siege.injected()
-        await siege.pause(2, 3)
-        assert not siege.sender.refused()
-        proxy.pass_all()
+        run.count_injected()
+        await run.wait(2, 3)
+        assert not run.sender.find_refused_statuses()
+        proxy.forward_all()
 
 
-async def test_nothing_is_lost_when_the_network_cuts_and_resets(besiege: Besiege, durable: Engine) -> None:
-    async with proxied(durable.port) as proxy, besiege("network: cut and reset", port=proxy.port) as siege:
+async def test_no_event_is_lost_when_the_network_cuts_and_resets(
+    run_under_fault: RunUnderFault, durable: Engine
+) -> None:
+    async with run_proxy(durable.port) as proxy, run_under_fault("network: cut and reset", port=proxy.port) as run:
         for turn in range(KILLS * 3):
-            await siege.pause(0, 0.3)
-            siege.injected(proxy.cut(reset=turn % 2 == 1))
-        assert siege.figures.injected
+            await run.wait(0, 0.3)
+            run.count_injected(proxy.abort_connections(reset=turn % 2 == 1))
+        assert run.figures.injected
 
 
-async def test_a_commit_of_which_no_word_comes_back_is_not_done_twice(besiege: Besiege, durable: Engine) -> None:
-    """PostgreSQL has committed, the connection breaks before it can say so: nobody knows, and Svix sends again."""
-    async with proxied(durable.port) as proxy, besiege("network: answers lost", port=proxy.port) as siege:
+async def test_a_commit_without_a_response_is_not_repeated(run_under_fault: RunUnderFault, durable: Engine) -> None:
+    """PostgreSQL commits, the connection breaks before its response, and Svix sends the event again."""
+    async with run_proxy(durable.port) as proxy, run_under_fault("network: responses lost", port=proxy.port) as run:
         for _ in range(KILLS * 2):
-            await siege.pause(0, 0.3)
-            proxy.swallow(requests=False)
-            await siege.pause(0.05, 0.2)
-            siege.injected(proxy.cut(reset=True))
-            proxy.pass_all()
-        assert siege.figures.injected
+            await run.wait(0, 0.3)
+            proxy.hold(requests=False)
+            await run.wait(0.05, 0.2)
+            run.count_injected(proxy.abort_connections(reset=True))
+            proxy.forward_all()
+        assert run.figures.injected
 
 
-async def test_a_network_that_swallows_everything_delays_no_answer(besiege: Besiege, durable: Engine) -> None:
-    async with proxied(durable.port) as proxy, besiege("network: black hole", port=proxy.port) as siege:
+async def test_a_silent_network_delays_no_response(run_under_fault: RunUnderFault, durable: Engine) -> None:
+    async with run_proxy(durable.port) as proxy, run_under_fault("network: silent", port=proxy.port) as run:
         for _ in range(ROUNDS):
-            await siege.pause(0.2, 0.5)
-            proxy.swallow()
-            siege.injected()
-            await _outlast(siege)
-            _lose(proxy)
-            await siege.services[0].ready()
+            await run.wait(0.2, 0.5)
+            proxy.hold()
+            run.count_injected()
+            await _wait_out_fault(run)
+            _drop_held_data(proxy)
+            await run.services[0].wait_until_ready()
 
 
-def _lose(proxy: Proxy) -> None:
-    # What was swallowed stays so: the connections of that time end, new ones pass.
-    proxy.cut()
-    proxy.pass_all()
+def _drop_held_data(proxy: Proxy) -> None:
+    # The connections with held data end, and new ones are forwarded.
+    proxy.abort_connections()
+    proxy.forward_all()
 
 
-async def test_a_frozen_database_delays_no_answer(besiege: Besiege) -> None:
-    """Every process of PostgreSQL is stopped: connections are accepted by the kernel, and nothing ever comes."""
-    async with besiege("PostgreSQL: frozen") as siege:
+async def test_a_frozen_database_delays_no_response(run_under_fault: RunUnderFault) -> None:
+    """All processes of PostgreSQL are stopped: the kernel accepts connections, but no response follows."""
+    async with run_under_fault("PostgreSQL: frozen") as run:
         for _ in range(ROUNDS):
-            await siege.pause(0.2, 0.5)
-            await asyncio.to_thread(siege.engine.freeze)
-            siege.injected()
-            await _outlast(siege)
-            siege.engine.thaw()
-            await siege.services[0].ready()
+            await run.wait(0.2, 0.5)
+            await asyncio.to_thread(run.engine.freeze)
+            run.count_injected()
+            await _wait_out_fault(run)
+            run.engine.thaw()
+            await run.services[0].wait_until_ready()
 
 
-async def _outlast(siege: Siege) -> None:
-    [service] = siege.services
-    _, alive, ready = await asyncio.gather(asyncio.sleep(LONG), service.answers("/healthz"), service.answers("/readyz"))
+async def _wait_out_fault(run: FaultRun) -> None:
+    [service] = run.services
+    _, alive, ready = await asyncio.gather(
+        asyncio.sleep(LONG), service.get_status("/healthz"), service.get_status("/readyz")
+    )
     assert (alive, ready) == (200, 503)
 
 
-async def test_the_service_starts_while_the_database_is_away_and_recovers_by_itself(besiege: Besiege) -> None:
-    """DB4, and uvicorn's trap: a start that waited for the database would end the service instead."""
-    async with besiege("PostgreSQL: away at the start", started=False) as siege:
-        [service] = siege.services
-        await asyncio.to_thread(siege.engine.kill)
-        siege.injected()
+async def test_the_service_starts_without_the_database_and_recovers(run_under_fault: RunUnderFault) -> None:
+    """The start does not wait for the database, since uvicorn would end the service after a failed start (DB4)."""
+    async with run_under_fault("PostgreSQL: down at the start", start=False) as run:
+        [service] = run.services
+        await asyncio.to_thread(run.engine.kill)
+        run.count_injected()
         service.start()
-        await wait_until(lambda: _says_not_ready(service), 20)
-        siege.attack()
-        await siege.pause(1, 2)
-        assert not siege.sender.acknowledged
-        await asyncio.to_thread(siege.engine.start)
-        await service.ready()
+        await wait_until(lambda: _is_not_ready(service), 20)
+        run.start_load()
+        await run.wait(1, 2)
+        assert not run.sender.acknowledged
+        await asyncio.to_thread(run.engine.start)
+        await service.wait_until_ready()
 
 
-async def _says_not_ready(service: Service) -> bool:
-    return await service.answers("/readyz") == 503
+async def _is_not_ready(service: Service) -> bool:
+    return await service.get_status("/readyz") == 503

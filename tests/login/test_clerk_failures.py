@@ -4,7 +4,7 @@ import asyncio
 
 import httpx2
 
-from sync_service.clerk.api import ClerkApi
+from sync_service.clerk.client import ClerkClient
 from sync_service.errors import ClerkUnavailable
 from tests.clerk_stub import SECRET_KEY, ClerkStub
 from tests.sync_requests import post_sync
@@ -31,11 +31,11 @@ async def test_one_successful_probe_closes_the_breaker() -> None:
         return httpx2.Response(status[0], json={"errors": []})
 
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(transport)) as client:
-        api = ClerkApi(client, "https://api.example", SECRET_KEY, clock=lambda: now[0])
+        api = ClerkClient(client, "https://api.example", SECRET_KEY, clock=lambda: now[0])
 
         async def is_available() -> bool:
             try:
-                await api.user("user_1")
+                await api.get_user("user_1")
             except ClerkUnavailable:
                 return False
             return True
@@ -63,5 +63,5 @@ async def test_a_dead_pooled_connection_is_retried(clerk: ClerkStub) -> None:
         return httpx2.Response(404, json={"errors": []})
 
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(transport)) as client:
-        await ClerkApi(client, "https://api.example/v1", SECRET_KEY).user("user_1")
+        await ClerkClient(client, "https://api.example/v1", SECRET_KEY).get_user("user_1")
     assert attempts == 2

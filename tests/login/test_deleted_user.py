@@ -69,7 +69,7 @@ async def test_a_key_of_another_instance_deletes_no_user(
     if kids == ("ins_another",):
         assert await read_outcome(response) == "unverified"
         assert await world.get_user("user_1")
-        assert output.log("Clerk does not know the user")[0]["setting"] == "CLERK_SECRET_KEY"
+        assert output.log("clerk_key_of_other_instance")[0]["setting"] == "CLERK_SECRET_KEY"
     else:
         assert response.status_code == 410
 

@@ -4,14 +4,14 @@ from datetime import timedelta
 
 import httpx2
 
-from sync_service.clerk.api import ClerkApi
-from sync_service.clerk.breaker import Quota
-from sync_service.dsn import clean_dsn
+from sync_service.clerk.client import ClerkClient
+from sync_service.clerk.rate_limit import RateLimiter
+from sync_service.dsn import parse_dsn
 from sync_service.mapping.presets import DEFAULT
-from sync_service.postgres.pool import open_pool
-from sync_service.postgres.statements import Statements
+from sync_service.postgres.pool import open_database
+from sync_service.store.access import Store
 from sync_service.sync.apply import Applier
-from sync_service.sync.asking import Questions
+from sync_service.sync.refresh import UserRefresher
 from tests.clerk_stub import SECRET_KEY, ClerkStub
 from tests.conftest import Serve
 from tests.sync_requests import age_identities, post_sync, read_outcome
@@ -29,7 +29,7 @@ async def test_of_two_versions_with_one_timestamp_clerk_s_current_one_wins(world
         async def is_current(user: str = user, current_name: str = current_name) -> bool:
             row = await world.get_user(user)
             is_pending = await world.db.fetchval(
-                "select refetch_wanted from clerk_sync.identities where clerk_id = $1", user
+                "select refetch_pending from clerk_sync.identities where clerk_id = $1", user
             )
             return bool(row and row["first_name"] == current_name and not is_pending)
 
@@ -66,20 +66,20 @@ async def test_maintenance_fetches_pending_emails_and_removes_expired_leases(
     await age_identities(db := world.db)
     await db.execute("insert into clerk_sync.fetches values ('user_9', now() - interval '2 hours')")
     clerk.add_user("user_2", T1, **make_email_fields("a"))
-    pool = await open_pool(clean_dsn(database))
+    pool = await open_database(parse_dsn(database))
     async with httpx2.AsyncClient() as client:
-        api = ClerkApi(client, clerk.url, SECRET_KEY)
-        applier = Applier(pool, Statements(DEFAULT))
-        refresher = Questions(applier, api, Quota(most=100), max_age=timedelta(hours=1))
-        assert await refresher.ask_about_doubts() == 1
+        api = ClerkClient(client, clerk.url, SECRET_KEY)
+        applier = Applier(Store(pool, DEFAULT))
+        refresher = UserRefresher(applier, api, RateLimiter(max_requests=100), max_age=timedelta(hours=1))
+        assert await refresher.refetch_pending() == 1
         assert await db.fetchval("select email from users where id = 'user_2'") == "a.PII_SENTINEL@example.com"
         assert await db.fetchval("select count(*) from clerk_sync.fetches") == 0
-        assert await refresher.ask_about_doubts() == 0
+        assert await refresher.refetch_pending() == 0
         assert clerk.user_calls == 1
         # No request while Clerk fails.
-        await db.execute("update clerk_sync.identities set refetch_wanted = true")
+        await db.execute("update clerk_sync.identities set refetch_pending = true")
         clerk.error_status = 500
-        assert await refresher.ask_about_doubts() == 0
+        assert await refresher.refetch_pending() == 0
         assert clerk.user_calls == 2
         await refresher.close()
-    await pool.close()
+    await pool.aclose()

@@ -30,7 +30,7 @@ async def test_a_body_without_a_valid_user_is_a_400(world: World, output: Output
     for body in INVALID_BODIES:
         response = await world.client.post("/sync", headers=make_bearer_header(API_TOKEN), content=body)
         assert (response.status_code, read_problem_code(response)) == (400, "bad_request"), body
-    assert not output.log("bug")
+    assert not output.log("unhandled_exception")
 
 
 async def test_bodies_and_methods_are_limited(world: World) -> None:

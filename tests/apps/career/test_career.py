@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sync_service.postgres.statements import Statements
+from sync_service.mapping.table_binding import TableBinding
 from tests.apps.shapes import CAREER, Shape
 from tests.conftest import Output, Serve
 from tests.world import PII_SENTINEL, T1, T2, T3, World, make_email_fields, make_event, make_message_id, wait_until
@@ -50,7 +50,7 @@ async def test_a_row_is_linked_by_a_verified_email_in_any_case(
     assert row["email"] == f"ada.{PII_SENTINEL}@example.com"
     assert await db.fetchval("select count(*) from users where lower(email) = lower($1)", ADA) == 1
     assert await db.fetchval("select count(*) from skills where user_id = 101") == 2
-    assert output.log("rows adopted by their verified address")[0]["rows"] == 1
+    assert output.log("rows_linked")[0]["rows"] == 1
     assert await world.deliver_ok(
         make_event("user.updated", "user_1", T2, first_name="Augusta", **make_email_fields("ada"))
     )
@@ -87,7 +87,7 @@ async def test_a_row_with_another_clerk_id_is_not_linked(world: World, db: async
     row = await world.get_user("user_1")
     assert row
     assert row["email"] is None
-    assert await db.fetchval("select address_wanted from clerk_sync.identities where clerk_id = 'user_1'")
+    assert await db.fetchval("select email_pending from clerk_sync.identities where clerk_id = 'user_1'")
     await world.deliver_ok(make_event("user.updated", "user_9", T1, **make_email_fields("other")))
 
     async def has_email() -> bool:
@@ -187,7 +187,7 @@ async def test_an_existing_row_needs_no_column_that_only_the_app_fills(
     responses = await asyncio.gather(*(world.deliver(make_ada(at=T1 + n, first_name=f"Ada {n}")) for n in range(5)))
     assert {response.status_code for response in responses} == {200}
     assert await db.fetchval("select first_name from users where id = 101") == "Ada 4"
-    assert [line for line in output.log("some users will not fit the table") if "password_hash" in line["why"]]
+    assert [line for line in output.log("mapping_warning") if "password_hash" in line["warning"]]
     await db.execute("alter table users alter password_hash drop not null")
     assert await world.deliver_ok(make_event("user.created", "user_2"), message_id) == "applied"
 
@@ -198,12 +198,11 @@ async def test_known_users_cause_no_table_scan(db: asyncpg.Connection) -> None:
         "drop index users_lower_email_key; insert into users (email) select n from generate_series(1, 5000) n"
     )
     await db.execute("analyze users; insert into clerk_sync.identities values ('user_1', 1, '', null, 'webhook')")
-    statements = Statements(CAREER.mapping)
-    await statements.held_against(db)
-    assert statements.link
+    statement = (await TableBinding(CAREER.mapping).ensure_bound(db)).email.link_rows
+    assert statement
     read = []
     for user in ("user_1", "user_2"):
-        plan = await db.fetchval(f"explain (analyze, format json) {statements.link}", [user], ["ada@x"], "1000")
+        plan = await db.fetchval(f"explain (analyze, format json) {statement}", [user], ["ada@x"], "1000")
         read.append(count_rows_read(json.loads(plan)[0]["Plan"]))
     known, unknown = read
     assert known <= 1  # the executor reads one row to see whether the table is empty

@@ -81,8 +81,8 @@ async def test_an_anonymised_row_keeps_its_key_and_its_child_rows(serve: Serve, 
             assert await world.deliver_ok(make_event("user.deleted", "user_1")) == "applied"
             row = await world.get_user("user_1")
             assert row
-            scrubbed: dict[str, Any] = dict.fromkeys(["first_name", "last_name", "image_url"])
-            assert row == live | scrubbed | {"email": "user_1@users.invalid"}
+            scrub_expression: dict[str, Any] = dict.fromkeys(["first_name", "last_name", "image_url"])
+            assert row == live | scrub_expression | {"email": "user_1@users.invalid"}
             assert await count_rows(db) == before
         assert PII_SENTINEL not in str(await world.get_users())
         assert await world.deliver_ok(make_event("user.updated", "user_1", T3)) == "stale"

@@ -9,7 +9,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from sync_service.sync import apply as applying
+from sync_service.web.limits import TimeLimits
 from tests.apps.shapes import FOLDER, PERSONA, Shape
 from tests.conftest import Serve
 from tests.processes import start_command
@@ -72,12 +72,9 @@ async def test_a_preset_s_placeholder_is_only_for_not_null_columns(world: World)
     assert row["email"] is None
 
 
-async def test_a_deletion_of_200_000_messages_delays_no_response(
-    serve: Serve, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_deletion_of_200_000_messages_delays_no_response(serve: Serve, db: asyncpg.Connection) -> None:
     """The deletion is acknowledged, finished in the background, and never visible half done (K3)."""
-    monkeypatch.setattr(applying, "DELETE_SECONDS", 0.05)
-    async with serve() as world:
+    async with serve(limits=TimeLimits(deletion=0.05)) as world:
         await world.deliver_ok(make_event("user.created", "user_1", T1, **make_email_fields("e")))
         await insert_messages(db, "user_1", 2000)
         whole = await count_rows(db, "user_1")

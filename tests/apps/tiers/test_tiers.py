@@ -5,7 +5,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from sync_service.mapping.sources import Column
+from sync_service.mapping.fields import FieldSource
 from tests.apps.shapes import TIERS, Shape
 from tests.conftest import Serve
 from tests.world import PII_SENTINEL, T0, T1, T2, T3, World, make_email_fields, make_event, make_message_id, wait_until
@@ -62,7 +62,7 @@ async def test_the_tier_is_never_written_from_unmapped_metadata(world: World, db
 
 async def test_a_tier_mapped_from_public_metadata_follows_it(serve: Serve, db: asyncpg.Connection) -> None:
     """An explicit mapping is applied; a value that the check refuses is parked with the constraint's name (L9)."""
-    columns = {**TIERS.mapping.columns, "tier": Column("public_metadata.tier", when_null="FREE")}
+    columns = {**TIERS.mapping.columns, "tier": FieldSource("public_metadata.tier", when_null="FREE")}
     async with serve(mapping=replace(TIERS.mapping, columns=columns)) as world:
         for at, metadata, shown in ((T1, {}, "FREE"), (T2, {"tier": "MAXX"}, "MAXX"), (T3, {"tier": None}, "FREE")):
             await world.deliver_ok(make_event("user.updated", "user_1", at, public_metadata=metadata))
@@ -96,7 +96,7 @@ async def test_times_without_a_zone_are_utc_in_any_server_zone(serve: Serve, db:
 async def test_a_ban_is_a_column_and_not_a_deletion(serve: Serve, db: asyncpg.Connection) -> None:
     """`banned` and `locked` are written to their columns in both directions (K8)."""
     await db.execute("alter table users add banned boolean, add locked boolean not null default false")
-    columns = {**TIERS.mapping.columns, "banned": Column("banned"), "locked": Column("locked")}
+    columns = {**TIERS.mapping.columns, "banned": FieldSource("banned"), "locked": FieldSource("locked")}
     async with serve(mapping=replace(TIERS.mapping, columns=columns)) as world:
         for at, state in ((T1, False), (T2, True), (T3, False)):
             await world.deliver_ok(make_event("user.updated", "user_1", at, banned=state, locked=state))
@@ -114,7 +114,7 @@ async def test_a_soft_deletion_frees_the_email_with_a_placeholder(
     await db.execute("alter table users add deleted_at timestamp")
     mapping = replace(TIERS.mapping, on_delete="soft", deleted_at="deleted_at")
     if not has_placeholder:
-        mapping = replace(mapping, columns={**mapping.columns, "email": Column("primary_email")})
+        mapping = replace(mapping, columns={**mapping.columns, "email": FieldSource("primary_email")})
     async with serve(mapping=mapping) as world:
         await world.deliver_ok(make_event("user.created", "user_1", T1, **make_email_fields("e")))
         await db.execute("insert into rate_limits values ('user_1')")

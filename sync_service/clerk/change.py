@@ -1,0 +1,64 @@
+"""The two changes that a source can report: a snapshot of a user, or a deletion (pure)."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from sync_service.clerk.user import User
+
+# Bytes. mapping/sql/apply_changes.sql depends on it.
+DIGEST_SIZE = 16
+
+
+class Version(Struct, frozen=True, order=True):
+    """Orders the snapshots of one user, independent of their order of arrival.
+
+    `updated_at` is Clerk's, in milliseconds. Two snapshots of the same millisecond are ordered by `tiebreak`, a digest
+    of their content: the order is arbitrary, but the same snapshot wins everywhere. A snapshot from Clerk's API is the
+    current state, so its version is greater than that of any webhook of the same millisecond.
+    """
+
+    updated_at: int
+    tiebreak: bytes
+
+    @classmethod
+    def from_webhook(cls, user: User) -> "Version":
+        """Return the version of a user from a webhook."""
+        content = msgspec.json.encode(user, order="sorted")
+        return cls(int(user.updated_at), hashlib.blake2b(content, digest_size=DIGEST_SIZE).digest())
+
+    @classmethod
+    def from_api(cls, user: User) -> "Version":
+        """Return the version of a user from Clerk's API."""
+        version = cls.from_webhook(user)
+        return cls(version.updated_at, b"\xff" * DIGEST_SIZE + version.tiebreak)
+
+    @property
+    def digest(self) -> bytes:
+        """The digest of the user, which is the same from a webhook and from the API."""
+        return self.tiebreak[-DIGEST_SIZE:]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A user at `version`. `raw_json` is Clerk's JSON of the user, for mappings that read more than `User` has."""
+
+    user: User
+    version: Version
+    raw_json: bytes = field(default=b"{}", repr=False, compare=False)
+    clerk_id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "clerk_id", self.user.id)
+
+
+class Deletion(Struct, frozen=True):
+    """The deletion of a user. It has no version: Clerk never reuses an ID, so it is final."""
+
+    clerk_id: str
+
+
+Change: TypeAlias = Snapshot | Deletion

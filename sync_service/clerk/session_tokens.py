@@ -1,0 +1,174 @@
+"""Verify session tokens: a token in, its user's ID out.
+
+https://clerk.com/docs/guides/sessions/session-tokens ; PyJWT parses the token and cryptography checks the signature.
+
+The rules are stricter than those of Clerk's SDK for Python. The SDK accepts a token without `exp` or `sub`, of any
+issuer, or of a pending session. It also sends a request to Clerk for each machine token and each bad signature.
+"""
+
+import base64
+import hashlib
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from jwt.types import Options
+
+from sync_service.clerk.jwks import KeySource
+from sync_service.clerk.user import UNREADABLE_JSON
+from sync_service.errors import BadToken
+
+# A session token of Clerk must fit into a cookie of 4 kB.
+MAX_TOKEN_LENGTH = 8192
+
+LEEWAY_SECONDS = 5
+
+# A browser uses one token for a minute, and an app may call this service at each request, so verified tokens are
+# cached. Invalid tokens are not cached, so invented ones cannot fill the cache.
+MAX_CACHED_TOKENS = 4096
+
+REQUIRED_CLAIMS = ["exp", "nbf", "sub", "iss"]
+
+# Prefixes of a `sub` that is a machine, a client or an organisation, not a user.
+NON_USER_PREFIXES = ("mch_", "m2m_", "oat_", "ak_", "client_", "org_")
+
+# PyJWT's own errors, and those that a maliciously built payload raises in it.
+_DECODE_ERRORS = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError, AttributeError)
+
+_THREE_PARTS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionClaims:
+    """The user of a verified token, and the instance if the key's ID is one."""
+
+    clerk_id: str
+    instance_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _CacheEntry:
+    token: SessionClaims
+    kid: str | None
+    key: RSAPublicKey
+    expires_at: float
+
+
+class SessionTokenVerifier:
+    """Verifies the session tokens of one Clerk instance."""
+
+    def __init__(
+        self,
+        keys: KeySource,
+        *,
+        issuer: str | None,
+        parties: Sequence[str],
+        instance_id: str | None,
+        max_cached_tokens: int = MAX_CACHED_TOKENS,
+    ) -> None:
+        """Accept tokens that one of `keys` has signed. With `parties`, the token's `azp` must be one of them."""
+        self._keys = keys
+        self._issuer = issuer
+        self._parties = frozenset(party.rstrip("/") for party in parties)
+        self._instance_id = instance_id
+        self._max_cached_tokens = max_cached_tokens
+        self._cache: dict[bytes, _CacheEntry] = {}
+
+    async def verify(self, token: str) -> SessionClaims:
+        """Return the claims of a valid token. Raises `BadToken`, or `ClerkUnavailable` while there is no key set."""
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        entry = self._cache.get(digest)
+        # The key must still be the same: a cached token is invalid once its key has left the key set.
+        if entry and time.time() < entry.expires_at and self._keys.get_cached(entry.kid) is entry.key:
+            return entry.token
+        kid = self._read_kid(token)
+        key = self._keys.get_cached(kid)
+        if key is None:
+            # An expired or foreign token is rejected before the key is fetched, so it costs no request to Clerk.
+            self._read_claims(token, None)
+            key = await self._keys.get(kid)
+            if key is None:
+                raise BadToken("The token's signing key does not belong to this Clerk instance.")
+        claims = self._read_claims(token, key)
+        verified = SessionClaims(claims["sub"], kid if kid and kid.startswith("ins_") else None)
+        if len(self._cache) >= self._max_cached_tokens:
+            self._cache.clear()
+        self._cache[digest] = _CacheEntry(verified, kid, key, float(claims["exp"]))
+        return verified
+
+    def _read_kid(self, token: str) -> str | None:
+        """Return the key ID. Raises `BadToken` unless the header is a session token's."""
+        if len(token) > MAX_TOKEN_LENGTH or not _THREE_PARTS.fullmatch(token):
+            raise BadToken("This is not a session token of Clerk.")
+        try:
+            # PyJWT would decode the whole token for its header, and decode it again to verify it.
+            encoded = token.partition(".")[0]
+            header = _header_decoder.decode(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+        except (*UNREADABLE_JSON, ValueError):
+            raise BadToken("The token cannot be read.") from None
+        if header.alg != "RS256" or header.typ.upper() != "JWT" or header.crit is not msgspec.UNSET:
+            raise BadToken("This is not a session token of Clerk.")
+        kid = header.kid
+        if kid and kid.startswith("ins_") and self._instance_id not in {None, kid}:
+            raise BadToken("The token belongs to another Clerk instance.")
+        return kid
+
+    def _read_claims(self, token: str, key: Any) -> dict[str, Any]:
+        """Return the claims. Raises `BadToken` if one is invalid. Without a key, the signature is not verified."""
+        claims = self._decode(token, key)
+        subject = claims["sub"]
+        if not re.fullmatch(r"[!-~]{1,255}", subject) or subject.startswith(NON_USER_PREFIXES):
+            raise BadToken("The token does not belong to a user.")
+        if not re.fullmatch(r"https?://\S+", str(claims["iss"])):
+            raise BadToken("The token has no valid issuer.")
+        if self._parties and str(claims.get("azp")) not in self._parties:
+            raise BadToken("The token's authorized party (azp) is not accepted here.")
+        if claims.get("sts") == "pending":
+            raise BadToken("The session is pending: the user has not finished signing in.")
+        return claims
+
+    def _decode(self, token: str, key: Any) -> dict[str, Any]:
+        try:
+            claims = jwt.decode(
+                token,
+                key or "",
+                algorithms=["RS256"],
+                issuer=self._issuer,
+                leeway=LEEWAY_SECONDS,
+                options=_VERIFIED_OPTIONS if key else _UNVERIFIED_OPTIONS,
+            )
+        except jwt.ExpiredSignatureError:
+            raise BadToken("The token has expired.") from None
+        except jwt.ImmatureSignatureError:
+            raise BadToken("The token is not valid yet.") from None
+        except _DECODE_ERRORS:
+            raise BadToken("The token is not valid, or belongs to another Clerk instance.") from None
+        return claims
+
+
+class _Header(msgspec.Struct):
+    alg: str
+    typ: str = "JWT"
+    kid: str | None = None
+    crit: Any = msgspec.UNSET
+
+
+_header_decoder = msgspec.json.Decoder(_Header)
+
+_VERIFIED_OPTIONS: Options = {"require": REQUIRED_CLAIMS}
+# `verify_signature=False` turns off all other checks of PyJWT too, so they are turned on again.
+_UNVERIFIED_OPTIONS: Options = {
+    "require": REQUIRED_CLAIMS,
+    "verify_signature": False,
+    "verify_exp": True,
+    "verify_nbf": True,
+    "verify_iat": True,
+    "verify_iss": True,
+    "verify_aud": True,
+    "verify_sub": True,
+}

@@ -1,0 +1,76 @@
+"""Clerk's user.
+
+Names are Clerk's own (its Backend API, object `User`). Only the fields that a mapping may need are here. Decoding is
+lenient: a missing field and null are both None, and unknown fields are ignored.
+"""
+
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct
+
+# Milliseconds since 1970, up to the year 9999. JSON has one kind of number, so 1716883200000.0 must be accepted like
+# 1716883200000. `float` accepts both, and represents these numbers exactly.
+Milliseconds: TypeAlias = Annotated[float, Meta(ge=0, le=253_402_300_799_999)]
+ClerkId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[!-~]+$")]
+
+# The errors that msgspec raises for JSON that cannot be read: wrong syntax or type, not UTF-8, nested too deeply.
+UNREADABLE_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+# Private metadata may contain secrets of the app; the users themselves write unsafe metadata. Neither is stored in any
+# table, unless the mapping names it.
+REDACTED_FIELDS = ("private_metadata", "unsafe_metadata")
+
+
+class Verification(Struct, frozen=True):
+    """`status` is an open set (verified, unverified, expired, failed, …); only `verified` has a meaning here."""
+
+    status: str | None = None
+
+
+class EmailAddress(Struct, frozen=True):
+    """`verification` is null for an email that was just added."""
+
+    id: str | None = None
+    email_address: str | None = None
+    verification: Verification | None = None
+
+
+class PhoneNumber(Struct, frozen=True):
+    """Like `EmailAddress`; the number has the format E.164."""
+
+    id: str | None = None
+    phone_number: str | None = None
+
+
+class User(Struct, frozen=True, kw_only=True):
+    """A user as of `updated_at`."""
+
+    id: ClerkId
+    updated_at: Milliseconds
+    created_at: Milliseconds | None = None
+    last_sign_in_at: Milliseconds | None = None
+    primary_email_address_id: str | None = None
+    primary_phone_number_id: str | None = None
+    email_addresses: tuple[EmailAddress, ...] | None = None
+    phone_numbers: tuple[PhoneNumber, ...] | None = None
+    username: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+    image_url: str | None = None
+    external_id: str | None = None
+    banned: bool | None = None
+    locked: bool | None = None
+    public_metadata: dict[str, Any] | None = None
+
+    @property
+    def primary_email_address(self) -> EmailAddress | None:
+        """The email that `primary_email_address_id` names. The first in the list is the newest, not the primary one."""
+        primary_id = self.primary_email_address_id
+        return next((email for email in self.email_addresses or () if primary_id and email.id == primary_id), None)
+
+    @property
+    def primary_phone_number(self) -> PhoneNumber | None:
+        """The phone number that `primary_phone_number_id` names."""
+        primary_id = self.primary_phone_number_id
+        return next((phone for phone in self.phone_numbers or () if primary_id and phone.id == primary_id), None)

@@ -1,0 +1,79 @@
+"""`docs`: lists the documentation pages of this release, or prints one."""
+
+import argparse
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib.resources import files
+
+from rich.console import Console
+
+from sync_service.cli.arguments import Commands
+
+# Longer lines are hard to read, however wide the terminal is.
+MAX_WIDTH = 110
+
+_FOLDER = files("sync_service").joinpath("docs")
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser("docs", help="list the documentation pages, or print one")
+    parser.add_argument(
+        "page", metavar="PAGE", nargs="?", type=_parse_page_name, help="the page to print, such as mapping"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Print the page, or the list of pages."""
+    if arguments.page is None:
+        print(_format_page_list())
+    else:
+        _print_page(read_page(arguments.page))
+    return 0
+
+
+def list_pages() -> list[str]:
+    """Return the names of the pages, in alphabetical order."""
+    return sorted(file.name.removesuffix(".md") for file in _FOLDER.iterdir() if file.name.endswith(".md"))
+
+
+def read_page(name: str) -> str:
+    """Return the Markdown text of a page."""
+    return _FOLDER.joinpath(f"{name}.md").read_text(encoding="utf-8")
+
+
+def summarize(page: str) -> str:
+    """Return the first paragraph of a page, without its title, as one line."""
+    _, summary, *_ = page.split("\n\n", 2)
+    return " ".join(summary.split())
+
+
+def _parse_page_name(text: str) -> str:
+    """Return the name of an existing page. Raises `ArgumentTypeError`, so that argparse exits with status 2."""
+    name = text.lower().removesuffix(".md")
+    names = list_pages()
+    if name in names:
+        return name
+    close = get_close_matches(name, names, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    raise argparse.ArgumentTypeError(f"there is no page {text!r}.{hint} The pages are {', '.join(names)}.")
+
+
+def _format_page_list() -> str:
+    names = list_pages()
+    width = max(map(len, names))
+    lines = [f"  {name:{width}}  {summarize(read_page(name))}" for name in names]
+    return "\n".join(["Pages, for `sync-service docs PAGE`:", "", *lines])
+
+
+def _print_page(text: str) -> None:
+    """Print the Markdown as it is into a pipe or a file, and rendered on a terminal."""
+    console = Console()
+    if not console.is_terminal:
+        print(text, end="")
+        return
+    # The import takes a third of a second. Other commands should not pay for it.
+    from rich.markdown import Markdown  # noqa: PLC0415
+
+    console.print(Markdown(text, hyperlinks=False), width=min(console.width, MAX_WIDTH))

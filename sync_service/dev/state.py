@@ -1,0 +1,44 @@
+"""The folder `.sync-service/`: the files that `dev` keeps, and the settings that other commands take from it."""
+
+import base64
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from sync_service.dev.embedded import running
+from sync_service.settings import Settings, read_settings
+
+STATE_FOLDER = Path(".sync-service")
+DATA_FOLDER = STATE_FOLDER / "postgres"
+SECRET_FILE = STATE_FOLDER / "signing-secret"
+
+
+def load_settings(environ: Mapping[str, str], *required: str) -> Settings:
+    """Return the settings of the environment, completed from `dev` in this folder. Raises `SettingsError`."""
+    return read_settings(with_dev_defaults(environ), required=required)
+
+
+def with_dev_defaults(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment; the DSN of a running `dev` in this folder and its signing secret fill gaps."""
+    completed = dict(environ)
+    if not _is_set(environ, "DATABASE_URL") and (server := running(DATA_FOLDER)):
+        completed["DATABASE_URL"] = server.dsn()
+    if not _is_set(environ, "CLERK_WEBHOOK_SIGNING_SECRET") and SECRET_FILE.exists():
+        completed["CLERK_WEBHOOK_SIGNING_SECRET"] = SECRET_FILE.read_text(encoding="utf-8")
+    return completed
+
+
+def ensure_signing_secret() -> str:
+    """Return the signing secret of `dev`. The first call creates its file, readable by the owner only."""
+    STATE_FOLDER.mkdir(mode=0o700, exist_ok=True)
+    if not SECRET_FILE.exists():
+        temporary = SECRET_FILE.with_suffix(f".{os.getpid()}")
+        temporary.touch(mode=0o600)
+        temporary.write_text(f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}\n", encoding="utf-8")
+        temporary.replace(SECRET_FILE)
+    return SECRET_FILE.read_text(encoding="utf-8").strip()
+
+
+def _is_set(environ: Mapping[str, str], name: str) -> bool:
+    return bool(environ.get(name) or environ.get(f"{name}_FILE"))

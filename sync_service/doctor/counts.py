@@ -1,0 +1,37 @@
+"""Count queries of the doctor: each runs read-only, in a transaction of its own, within a time limit."""
+
+import time
+from typing import Any
+
+import asyncpg
+
+from sync_service.doctor.introspection import begin_limited_read
+from sync_service.postgres.pool import Connection
+
+# Seconds for one query and for all of them together: the doctor reports within a minute.
+QUERY_TIMEOUT = 5.0
+TOTAL_TIMEOUT = 40.0
+
+_UNCOUNTABLE = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, asyncpg.InsufficientPrivilegeError)
+
+
+class Counter:
+    """Runs count queries until the time for all of them is used up."""
+
+    def __init__(
+        self, connection: Connection, *, query_timeout: float = QUERY_TIMEOUT, total_timeout: float = TOTAL_TIMEOUT
+    ) -> None:
+        self.connection = connection
+        self._query_timeout = query_timeout
+        self._deadline = time.monotonic() + total_timeout
+
+    async def fetch_row(self, sql: str, *parameters: object) -> dict[str, Any]:
+        """Return the row as a dict; an empty one without time, lock or privilege. Raises other errors of asyncpg."""
+        seconds = min(self._query_timeout, self._deadline - time.monotonic())
+        if seconds <= 0:
+            return {}
+        try:
+            async with begin_limited_read(self.connection, seconds):
+                return dict(await self.connection.fetchrow(sql, *parameters) or {})
+        except _UNCOUNTABLE:
+            return {}

@@ -1,0 +1,155 @@
+"""Run all checks, one after another, and collect their findings. No check changes anything."""
+
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+import asyncpg
+
+from sync_service.clerk.client import InstanceLookup, find_known_users, look_up_host_instance, look_up_key_instance
+from sync_service.doctor.clerk_keys import check_instances, check_keys
+from sync_service.doctor.columns import check_columns
+from sync_service.doctor.counts import Counter
+from sync_service.doctor.findings import Finding
+from sync_service.doctor.foreign_key_graph import ForeignKeyEdge, build_graph
+from sync_service.doctor.foreign_keys import check_foreign_keys
+from sync_service.doctor.inbox import check_inbox
+from sync_service.doctor.inbox_counts import InboxCounts, count_inbox
+from sync_service.doctor.introspection import (
+    Server,
+    begin_limited_read,
+    read_foreign_keys,
+    read_server,
+    read_unconstrained_columns,
+)
+from sync_service.doctor.missing_foreign_keys import check_user_reference, find_user_references
+from sync_service.doctor.reference_counts import (
+    OrphanCount,
+    ReferenceCounts,
+    count_child_rows,
+    count_orphans,
+    count_rows_of_deleted_users,
+    max_rows_per_user,
+)
+from sync_service.doctor.server import check_server
+from sync_service.doctor.table import check_table, report_missing_table
+from sync_service.doctor.user_counts import UserCounts, count_users, sample_unknown_ids
+from sync_service.doctor.user_stats import ClerkSample, check_users
+from sync_service.mapping.introspection import Table, read_table
+from sync_service.postgres.migrate import read_schema_state
+from sync_service.settings import Settings
+
+# Gets a noun phrase: the subject of the current check.
+ProgressCallback: TypeAlias = Callable[[str], None]
+
+
+class CheckRun:
+    """One run of the checks. `findings` grows during the run, so an error keeps the findings before it."""
+
+    def __init__(self, settings: Settings, on_progress: ProgressCallback = lambda _: None) -> None:
+        self.settings = settings
+        self.findings: list[Finding] = []
+        self._on_progress = on_progress
+        self._can_trust_secret_key = False
+
+    async def check_clerk(self, inbox: InboxCounts | None = None) -> None:
+        """Check the Clerk keys, and ask Clerk for their instance. `inbox` has the instance of the accepted events."""
+        settings = self.settings
+        self._on_progress("the keys")
+        self._add(check_keys(settings))
+        secret = publishable = None
+        if key := settings.clerk_secret_key:
+            secret = await look_up_key_instance(settings.clerk_api_url, key)
+        if (url := settings.jwks_url) and settings.clerk_publishable_key:
+            publishable = await look_up_host_instance(url)
+        pinned_instance = inbox.pinned_instance if inbox else None
+        self._add(check_instances(settings, pinned_instance, secret, publishable))
+        self._can_trust_secret_key = _has_expected_instance(secret, settings.clerk_instance_id or pinned_instance)
+
+    async def check_database(self, connection: asyncpg.Connection) -> None:
+        """Check the database, the Clerk keys and the users table. Raises errors of asyncpg."""
+        assert self.settings.database  # noqa: S101  the caller has connected with it
+        self._on_progress("the database")
+        server, counter = await read_server(connection), Counter(connection)
+        state = None if "migrations" in server.unwritable_tables else await read_schema_state(connection)
+        self._add(check_server(server, self.settings.database, state))
+        inbox = None
+        if state and state.is_ready and not server.unwritable_tables:
+            inbox = await count_inbox(counter)
+            self._add(check_inbox(inbox, len(self.settings.clerk_webhook_signing_secrets)))
+        await self.check_clerk(inbox)
+        async with begin_limited_read(connection):
+            table = await read_table(connection, self.settings.mapping.schema, self.settings.mapping.table)
+        if table is None:
+            self.findings.append(report_missing_table(self.settings.mapping))
+        else:
+            await self._check_table(counter, table, server, has_identities=inbox is not None)
+
+    async def _check_table(self, counter: Counter, table: Table, server: Server, *, has_identities: bool) -> None:
+        mapping = self.settings.mapping
+        self._add(check_table(mapping, table, server))
+        self._add(check_columns(mapping, table))
+        if table.kind not in {"r", "p"} or "SELECT" not in table.privileges:
+            return
+        users = await self._check_users(counter, table, has_identities=has_identities)
+        edges = await self._check_foreign_keys(counter, table, users)
+        await self._check_missing_foreign_keys(counter, table, edges)
+
+    async def _check_users(self, counter: Counter, table: Table, *, has_identities: bool) -> UserCounts:
+        mapping = self.settings.mapping
+        self._on_progress(f"the users of {mapping.name}")
+        users = await count_users(counter, mapping, table, has_identities=has_identities)
+        sample = await self._sample_unknown_ids(counter, table) if users.unknown_ids else ClerkSample()
+        self._add(check_users(mapping, table, users, sample))
+        return users
+
+    async def _sample_unknown_ids(self, counter: Counter, table: Table) -> ClerkSample:
+        """Ask Clerk about some IDs that sync-service does not know; a key of another instance would know none."""
+        key = self.settings.clerk_secret_key
+        if not (key and self._can_trust_secret_key):
+            return ClerkSample()
+        ids = await sample_unknown_ids(counter, self.settings.mapping, table)
+        known = await find_known_users(self.settings.clerk_api_url, key, ids) if ids else None
+        return ClerkSample() if known is None else ClerkSample(len(ids), len(set(ids) - known))
+
+    async def _check_foreign_keys(self, counter: Counter, table: Table, users: UserCounts) -> list[ForeignKeyEdge]:
+        edges = build_graph(table.oid, await read_foreign_keys(counter.connection, table.oid))
+        counts = ReferenceCounts(users=users.rows)
+        for edge in edges:
+            self._on_progress(edge.key.child_name)
+            await self._count_references(counter, table, edge, counts)
+        self._add(check_foreign_keys(self.settings.mapping, edges, counts))
+        return edges
+
+    async def _count_references(
+        self, counter: Counter, table: Table, edge: ForeignKeyEdge, counts: ReferenceCounts
+    ) -> None:
+        key, mapping = edge.key, self.settings.mapping
+        if key.child_oid not in counts.rows:
+            counts.rows[key.child_oid] = await count_child_rows(counter, key)
+        if not edge.is_deleted_with_user:
+            return
+        if mapping.on_delete == "cascade":
+            counts.max_per_user[key.id] = await max_rows_per_user(counter, edge.path or ())
+        elif key.parent_oid == table.oid and (deleted_at := table.column(mapping.deleted_at)):
+            counts.of_deleted_users[key.id] = await count_rows_of_deleted_users(counter, key, deleted_at)
+
+    async def _check_missing_foreign_keys(self, counter: Counter, table: Table, edges: list[ForeignKeyEdge]) -> None:
+        mapping = self.settings.mapping
+        cascading_tables = {(edge.key.schema, edge.key.table) for edge in edges if edge.is_deleted_with_user}
+        columns = await read_unconstrained_columns(counter.connection, table.oid)
+        for reference in find_user_references(mapping, table, columns, cascading_tables):
+            self._on_progress(reference.column.display_name)
+            count = OrphanCount()
+            if reference.referenced_column:
+                count = await count_orphans(counter, reference.column, table, reference.referenced_column)
+            self._add(check_user_reference(mapping, table, reference, count))
+
+    def _add(self, findings: Iterable[Finding]) -> None:
+        self.findings += findings
+
+
+def _has_expected_instance(secret: InstanceLookup | None, expected: str | None) -> bool:
+    """Return whether Clerk accepts the secret key and does not name another instance than the expected one."""
+    if secret is None or secret.status != 200:
+        return False
+    return not expected or not secret.instances or expected in secret.instances

@@ -1,0 +1,103 @@
+"""The correction of each issue between the users table and its mapping (pure)."""
+
+from msgspec import Struct
+
+from sync_service.doctor.column_fixes import add_column, drop_not_null, set_key_default, widen_column
+from sync_service.doctor.grant_fixes import bypass_row_security, grant_schema, grant_sequence, grant_table
+from sync_service.doctor.index_fixes import create_unique_index
+from sync_service.doctor.introspection import Server
+from sync_service.mapping.fields import PLACEHOLDER, WHOLE_USER, FieldSource
+from sync_service.mapping.introspection import Table
+from sync_service.mapping.presets import PLACEHOLDER_EMAIL
+from sync_service.mapping.table import TableMapping
+from sync_service.mapping.validation import MappingIssue, find_missing_privileges
+
+# The column for the Clerk ID if the mapped column has another type.
+NEW_ID_COLUMN = "clerk_user_id"
+
+
+class Fix(Struct, frozen=True):
+    """`run` are statements for the database, `do` are changes of sync.toml."""
+
+    run: tuple[str, ...] = ()
+    do: tuple[str, ...] = ()
+
+
+def find_fix(issue: MappingIssue, mapping: TableMapping, table: Table, server: Server) -> Fix:
+    """Return the statements and the changes of sync.toml that correct an issue; both are empty if none can."""
+    column = issue.column or ""
+    match issue.code:
+        case "missing_clerk_id" | "wrong_clerk_id_type" | "missing_unique_index":
+            fix = _fix_clerk_id(issue.code, table, column)
+        case "short_clerk_id":
+            fix = Fix((widen_column(table.schema, table.name, column),))
+        case "missing_column":
+            fix = Fix((add_column(table.schema, table.name, column, _choose_type(mapping.columns[column])),))
+        case "missing_deleted_at":
+            fix = Fix((add_column(table.schema, table.name, column, "timestamptz"),))
+        case "not_null_unfilled":
+            fix = Fix(_fill_column(table, column))
+        case "not_null_for_some" | "not_scrubbed":
+            fix = _replace_null(table, mapping.columns[column], column)
+        case _:
+            fix = Fix(_grant_privilege(issue, mapping, table, server.role))
+    return fix
+
+
+def _fill_column(table: Table, name: str) -> tuple[str, ...]:
+    column = table.column(name)
+    if column and name in table.primary_key:
+        return set_key_default(table, column)
+    return (drop_not_null(table, name),)
+
+
+def _grant_privilege(issue: MappingIssue, mapping: TableMapping, table: Table, role: str) -> tuple[str, ...]:
+    match issue.code:
+        case "no_privilege":
+            return grant_table(table, find_missing_privileges(mapping, table), role)
+        case "no_schema_privilege":
+            return (grant_schema(table.schema, role),)
+        case "no_sequence_privilege":
+            return (grant_sequence(issue.name, role),)
+        case "row_security":
+            return (bypass_row_security(role),)
+        case _:  # no statement corrects a view or a column of the wrong type
+            return ()
+
+
+def _fix_clerk_id(code: str, table: Table, column: str) -> Fix:
+    if table.kind == "p":
+        why = "in a partitioned table, a unique index must include the partition key"
+        return Fix(do=(f"in sync.toml: name a table without partitions; {why}",))
+    if code == "missing_unique_index":
+        return Fix(create_unique_index(table, column))
+    id_column = column if code == "missing_clerk_id" else NEW_ID_COLUMN
+    run: tuple[str, ...] = ()
+    if not table.column(id_column):
+        run += (add_column(table.schema, table.name, id_column, "text"),)
+    if not table.is_unique_on(id_column):
+        run += create_unique_index(table, id_column)
+    return Fix(run, () if id_column == column else (f'in sync.toml: clerk_id = "{id_column}"',))
+
+
+def _replace_null(table: Table, source: FieldSource, name: str) -> Fix:
+    column = table.column(name)
+    if column is None or column.category != "S":
+        return Fix((drop_not_null(table, name),))
+    is_unique = any(index.unique and name in index.keys for index in table.indexes)
+    when_null = PLACEHOLDER if source.source == "id" or is_unique else ""
+    if source.source == "primary_email":
+        when_null = PLACEHOLDER_EMAIL
+    line = f'{name} = {{ from = "{source.source}", when_null = "{when_null}" }}'
+    return Fix(do=(f"in sync.toml, below [users.columns]: {line}",))
+
+
+def _choose_type(source: FieldSource) -> str:
+    if source.source is None:
+        types = {bool: "boolean", int: "bigint", float: "double precision"}
+        return types.get(type(source.constant), "text")
+    if source.source in {"primary_email_verified", "banned", "locked"}:
+        return "boolean"
+    if source.source.endswith("_at"):
+        return "timestamptz"
+    return "jsonb" if source.source == WHOLE_USER or source.source.endswith("_metadata") else "text"

@@ -1,0 +1,109 @@
+-- Applies many snapshots in one round trip: updates the identities, saves the rows that won, files the events.
+-- The text of each gap is a default, which mapping/queries.py replaces (postgres/sql.py explains gaps).
+--
+-- The rule is tests/reference_model.py's. The guard is in ON CONFLICT … WHERE, which reads the row that it has locked;
+-- a SELECT beforehand would see the older snapshot of the statement. All inserts are sorted by ID, so that concurrent
+-- processes lock rows in one order.
+with /*<input>*/input as (
+    select i.*, row_number() over (partition by event_id order by n) = 1 as first
+    from
+        -- The lock timeout holds for this transaction only; a pooler would lose a setting of the session.
+        (select set_config('lock_timeout', $11, true)) as lock_timeout,
+        unnest(
+            -- Sub-selects hide the arrays from the planner. A generic plan then costs no more than a custom one, so
+            -- PostgreSQL keeps it after five executions; planning takes longer than the statement itself.
+            (select $1::text[]), (select $2::text[]), (select $3::text[]), (select $4::text[]), (select $5::text[]),
+            (select $6::bigint[]), (select $7::bytea[])
+        ) with ordinality as i (event_id, type, instance_id, clerk_id, kind, version, tiebreak, n)
+),
+newest as (
+    select distinct on (clerk_id) *
+    from input
+    where kind <> 'none'
+    order by clerk_id, version desc, tiebreak desc
+)/*</input>*/,
+joined as (
+    insert into clerk_sync.identities as known (clerk_id, version, tiebreak, created_by, confirmed_at)
+    select
+        clerk_id, version, tiebreak, $10,
+        -- Clerk confirmed a replayed event when it arrived, and never confirmed a profile that the application sent.
+        case $10
+            when 'replay' then (select received_at from clerk_sync.events where id = newest.event_id)
+            when 'profile' then null
+            else now()
+        end
+    from newest
+    order by clerk_id
+    on conflict (clerk_id) do update
+        set version = excluded.version, tiebreak = excluded.tiebreak, changed_at = now(),
+            confirmed_at = excluded.confirmed_at, email_pending = false, refetch_pending = false
+        where known.deleted_at is null and (excluded.version, excluded.tiebreak) > (known.version, known.tiebreak)
+    returning clerk_id, version, tiebreak
+),
+/*<update_first>*//*</update_first>*/
+saved as (
+    insert into /*<table>*/public.users/*</table>*/ as app (/*<columns>*/id, email_verified, banned, locked, public_metadata/*</columns>*/)
+    select /*<values>*/r.id, r.email_verified, r.banned, r.locked, r.public_metadata/*</values>*/
+    from newest
+    join joined using (clerk_id)
+    -- The long arrays are read by index where they are written. Carried through each step, copying them was a tenth of
+    -- PostgreSQL's work.
+    cross join lateral jsonb_to_record(/*<user_row>*/($9::jsonb[])[newest.n]/*</user_row>*/)
+        as r (/*<definitions>*/id text, email_verified boolean, banned boolean, locked boolean, public_metadata jsonb/*</definitions>*/)
+    where true/*<unless_updated>*//*</unless_updated>*/
+    order by clerk_id
+    on conflict (/*<id_column>*/id/*</id_column>*/) do /*<on_conflict>*/update set banned = excluded.banned/*</on_conflict>*/
+),
+outcome as (
+    select
+        input.*,
+        -- Two contents of one millisecond: the tiebreak chooses one of them, and only Clerk knows the right one.
+        -- A tiebreak longer than a digest comes from Clerk's API (clerk/change.py), which needs no second request.
+        coalesce(
+            input.version = known.version and input.tiebreak <> known.tiebreak
+                and greatest(length(input.tiebreak), length(known.tiebreak)) <= 16,
+            false
+        ) as same_instant,
+        case
+            when kind = 'none' then 'ignored'
+            -- Applied: the row shows exactly this content, written now or before. The last 16 bytes are its digest.
+            when (input.version, substr(input.tiebreak, greatest(length(input.tiebreak) - 15, 1)))
+                = (joined.version, substr(joined.tiebreak, greatest(length(joined.tiebreak) - 15, 1)))
+            then 'applied'
+            when joined.clerk_id is null
+                and (input.version, substr(input.tiebreak, greatest(length(input.tiebreak) - 15, 1)))
+                    = (known.version, substr(known.tiebreak, greatest(length(known.tiebreak) - 15, 1)))
+            then 'applied'
+            else 'stale'
+        end as status
+    from input
+    left join joined using (clerk_id)
+    -- `offset 0` keeps one index look-up for each event. A plan made while the table was small would scan all of it.
+    left join lateral (
+        select i.version, i.tiebreak from clerk_sync.identities as i where i.clerk_id = input.clerk_id offset 0
+    ) as known on true
+),
+filed as (
+    insert into clerk_sync.events as e (id, type, instance_id, clerk_id, status, payload, finished_at)
+    select event_id, type, instance_id, clerk_id, status, /*<payload>*/($8::jsonb[])[n]/*</payload>*/, now()
+    from outcome
+    where event_id is not null and first
+    order by event_id
+    on conflict (id) do update
+        set status = excluded.status, reason = null, attempts = e.attempts + 1, next_attempt_at = null,
+            finished_at = excluded.finished_at
+        -- A finished event stays as it is; a failed one is tried again with each delivery.
+        where e.status in ('failed', 'dead')
+    returning id
+)
+select
+    same_instant,
+    case
+        -- A replay reports the outcome again instead of `duplicate`.
+        when outcome.event_id is null or $10 = 'replay' then status
+        when filed.id is null or not first then 'duplicate'
+        else status
+    end as status
+from outcome
+left join filed on filed.id = outcome.event_id
+order by n

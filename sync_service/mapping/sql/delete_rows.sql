@@ -1,0 +1,36 @@
+-- The second step of a deletion: deletes or changes the rows, removes the users' data from the inbox and finishes the
+-- events. It is a statement of its own, because only a statement that begins after the tombstone's commit sees the row
+-- that the last holder of the identity's lock wrote. It holds no lock on the identity, so that a long cascade does not
+-- block other events of the user.
+with lock_timeout as materialized (select set_config('lock_timeout', $3, true)),
+gone as (
+    /*<delete>*/delete from public.users/*</delete>*/
+    where /*<tombstoned>*/id = any(array(
+        select known.clerk_id from clerk_sync.identities as known
+        where known.clerk_id = any($1::text[]) and known.deleted_at is not null and exists (select from lock_timeout)
+    ))/*</tombstoned>*/
+),
+-- Its own events are finished; other deletions of the same user keep their own attempts.
+concerned as (
+    select
+        e.id,
+        e.id = any($2::text[]) as is_own,
+        e.type = /*<deletion_type>*/'user.deleted'/*</deletion_type>*/ as is_deletion,
+        e.status in ('failed', 'dead') as is_waiting
+    from clerk_sync.events as e
+    where exists (select from lock_timeout)
+        and e.clerk_id in (
+            select clerk_id from clerk_sync.identities where clerk_id = any($1) and deleted_at is not null
+        )
+)
+update clerk_sync.events as e
+set payload = null,
+    status = case
+        when is_waiting and is_own then 'applied' when is_waiting and not is_deletion then 'stale' else e.status
+    end,
+    reason = case when is_own or not is_deletion then null else e.reason end,
+    attempts = e.attempts + (is_waiting and is_own)::integer,
+    next_attempt_at = case when is_deletion and not is_own then e.next_attempt_at end,
+    finished_at = case when is_deletion and not is_own then e.finished_at else coalesce(e.finished_at, now()) end
+from concerned
+where e.id = concerned.id and (e.payload is not null or (is_waiting and (is_own or not is_deletion)))

@@ -1,0 +1,71 @@
+-- The catalogue's data on a table in one row; no row if the table does not exist.
+-- https://www.postgresql.org/docs/current/catalogs.html
+select
+    n.nspname as schema,
+    c.relname as name,
+    c.oid::bigint as oid,
+    c.relkind::text as kind,
+    row_security_active(c.oid) as row_security,
+    (select coalesce(json_agg(p), '[]') from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) as p
+        where has_table_privilege(c.oid, p)) as privileges,
+    has_schema_privilege(n.oid, 'USAGE') as schema_usable,
+    (select coalesce(json_agg(format('%s.%s', sn.nspname, s.relname) order by s.relname), '[]')
+        from pg_attrdef as d
+        join pg_depend as l
+            on l.classid = 'pg_attrdef'::regclass and l.objid = d.oid and l.refclassid = 'pg_class'::regclass
+        join pg_class as s on s.oid = l.refobjid
+        join pg_namespace as sn on sn.oid = s.relnamespace
+        -- `case` fixes the order: has_sequence_privilege() raises an error for a relation that is not a sequence.
+        where d.adrelid = c.oid
+            and case when s.relkind = 'S' then not has_sequence_privilege(s.oid, 'USAGE, UPDATE') end
+    ) as inaccessible_sequences,
+    (select coalesce(json_agg(t.tgname order by t.tgname), '[]') from pg_trigger as t
+        where t.tgrelid = c.oid and not t.tgisinternal) as triggers,
+    (select coalesce(json_agg(json_build_object(
+            'name', a.attname,
+            'type', format_type(a.atttypid, a.atttypmod),
+            'base', b.base,
+            'category', t.typcategory,
+            'length', case when b.base in ('varchar', 'bpchar')
+                then nullif(greatest(a.atttypmod, b.typmod), -1) - 4 end,
+            'not_null', a.attnotnull or b.not_null,
+            'has_default', a.atthasdef or a.attidentity <> '' or b.has_default,
+            'generated', a.attgenerated <> '' or a.attidentity = 'a',
+            'labels', (select coalesce(json_agg(e.enumlabel order by e.enumsortorder), '[]')
+                from pg_enum as e where e.enumtypid = b.oid)
+        ) order by a.attnum), '[]')
+        from pg_attribute as a
+        join pg_type as t on t.oid = a.atttypid
+        cross join lateral (
+            -- The type below all domains. Each domain can add a length, a default or NOT NULL.
+            with recursive below as (
+                select t.oid, t.typname, t.typtype, t.typbasetype, t.typtypmod, t.typnotnull, t.typdefault
+                union all
+                select d.oid, d.typname, d.typtype, d.typbasetype, d.typtypmod, d.typnotnull, d.typdefault
+                from below join pg_type as d on below.typtype = 'd' and d.oid = below.typbasetype
+            )
+            select
+                max(oid::bigint) filter (where typtype <> 'd')::oid as oid,
+                max(typname::text) filter (where typtype <> 'd') as base,
+                max(typtypmod) as typmod, bool_or(typnotnull) as not_null, bool_or(typdefault is not null) as has_default
+            from below
+        ) as b
+        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns,
+    (select coalesce(json_agg(json_build_object(
+            'name', ic.relname,
+            'unique', i.indisunique and i.indimmediate,
+            'primary', i.indisprimary,
+            'valid', i.indisvalid,
+            'partial', i.indpred is not null,
+            -- A column by its plain name, an expression as PostgreSQL prints it.
+            'keys', (select json_agg(coalesce(a.attname, pg_get_indexdef(i.indexrelid, k.n::integer, true)) order by k.n)
+                from unnest(i.indkey::smallint[]) with ordinality as k (attnum, n)
+                left join pg_attribute as a on a.attrelid = c.oid and a.attnum = k.attnum and k.attnum > 0
+                where k.n <= i.indnkeyatts)
+        ) order by ic.relname), '[]')
+        from pg_index as i
+        join pg_class as ic on ic.oid = i.indexrelid
+        where i.indrelid = c.oid) as indexes
+from pg_class as c
+join pg_namespace as n on n.oid = c.relnamespace
+where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p', 'v', 'm', 'f')

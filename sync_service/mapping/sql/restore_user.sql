@@ -1,0 +1,20 @@
+-- Cancels a deletion while its row exists. The version is reset with the tombstone, so that any later snapshot is newer.
+with restored as (
+    update clerk_sync.identities as known
+    set version = 0, tiebreak = '', deleted_at = null, restored_at = now(), changed_at = now()
+    from /*<table>*/public.users/*</table>*/ as app
+    where known.clerk_id = $1 and known.deleted_at is not null and app./*<id_column>*/id/*</id_column>*/::text = $1
+    returning known.clerk_id
+),
+unmarked as (
+    update /*<table>*/public.users/*</table>*/
+    set /*<unmark>*/id = id/*</unmark>*/
+    where /*<id_column>*/id/*</id_column>*/ = $1::text::/*<id_type>*/text/*</id_type>*/ and exists (select from restored)
+),
+settled as (
+    update clerk_sync.events as e
+    set status = 'stale', reason = null, next_attempt_at = null, finished_at = now()
+    from restored
+    where e.clerk_id = restored.clerk_id and e.status in ('failed', 'dead')
+)
+select exists (select from restored)

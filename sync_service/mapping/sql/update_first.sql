@@ -1,0 +1,19 @@
+-- A step of apply_changes.sql for a table with a required column that the mapping cannot fill. PostgreSQL refuses the
+-- row of an INSERT before it looks for a conflict, so existing rows are updated by a statement of their own.
+with newest as (select $1::text as clerk_id, 1 as n),
+joined as (select clerk_id from newest),
+/*<update_first>*/updated as (
+    update /*<table>*/public.users/*</table>*/ as app
+    set /*<assignments>*/banned = r.banned/*</assignments>*/
+    from newest
+    join joined using (clerk_id)
+    cross join lateral jsonb_to_record(/*<user_row>*/($2::jsonb[])[newest.n]/*</user_row>*/) as r (/*<definitions>*/id text, banned boolean/*</definitions>*/)
+    where app./*<id_column>*/id/*</id_column>*/ = newest.clerk_id::/*<id_type>*/text/*</id_type>*/
+    returning app./*<id_column>*/id/*</id_column>*/::text as known_id
+),/*</update_first>*/
+saved as (
+    select clerk_id
+    from newest
+    where true/*<unless_updated>*/ and not exists (select from updated where known_id = newest.clerk_id)/*</unless_updated>*/
+)
+select clerk_id from saved

@@ -1,0 +1,12 @@
+-- The state of one user, in one round trip over three indexes.
+select
+    to_jsonb(app)::text as row,
+    known.deleted_at is not null as is_deleted,
+    known.version is not null as is_known,
+    coalesce(known.email_pending, false) as email_pending,
+    known.confirmed_at,
+    extract(epoch from now() - known.confirmed_at)::float8 as age,
+    (select id from clerk_sync.instance) as instance_id
+from (select $1::text as clerk_id) as wanted
+left join clerk_sync.identities as known on known.clerk_id = wanted.clerk_id
+left join /*<table>*/public.users/*</table>*/ as app on app./*<id_column>*/id/*</id_column>*/::text = wanted.clerk_id

@@ -1,0 +1,41 @@
+"""Holds the binding of a mapping to its table: made before the first write, and again after the table has changed."""
+
+import structlog
+
+from sync_service.errors import MappingMismatch
+from sync_service.mapping.binding import BoundMapping, bind
+from sync_service.mapping.introspection import read_table
+from sync_service.mapping.queries import Queries, build_lookup_queries, build_queries
+from sync_service.mapping.table import TableMapping
+from sync_service.mapping.validation import partial_issues
+from sync_service.postgres.pool import Connection
+
+log = structlog.get_logger()
+
+
+class TableBinding:
+    """The queries of one mapping. `lookups` are available at once, the others after `ensure_bound`."""
+
+    def __init__(self, mapping: TableMapping) -> None:
+        self.mapping = mapping
+        self.lookups = build_lookup_queries(mapping)
+        self._queries: Queries | None = None
+
+    async def ensure_bound(self, connection: Connection) -> Queries:
+        """Return the queries; read the table first if that is necessary.
+
+        Raises `MappingMismatch`, which names the obstacles, and the errors of asyncpg.
+        """
+        if self._queries is None:
+            table = await read_table(connection, self.mapping.schema, self.mapping.table)
+            bound = bind(self.mapping, table)
+            if not isinstance(bound, BoundMapping):
+                raise MappingMismatch(bound)
+            for issue in partial_issues(self.mapping, bound.table):
+                log.warning("mapping_warning", warning=str(issue))
+            self._queries = build_queries(self.mapping, bound)
+        return self._queries
+
+    def invalidate(self) -> None:
+        """Read the table again before the next write, because it has changed."""
+        self._queries = None

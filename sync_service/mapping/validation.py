@@ -1,0 +1,143 @@
+"""Validation of a mapping against its table: issues of all users, and issues of some users (pure)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from sync_service.mapping.coercion import TIME_TYPES, scrub_expression
+from sync_service.mapping.fields import NEVER_NULL_SOURCES, FieldSource
+from sync_service.mapping.introspection import Column, Table
+from sync_service.mapping.table import TableMapping
+
+# Today Clerk's IDs have 32 characters.
+MIN_ID_LENGTH = 32
+
+# `doctor` removes this part, because it prints the statement itself.
+DOCTOR_HINT = "; `sync-service doctor` prints the statement that creates it"
+
+
+@dataclass(frozen=True, slots=True)
+class MappingIssue:
+    """One issue of a mapping with its table.
+
+    `code` is for programs. `name` is the table, column, schema or sequence with the issue; `why` ends the sentence.
+    """
+
+    code: str
+    name: str
+    why: str
+    column: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.why}"
+
+
+def blocking_issues(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
+    """Yield the issues that affect every user. With any of them, the service does not write to the table."""
+    if table.kind not in {"r", "p"}:
+        yield MappingIssue("not_a_table", mapping.name, "is a view or a foreign table; name the table behind it")
+        return
+    yield from _check_clerk_id(mapping, table)
+    yield from _check_columns(mapping, table)
+    yield from _check_deleted_at(mapping, table)
+    yield from _check_privileges(mapping, table)
+
+
+def _check_privileges(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
+    if not table.schema_usable:
+        why = "the role of DATABASE_URL may not use this schema; grant usage on it"
+        yield MappingIssue("no_schema_privilege", mapping.schema, why)
+    for sequence in table.inaccessible_sequences:
+        why = f"the role of DATABASE_URL may not draw defaults of {mapping.name} from it; grant usage on it"
+        yield MappingIssue("no_sequence_privilege", sequence, why)
+    if missing := find_missing_privileges(mapping, table):
+        why = f"the role of DATABASE_URL may not {', '.join(missing)}; grant it"
+        yield MappingIssue("no_privilege", mapping.name, why)
+    if table.row_security:
+        why = "row-level security hides rows from the role of DATABASE_URL; it needs BYPASSRLS"
+        yield MappingIssue("row_security", mapping.name, why)
+
+
+def find_missing_privileges(mapping: TableMapping, table: Table) -> list[str]:
+    """Return the privileges on the table that the mapping needs and the role lacks."""
+    needed = {"SELECT", "INSERT", "UPDATE"}
+    if mapping.on_delete == "cascade":
+        needed.add("DELETE")
+    return sorted(needed - table.privileges)
+
+
+def _check_columns(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
+    for name, field in mapping.columns.items():
+        column = table.column(name)
+        if column is None and not field.optional:
+            yield _report_missing_column("missing_column", mapping, table, name)
+        if column and mapping.on_delete == "anonymize" and not _can_be_anonymized(field, column):
+            why = f"is NOT NULL, and no value of {column.type} is anonymous: set a `when_null` for it"
+            yield MappingIssue("not_scrubbed", f"{mapping.name}.{name}", why, name)
+
+
+def _can_be_anonymized(field: FieldSource, column: Column) -> bool:
+    return not field.is_personal or column.generated or scrub_expression(field, column) is not None
+
+
+def _check_deleted_at(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
+    if not mapping.deleted_at:
+        return
+    column = table.column(mapping.deleted_at)
+    if column is None:
+        yield _report_missing_column("missing_deleted_at", mapping, table, mapping.deleted_at)
+    elif column.base not in TIME_TYPES | {"bool"}:
+        why = f"is {column.type}, and must be a time or a boolean"
+        yield MappingIssue("wrong_deleted_at", f"{mapping.name}.{column.name}", why, column.name)
+
+
+def _check_clerk_id(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
+    name = f"{mapping.name}.{mapping.id_column}"
+    column = table.column(mapping.id_column)
+    if column is None:
+        purpose = "; it must hold the Clerk ID"
+        yield _report_missing_column("missing_clerk_id", mapping, table, mapping.id_column, purpose)
+    elif column.category != "S":
+        why = f"is {column.type}, which cannot hold a Clerk ID (user_…); name a column of text"
+        yield MappingIssue("wrong_clerk_id_type", name, why, column.name)
+    elif column.length is not None and column.length < MIN_ID_LENGTH:
+        why = f"is {column.type}, too short for a Clerk ID, which has {MIN_ID_LENGTH} characters or more"
+        yield MappingIssue("short_clerk_id", name, why, column.name)
+    elif not table.is_unique_on(mapping.id_column):
+        why = f"has no unique index{DOCTOR_HINT}"
+        yield MappingIssue("missing_unique_index", name, why, column.name)
+
+
+def partial_issues(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
+    """Yield the issues that affect some users; their events are parked."""
+    for name in find_unfilled_columns(mapping, table):
+        why = "is NOT NULL, has no default, and no mapping fills it: no user can be inserted"
+        yield MappingIssue("not_null_unfilled", f"{mapping.name}.{name}", why, name)
+    for name, field in mapping.columns.items():
+        column = table.column(name)
+        refuses_null = column is not None and column.not_null and not column.generated
+        if refuses_null and field.when_null is None and _can_be_null(field):
+            why = f"is NOT NULL, and a Clerk user may have no {field.source}: set a `when_null` for it"
+            yield MappingIssue("not_null_for_some", f"{mapping.name}.{name}", why, name)
+
+
+def find_unfilled_columns(mapping: TableMapping, table: Table) -> list[str]:
+    """Return the NOT NULL columns that neither the mapping nor a default fills in a new row."""
+    filled = {mapping.id_column, *mapping.columns}
+    return [
+        column.name
+        for column in table.columns
+        if column.not_null and not (column.has_default or column.generated or column.name in filled)
+    ]
+
+
+def _can_be_null(field: FieldSource) -> bool:
+    return field.source is not None and field.source not in NEVER_NULL_SOURCES
+
+
+def _report_missing_column(
+    code: str, mapping: TableMapping, table: Table, name: str, purpose: str = ""
+) -> MappingIssue:
+    close = get_close_matches(name, [column.name for column in table.columns], n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return MappingIssue(code, f"{mapping.name}.{name}", f"there is no such column{purpose}{hint}", name)

@@ -1,0 +1,161 @@
+"""Writes changes: snapshots and deletions are applied and filed, each by one statement for many events."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import asyncpg
+import msgspec
+import structlog
+from msgspec import Struct
+from msgspec.structs import astuple
+
+from sync_service.clerk.change import Snapshot
+from sync_service.clerk.events import Event
+from sync_service.errors import DatabaseError
+from sync_service.mapping.queries import Queries
+from sync_service.mapping.table import Row
+from sync_service.postgres.pool import Connection
+from sync_service.postgres.sql import read_sql
+from sync_service.store.access import BoundConnection
+
+log = structlog.get_logger()
+
+# The pause before the second attempt. Each later pause is three times as long, up to an hour.
+FIRST_PAUSE = timedelta(seconds=5)
+
+# Until then another process does not retry a deletion whose second step runs. A webhook responds within 10 s.
+DELETION_LEASE = timedelta(seconds=30)
+
+
+class _EventParameters(Struct, frozen=True):
+    """The parameters of apply_changes.sql for one event, in their order."""
+
+    event_id: str | None
+    type: str
+    instance_id: str | None
+    clerk_id: str | None
+    kind: str = "none"
+    version: int | None = None
+    tiebreak: bytes | None = None
+    payload: str | None = None
+    user_row: str | None = None
+
+
+async def apply_changes(
+    bound: BoundConnection, events: Sequence[Event], *, source: str, lock_timeout_ms: int, row: Row | None = None
+) -> list[asyncpg.Record]:
+    """Apply and file snapshots in one statement; return `status` and `same_instant` of each event, in order.
+
+    `row` replaces the mapped row of a single event. Deletions go through `delete_users`.
+    """
+    parameters = [_event_parameters(bound.queries, event, row) for event in events]
+    common = source, str(lock_timeout_ms)
+    if len(parameters) == 1:
+        return await bound.connection.fetch(bound.queries.apply_one, *parameters[0], *common)
+    columns = map(list, zip(*parameters, strict=True))
+    return await bound.connection.fetch(bound.queries.apply_many, *columns, *common)
+
+
+async def find_rejected_column(bound: BoundConnection, snapshot: Snapshot) -> str | None:
+    """Return the first column whose type rejects its value of this snapshot, or None."""
+    row = msgspec.json.encode(row_for(bound.queries, snapshot)).decode()
+    for column in bound.queries.bound.column_types:
+        try:
+            await bound.connection.fetchval(bound.queries.probe(column), row)
+        except (asyncpg.DataError, asyncpg.CheckViolationError):
+            return column
+    return None
+
+
+async def delete_users(
+    bound: BoundConnection,
+    events: Sequence[Event],
+    *,
+    source: str,
+    lock_timeout_ms: int,
+    timeout: float,  # noqa: ASYNC109  asyncpg cancels the statement on the server
+    lease: timedelta = DELETION_LEASE,
+) -> list[asyncpg.Record]:
+    """Delete users in two steps; return `state` and `is_duplicate` of each event, in order.
+
+    The first step commits the tombstones and the events, so that a crash loses no deletion. The second step deletes or
+    changes the rows as the mapping says, removes the payloads and finishes the events; it may take `timeout` seconds.
+    `state` is `due` (the row is deleted), `deferred` (the grace period has not passed, the row is marked) or `stale`
+    (an operator restored the user). After `lease` another process continues a second step that did not finish.
+    """
+    grace, timeout_ms = bound.queries.bound.mapping.delete_grace, str(lock_timeout_ms)
+    columns = zip(*((event.id, event.type, event.instance_id, event.clerk_id) for event in events), strict=True)
+    records = await bound.connection.fetch(_FILE_DELETIONS, *map(list, columns), source, grace, lease, timeout_ms)
+    by_state: dict[str, list[Event]] = {"due": [], "deferred": [], "stale": []}
+    for event, record in zip(events, records, strict=True):
+        by_state[record["state"]].append(event)
+    if due := by_state["due"]:
+        event_ids = [event.id for event in due if event.id]
+        await bound.connection.execute(
+            bound.queries.delete_rows, _clerk_ids(due), event_ids, timeout_ms, timeout=timeout
+        )
+    if deferred := by_state["deferred"]:
+        await bound.connection.execute(bound.queries.mark_deleted, _clerk_ids(deferred), timeout_ms)
+    return records
+
+
+async def restore_user(bound: BoundConnection, clerk_id: str) -> bool:
+    """Cancel a deletion whose row still exists, for good; return whether there was one."""
+    return bool(await bound.connection.fetchval(bound.queries.restore_user, clerk_id))
+
+
+async def park_event(
+    connection: Connection, event: Event, error: DatabaseError, *, max_attempts: int, pause: timedelta = FIRST_PAUSE
+) -> str | None:
+    """File an event that cannot be applied; return `failed` or `dead`, or None if it succeeded meanwhile."""
+    status: str | None = await connection.fetchval(
+        _PARK_EVENT,
+        event.id,
+        event.type,
+        event.instance_id,
+        event.clerk_id,
+        event.payload,
+        error.reason,
+        error.table,
+        error.column,
+        max_attempts,
+        pause,
+        error.constraint,
+    )
+    return status
+
+
+def row_for(queries: Queries, snapshot: Snapshot) -> Row:
+    """Return the row that shows this snapshot, in the form that the columns take."""
+    row, truncated = queries.bound.build_row(snapshot)
+    if truncated:
+        log.warning("value_truncated", table=queries.bound.mapping.name, columns=truncated)
+    return row
+
+
+def _clerk_ids(events: Sequence[Event]) -> list[str]:
+    return sorted({event.clerk_id for event in events if event.clerk_id})
+
+
+def _event_parameters(queries: Queries, event: Event, row: Row | None) -> tuple[object, ...]:
+    if not isinstance(event.change, Snapshot):
+        return astuple(_EventParameters(event.id, event.type, event.instance_id, event.clerk_id))
+    version = queries.bound.mapping.compute_version(event.change)
+    user_row = row_for(queries, event.change) if row is None else row
+    return astuple(
+        _EventParameters(
+            event_id=event.id,
+            type=event.type,
+            instance_id=event.instance_id,
+            clerk_id=event.clerk_id,
+            kind="snapshot",
+            version=version.updated_at,
+            tiebreak=version.tiebreak,
+            payload=event.payload,
+            user_row=msgspec.json.encode(user_row).decode(),
+        )
+    )
+
+
+_FILE_DELETIONS = read_sql(__package__, "file_deletions.sql")
+_PARK_EVENT = read_sql(__package__, "park_event.sql")

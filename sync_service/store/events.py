@@ -1,0 +1,118 @@
+"""The inbox for operators: a list by filter, one event in full, pages to replay, the history of one user."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from sync_service.clerk.events import HANDLED_TYPES, Event, event_from_row
+from sync_service.mapping.queries import LookupQueries
+from sync_service.postgres.pool import Connection
+
+PAGE_SIZE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A selection of events; None selects all."""
+
+    status: str | None = None
+    type: str | None = None
+    clerk_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+async def list_events(connection: Connection, selection: Filter, limit: int) -> list[dict[str, Any]]:
+    """Return up to `limit` events without their payloads, the newest first."""
+    rows = await connection.fetch(_LIST, *_parameters(selection), limit)
+    return [dict(row) for row in rows]
+
+
+async def get_event(connection: Connection, message_id: str) -> dict[str, Any] | None:
+    """Return one event with its failures and its payload, or None."""
+    row = await connection.fetchrow("select * from clerk_sync.events where id = $1", message_id)
+    if row is None:
+        return None
+    decoded = {name: msgspec.json.decode(row[name]) for name in ("payload", "failures") if row[name]}
+    return dict(row) | decoded
+
+
+async def count_events(connection: Connection, selection: Filter) -> int:
+    """Return the number of events that a replay would apply."""
+    return int(await connection.fetchval(_COUNT, *_parameters(selection), HANDLED_TYPES))
+
+
+async def iter_pages(connection: Connection, selection: Filter) -> AsyncIterator[list[Event]]:
+    """Yield the events to replay, the oldest first, a page at a time; types that are not handled are left out."""
+    after: tuple[datetime | None, str] = (None, "")
+    while True:
+        rows = await connection.fetch(_PAGE, *_parameters(selection), HANDLED_TYPES, *after, PAGE_SIZE)
+        if not rows:
+            return
+        yield [event_from_row(dict(row)) for row in rows]
+        after = (rows[-1]["received_at"], rows[-1]["id"])
+
+
+async def get_events(connection: Connection, ids: list[str]) -> list[Event]:
+    """Return the events with these IDs, in the same order; unknown IDs are left out."""
+    rows = await connection.fetch(_BY_ID, ids)
+    return [event_from_row(dict(row)) for row in rows]
+
+
+async def get_user_history(connection: Connection, lookups: LookupQueries, clerk_id: str) -> dict[str, Any]:
+    """Return `{"clerk_id", "row", "identity", "events"}`: the row, the version or tombstone, the 50 newest events.
+
+    `row` and `identity` are None where there is none. Raises the errors of asyncpg.
+    """
+    row = await connection.fetchval(lookups.row, clerk_id)
+    identity = await connection.fetchrow(_IDENTITY, clerk_id)
+    return {
+        "clerk_id": clerk_id,
+        "row": msgspec.json.decode(row) if row else None,
+        "identity": dict(identity) if identity else None,
+        "events": [dict(event) for event in await connection.fetch(_HISTORY, clerk_id)],
+    }
+
+
+def _parameters(selection: Filter) -> tuple[object, ...]:
+    return selection.status, selection.type, selection.clerk_id, selection.since, selection.until
+
+
+_WHERE = """
+where ($1::text is null or status = $1) and ($2::text is null or type = $2) and ($3::text is null or clerk_id = $3)
+    and ($4::timestamptz is null or received_at >= $4) and ($5::timestamptz is null or received_at < $5)
+"""
+
+_LIST = f"""
+select id, type, clerk_id, status, reason, attempts, received_at, next_attempt_at, finished_at
+from clerk_sync.events {_WHERE}
+order by received_at desc, id desc limit $6
+"""  # noqa: S608  constant text
+
+_COUNT = f"select count(*) from clerk_sync.events {_WHERE} and type = any($6)"  # noqa: S608  constant text
+
+_PAGE = f"""
+select id, type, instance_id, clerk_id, payload, received_at
+from clerk_sync.events {_WHERE} and type = any($6)
+    and ($7::timestamptz is null or (received_at, id) > ($7, $8::text))
+order by received_at, id limit $9
+"""  # noqa: S608  constant text
+
+_BY_ID = """
+select id, type, instance_id, clerk_id, payload
+from clerk_sync.events join unnest($1::text[]) with ordinality as wanted (id, n) using (id)
+order by n
+"""
+
+_IDENTITY = """
+select version, deleted_at, restored_at, created_by, first_seen_at, changed_at
+from clerk_sync.identities where clerk_id = $1
+"""
+
+_HISTORY = """
+select id, type, status, reason, attempts, received_at, next_attempt_at, finished_at
+from clerk_sync.events where clerk_id = $1 order by received_at desc, id limit 50
+"""

@@ -1,0 +1,25 @@
+-- Files one event that cannot be applied: the reason, the objects that caused it, the next attempt or the dead letter.
+with filed as (
+    insert into clerk_sync.events as e
+        (id, type, instance_id, clerk_id, status, reason, payload, failures, next_attempt_at)
+    select
+        $1::text, $2::text, $3::text, $4, case when $9::integer > 1 then 'failed' else 'dead' end, $6::text, $5::jsonb,
+        jsonb_build_array(jsonb_build_object(
+            'at', now(), 'reason', $6, 'table', $7::text, 'column', $8::text, 'constraint', $11::text
+        )),
+        case when $9 > 1 then now() + $10::interval end
+    on conflict (id) do update
+        set reason = excluded.reason,
+            attempts = e.attempts + 1,
+            failures = e.failures || excluded.failures,
+            status = case when e.attempts + 1 < $9 then 'failed' else 'dead' end,
+            -- Exponential backoff: three times as long with each attempt, up to an hour. A temporary obstacle costs
+            -- seconds, and one that needs an operator leaves hours. Jitter of a quarter spreads the load.
+            next_attempt_at = case
+                when e.attempts + 1 < $9
+                then now() + least($10 * 3 ^ least(e.attempts, 12), interval '1 hour') * (0.75 + random() / 2)
+            end
+        where e.status in ('failed', 'dead')
+    returning status
+)
+select status from filed

@@ -1,0 +1,48 @@
+"""Parks events that cannot be applied now: they are stored with their reason and tried again."""
+
+import contextlib
+from datetime import timedelta
+
+import structlog
+
+from sync_service.clerk.change import Snapshot
+from sync_service.clerk.events import Event
+from sync_service.errors import ChangeRejected, DatabaseError, DatabaseUnavailable
+from sync_service.store.access import Store
+from sync_service.store.changes import FIRST_PAUSE, find_rejected_column, park_event
+from sync_service.sync.outcome import Outcome
+
+log = structlog.get_logger()
+
+# SQLSTATE class of data exceptions: here, text or numbers that jsonb cannot hold.
+DATA_EXCEPTION = "22"
+
+
+async def park(
+    store: Store, event: Event, error: DatabaseError, *, max_attempts: int, pause: timedelta = FIRST_PAUSE
+) -> Outcome:
+    """Store an event that cannot be applied, to be tried again after `pause`; return its outcome."""
+    bound_log = log.bind(reason=error.reason, table=error.table, column=error.column, constraint=error.constraint)
+    if event.id is None:  # no message of Svix, so there is no row; the source of the change repeats it
+        bound_log.warning("not_applied")
+        return Outcome("unstorable" if error.sqlstate.startswith(DATA_EXCEPTION) else "unavailable", error.reason)
+    bound_log.warning("parked")
+    try:
+        async with store.database.acquire() as connection:
+            status = await park_event(connection, event, error, max_attempts=max_attempts, pause=pause)
+    except ChangeRejected as other:
+        # A rejection by the inbox itself, such as a missing privilege, is `unavailable`: Svix keeps the event.
+        is_unstorable = other.sqlstate.startswith(DATA_EXCEPTION)
+        return Outcome("unstorable" if is_unstorable else "unavailable", other.reason)
+    except DatabaseUnavailable as other:
+        return Outcome("unavailable", other.reason)
+    return Outcome("parked", error.reason) if status else Outcome("duplicate")
+
+
+async def name_rejected_column(store: Store, error: ChangeRejected, snapshot: Snapshot) -> None:
+    """Add to the error the column that rejects its value, because PostgreSQL does not report it."""
+    with contextlib.suppress(DatabaseError):
+        async with store.acquire() as bound:
+            error.column = await find_rejected_column(bound, snapshot)
+    if error.column:
+        error.table = store.mapping.table

@@ -1,0 +1,224 @@
+"""Asks Clerk about a user and applies the response like any other change.
+
+Single flight: concurrent callers share one request.
+"""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from sync_service.clerk.change import Deletion, Snapshot
+from sync_service.clerk.client import ClerkClient, UserNotFound
+from sync_service.clerk.events import USER_DELETED, Event
+from sync_service.clerk.rate_limit import RateLimiter
+from sync_service.clerk.user import User
+from sync_service.errors import (
+    ClerkAuthError,
+    ClerkUnavailable,
+    DatabaseError,
+    DatabaseUnavailable,
+    DeletedUser,
+    SyncError,
+    TooManyRequests,
+)
+from sync_service.store.identities import (
+    UserState,
+    acquire_lease,
+    clear_refetch,
+    confirm_version,
+    get_user_state,
+    prune_leases,
+    release_lease,
+    reset_version,
+    users_to_refetch,
+)
+from sync_service.sync.apply import Applier
+from sync_service.sync.outcome import Outcome
+
+log = structlog.get_logger()
+
+# Maximum concurrent reads. asyncpg's pool is not FIFO, so some callers would wait ten times as long as others; a
+# semaphore is FIFO, and it keeps connections free for webhooks.
+MAX_CONCURRENT_READS = 6
+
+# Seconds between two checks whether another process has finished its request to Clerk.
+MIN_POLL_PAUSE, MAX_POLL_PAUSE = 0.02, 0.4
+
+# Clerk's API may lag behind for a moment, and a deletion is final. A user who was confirmed less than so many seconds
+# ago is requested twice.
+RECENT_SECONDS = 60
+SECOND_REQUEST_PAUSE = 1.0
+
+# Users refetched in one round of the background work: a small part of the quota.
+MAX_REFETCHES = 20
+
+# A user created less than so many seconds ago may be ahead of the webhook. For an older user a webhook was missed.
+RACE_SECONDS = 60
+
+
+class UserRefresher:
+    """Requests to Clerk of one process. Processes coordinate through leases in the database."""
+
+    def __init__(
+        self,
+        applier: Applier,
+        client: ClerkClient | None,
+        limiter: RateLimiter,
+        *,
+        max_age: timedelta,
+        instance_id: str | None = None,
+        on_missed_webhook: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Use `client` within the limit; call `on_missed_webhook` for each user that no webhook has announced."""
+        self._applier = applier
+        self._store = applier.store
+        self._client = client
+        self._limiter = limiter
+        self._max_age = max_age.total_seconds()
+        self._instance_id = instance_id
+        self._on_missed_webhook = on_missed_webhook
+        self._reads = asyncio.Semaphore(MAX_CONCURRENT_READS)
+        self._requests: dict[str, asyncio.Task[UserState]] = {}
+
+    async def get_user_state(self, clerk_id: str) -> UserState:
+        """Return the state of the user in the database. Raises `DeletedUser` or `DatabaseError`."""
+        async with self._reads, self._store.database.acquire() as connection:
+            state = await get_user_state(connection, self._store.binding.lookups, clerk_id)
+        if state.is_deleted:
+            raise DeletedUser("This user is deleted.")
+        return state
+
+    @property
+    def can_refresh(self) -> bool:
+        """Whether there is a key for Clerk's API."""
+        return self._client is not None
+
+    async def refetch_pending(self) -> int:
+        """Refresh the users whose right state only Clerk has; return their number. Raises `DatabaseError`."""
+        async with self._store.database.acquire() as connection:
+            await prune_leases(connection)
+            pending = await users_to_refetch(connection, MAX_REFETCHES) if self._client else []
+        refreshed = 0
+        for clerk_id in pending:
+            try:
+                await asyncio.shield(self.refresh(clerk_id, await self.get_user_state(clerk_id)))
+            except (ClerkUnavailable, TooManyRequests) as error:
+                log.info("refetch_skipped", reason=str(error))
+                break
+            except DeletedUser:
+                continue
+            async with self._store.database.acquire() as connection:
+                await clear_refetch(connection, clerk_id)
+            refreshed += 1
+        return refreshed
+
+    async def close(self) -> None:
+        """Cancel the requests that run."""
+        for task in self._requests.values():
+            task.cancel()
+        await asyncio.gather(*self._requests.values(), return_exceptions=True)
+
+    def refresh(self, clerk_id: str, state: UserState) -> asyncio.Task[UserState]:
+        """Return the task that asks Clerk about the user; callers share a task that already runs.
+
+        Its result is the new state. It raises `DeletedUser`, `TooManyRequests`, `ClerkUnavailable` or `DatabaseError`.
+        A caller must not cancel it, because others may wait for it too.
+        """
+        assert self._client is not None  # noqa: S101  callers check `can_refresh` first
+        task = self._requests.get(clerk_id)
+        if task is None:
+            task = self._requests[clerk_id] = asyncio.create_task(self._request(self._client, clerk_id, state))
+            task.add_done_callback(lambda done: self._finish_request(clerk_id, done))
+        return task
+
+    def _finish_request(self, clerk_id: str, task: asyncio.Task[UserState]) -> None:
+        del self._requests[clerk_id]
+        # Retrieved here, because the task may have no other reader.
+        error = None if task.cancelled() else task.exception()
+        if error and not isinstance(error, SyncError):
+            log.critical("unhandled_exception", exc_info=error)
+
+    async def _request(self, client: ClerkClient, clerk_id: str, before: UserState) -> UserState:
+        """Return the state after this process, or another one, has asked Clerk."""
+        client.ensure_available()
+        seconds = self._limiter.acquire(clerk_id, time.monotonic())
+        if seconds:
+            raise TooManyRequests(math.ceil(seconds))
+        pause = MIN_POLL_PAUSE
+        while (expires_at := await self._acquire_lease(clerk_id)) is None:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, MAX_POLL_PAUSE)
+            after = await self.get_user_state(clerk_id)
+            if after.confirmed_at != before.confirmed_at:
+                return after
+        try:
+            return await self._fetch(client, clerk_id, before)
+        finally:
+            with contextlib.suppress(DatabaseError):
+                async with self._store.database.acquire() as connection:
+                    await release_lease(connection, clerk_id, expires_at)
+
+    async def _acquire_lease(self, clerk_id: str) -> datetime | None:
+        async with self._store.database.acquire() as connection:
+            return await acquire_lease(connection, clerk_id)
+
+    async def _fetch(self, client: ClerkClient, clerk_id: str, before: UserState) -> UserState:
+        found = await client.get_user(clerk_id)
+        is_recent = before.age is not None and before.age < min(RECENT_SECONDS, self._max_age)
+        if isinstance(found, UserNotFound) and is_recent:
+            await asyncio.sleep(SECOND_REQUEST_PAUSE)
+            found = await client.get_user(clerk_id)
+        if isinstance(found, Snapshot):
+            await self._save(found, before)
+        elif before.row is not None or before.is_known:
+            await self._delete(client, clerk_id, found, before)
+        # An unknown user is not written: Clerk's API may lag behind, and a tombstone is final.
+        return await self.get_user_state(clerk_id)
+
+    async def _save(self, snapshot: Snapshot, before: UserState) -> None:
+        clerk_id = snapshot.clerk_id
+        updated_at = snapshot.version.updated_at
+        if before.is_known and (before.row is None or before.email_pending):
+            async with self._store.database.acquire() as connection:
+                await reset_version(connection, self._store.binding.lookups, clerk_id, updated_at)
+        outcome = await apply_event(self._applier, "login", Event(None, "login", None, clerk_id, snapshot))
+        if outcome.outcome == "unstorable":
+            raise DatabaseUnavailable(outcome.reason or "")
+        async with self._store.database.acquire() as connection:
+            await confirm_version(connection, clerk_id, updated_at)
+        if before.row is None and not before.is_known:
+            self._report_missed_webhook(snapshot.user)
+
+    async def _delete(self, client: ClerkClient, clerk_id: str, found: UserNotFound, before: UserState) -> None:
+        """Delete as `user.deleted` does, if Clerk itself reported 404 and the key belongs to the pinned instance."""
+        if not found.confirmed_by_clerk:
+            raise ClerkUnavailable("the 404 is not Clerk's; check CLERK_API_URL")
+        pinned = self._instance_id or before.instance_id
+        instances = await client.get_instances() if pinned else frozenset()
+        if instances and pinned not in instances:
+            log.error("clerk_key_of_other_instance", setting="CLERK_SECRET_KEY")
+            raise ClerkAuthError("another instance")
+        # The event has an ID, so that an obstacle is filed and the retries finish the deletion.
+        event = Event(f"login_{clerk_id}", USER_DELETED, None, clerk_id, Deletion(clerk_id))
+        outcome = await apply_event(self._applier, "login", event)
+        log.info("user_deleted_at_login", outcome=outcome.outcome, reason=outcome.reason)
+
+    def _report_missed_webhook(self, user: User) -> None:
+        if user.created_at is not None and time.time() - user.created_at / 1000 > RACE_SECONDS:
+            self._on_missed_webhook()
+            log.warning("missed_webhook", hint="check the endpoint in Clerk's dashboard: do its webhooks arrive?")
+        else:
+            log.info("login_before_webhook")
+
+
+async def apply_event(applier: Applier, source: str, event: Event) -> Outcome:
+    """Apply one event from this source; return its outcome. Raises `DatabaseUnavailable`."""
+    [outcome] = await applier.with_source(source).apply([event])
+    if outcome.outcome == "unavailable":
+        raise DatabaseUnavailable(outcome.reason or "")
+    return outcome

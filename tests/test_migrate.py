@@ -1,0 +1,107 @@
+"""Migrations run once each, also concurrently, and a changed or newer migration is refused."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from sync_service.errors import SchemaError
+from sync_service.mapping.creation import create_table
+from sync_service.mapping.presets import DEFAULT
+from sync_service.postgres import migrate as migrations
+from sync_service.postgres.migrate import Migration, list_migrations, migrate, read_schema_state
+
+
+async def test_ten_concurrent_runs_run_each_migration_once(empty_database: str) -> None:
+    connections = [await asyncpg.connect(empty_database) for _ in range(10)]
+    ran = await asyncio.gather(*(migrate(connection) for connection in connections))
+    assert sum(map(len, ran)) == len(list_migrations())
+    await asyncio.gather(*(create_table(connection, DEFAULT) for connection in connections))
+    assert (await read_schema_state(connections[0])).is_ready
+    for connection in connections:
+        await connection.close()
+
+
+async def test_a_second_run_runs_no_migration(db: asyncpg.Connection) -> None:
+    assert await migrate(db) == []
+
+
+async def test_a_payload_of_usual_length_is_not_compressed(db: asyncpg.Connection) -> None:
+    """Compression would save only a few hundred bytes of a usual payload; long payloads are compressed."""
+    await db.execute(
+        "insert into clerk_sync.events (id, type, status, payload, finished_at)"
+        " select n, 'user.created', 'applied', jsonb_build_object('text', repeat('Ada ', n)), now()"
+        " from unnest(array[750, 2500]) as n"
+    )
+    found = await db.fetch("select id, pg_column_compression(payload) is null as plain from clerk_sync.events")
+    assert {record["id"]: record["plain"] for record in found} == {"750": True, "2500": False}
+
+
+async def test_a_failed_migration_is_rolled_back(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = migrations.get_needed_version()
+    broken = [
+        *list_migrations(),
+        Migration(released + 1, "broken", "create table clerk_sync.half (); select 1/0"),
+    ]
+    monkeypatch.setattr(migrations, "list_migrations", lambda: broken)
+    connection = await asyncpg.connect(empty_database)
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(connection)
+    assert (await read_schema_state(connection)).version == released
+    assert await connection.fetchval("select to_regclass('clerk_sync.half')") is None
+    await connection.close()
+
+
+async def test_a_migration_edited_after_its_release_is_refused(db: asyncpg.Connection) -> None:
+    await db.execute("update clerk_sync.migrations set checksum = 'another'")
+    with pytest.raises(SchemaError, match=r"Migration 0001 .* with another text"):
+        await migrate(db)
+
+
+async def test_a_database_ahead_is_refused(db: asyncpg.Connection) -> None:
+    await db.execute("insert into clerk_sync.migrations (version, name, checksum) values (99, 'later', 'x')")
+    with pytest.raises(SchemaError, match=rf"ahead of {migrations.get_needed_version()}: deploy the newer"):
+        await migrate(db)
+    state = await read_schema_state(db)
+    assert (state.version, state.is_ready) == (99, False)
+
+
+async def test_a_database_without_the_schema_is_behind(empty_database: str) -> None:
+    connection = await asyncpg.connect(empty_database)
+    state = await read_schema_state(connection)
+    assert (state.version, state.is_ready) == (0, False)
+    assert "run `sync-service migrate`" in str(state)
+    await connection.close()
+
+
+async def test_an_existing_users_table_is_not_changed(empty_database: str) -> None:
+    connection = await asyncpg.connect(empty_database)
+    await connection.execute("create table users (id serial primary key)")
+    await create_table(connection, DEFAULT)
+    columns = await connection.fetch("select column_name from information_schema.columns where table_name = 'users'")
+    assert [row[0] for row in columns] == ["id"]
+    await connection.close()
+
+
+async def test_named_constraints_refuse_invalid_states(db: asyncpg.Connection) -> None:
+    for statement, constraint in (
+        ("insert into clerk_sync.events (id, type, status) values ('m', 't', 'odd')", "a_status_is_one_of_five"),
+        (
+            "insert into clerk_sync.events (id, type, status, finished_at) values ('m', 't', 'failed', now())",
+            "only_a_failed",
+        ),
+        ("insert into clerk_sync.events (id, type, status) values ('m', 't', 'applied')", "only_a_failed_or_dead"),
+        (
+            "insert into clerk_sync.identities (clerk_id, created_by) values ('u', 'webhook')",
+            "an_identity_has_a_version",
+        ),
+        ("insert into clerk_sync.instance (only_one, id) values (false, 'ins')", "there_is_one_instance"),
+    ):
+        with pytest.raises(asyncpg.CheckViolationError) as raised:
+            await db.execute(statement)
+        assert raised.value.constraint_name
+        assert raised.value.constraint_name.startswith(constraint)
+
+
+def test_versions_are_the_numbers_from_one() -> None:
+    assert [migration.version for migration in list_migrations()] == list(range(1, migrations.get_needed_version() + 1))

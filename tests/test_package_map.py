@@ -1,0 +1,129 @@
+"""The map in `sync_service/__init__.py`: it names every module, and imports follow its order."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import sync_service
+from sync_service import settings
+from sync_service.errors import SettingsError
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "sync_service"
+DOCSTRING = sync_service.__doc__ or ""
+MAP = re.findall(r"^    (\w+(?:\.\w+)*) +\S", DOCSTRING, re.MULTILINE)
+FOLDERS = re.search(r"Folders, from the bottom: ([\w, ]+)\.", DOCSTRING)
+
+# A module whose docstring says "(pure)" is a function of its arguments.
+IMPURE_IMPORTS = re.compile(r"^ *(?:import|from) (?:asyncpg|asyncio|time|os|socket)\b", re.MULTILINE)
+
+# Statements belong to these folders only.
+SQL_FOLDERS = ("postgres", "mapping", "store", "doctor")
+
+
+def list_modules() -> set[str]:
+    """Return the modules that contain code; a package's `__init__` only if it has more than its docstring."""
+    modules = set()
+    for file in PACKAGE.rglob("*.py"):
+        name = ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
+        if name.endswith("__init__"):
+            has_code = len(ast.parse(file.read_text()).body) > 1
+            name = name.removesuffix("__init__").rstrip(".")
+            if not (name and (has_code or name in MAP)):
+                continue
+        modules.add(name)
+    return modules
+
+
+def read_source(module: str) -> str:
+    file = PACKAGE.joinpath(*module.split("."))
+    return (file / "__init__.py" if file.is_dir() else file.with_suffix(".py")).read_text()
+
+
+def list_imports(module: str) -> set[str]:
+    """Return the modules of the package that a module imports, at its top or inside a function."""
+    found = set()
+    for node in ast.walk(ast.parse(read_source(module))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "sync_service":
+            base = node.module.removeprefix("sync_service").lstrip(".")
+            names = [f"{base}.{alias.name}".lstrip(".") for alias in node.names]
+            found |= {name if name in MAP else base for name in names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.removeprefix("sync_service.") for a in node.names if a.name.startswith("sync_service.")}
+    return found - {""}
+
+
+def test_the_map_names_every_module_and_no_other() -> None:
+    assert sorted(MAP) == sorted(list_modules())
+
+
+@pytest.mark.parametrize("module", MAP)
+def test_a_module_imports_only_modules_above_it_in_the_map(module: str) -> None:
+    assert list_imports(module) <= set(MAP[: MAP.index(module)])
+
+
+def test_no_import_points_from_a_lower_folder_to_a_higher_one() -> None:
+    assert FOLDERS
+    order = FOLDERS[1].split(", ")
+    folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert set(order) == folders
+    upward = []
+    for module in MAP:
+        folder = module.split(".")[0]
+        for imported in list_imports(module):
+            other = imported.split(".")[0]
+            if folder in order and other in order and order.index(other) > order.index(folder):
+                upward.append(f"{module} imports {imported}")
+    assert not upward
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in MAP if "(pure" in (ast.get_docstring(ast.parse(read_source(name))) or "")]
+)
+def test_a_pure_module_uses_no_database_no_event_loop_and_no_clock(module: str) -> None:
+    source = read_source(module)
+    assert not IMPURE_IMPORTS.search(source)
+    assert "datetime.now(" not in source
+
+
+def test_at_least_thirty_modules_are_pure() -> None:
+    assert sum("(pure" in read_source(module) for module in MAP) >= 30
+
+
+def test_statements_are_only_in_the_folders_for_sql() -> None:
+    statement = re.compile(
+        r"\b(select|insert into|update|delete from)\b[^\"]*\b(from|values|set|where)\b", re.IGNORECASE
+    )
+    for module in MAP:
+        if module.split(".")[0] not in SQL_FOLDERS:
+            for node in ast.walk(ast.parse(read_source(module))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" not in node.value:
+                    assert not statement.search(node.value), f"{module}: {node.value}"
+
+
+def test_the_example_environment_has_every_setting_and_nothing_that_could_be_a_secret() -> None:
+    lines = (ROOT / "deploy" / ".env.example").read_text().splitlines()
+    given = dict(line.lstrip("# ").split("=", 1) for line in lines if re.match(r"#? ?[A-Z_]+=", line))
+    assert set(given) == set(settings.iter_setting_names())
+    with pytest.raises(SettingsError):  # it must be filled in before anything starts
+        settings.read_settings(
+            {name: value for name, value in given.items() if value},
+            required=("DATABASE_URL", "CLERK_WEBHOOK_SIGNING_SECRET"),
+        )
+
+
+def test_the_changelog_and_the_package_agree_on_the_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    newest = re.search(r"^## (?:\[Unreleased\]\s+## )?\[?([0-9.]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest
+    assert newest[1] == version
+
+
+def test_the_lock_has_hashes_and_no_address() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock
+    for entry in re.split(r"\n(?=\S)", lock.strip()):
+        assert "--hash=sha256:" in entry
