@@ -99,23 +99,26 @@ def _render(name: str, gaps: dict[str, str]) -> str:
 def _render_apply(bound: BoundMapping, names: dict[str, str], source: dict[str, str]) -> str:
     """Return the statement that applies one event or many; `source` has the input and the places of the long values."""
     columns, fields = bound.written_columns, bound.mapping.columns
-    updates = ", ".join(f"{quote_ident(name)} = excluded.{quote_ident(name)}" for name in fields)
+    # Without other columns the ID is written, because only a written row is returned.
+    updated = fields or [bound.mapping.id_column]
     gaps = names | {
         "columns": ", ".join(map(quote_ident, columns)),
         "values": ", ".join(f"r.{quote_ident(name)}" for name in columns),
         "definitions": ", ".join(f"{quote_ident(name)} {bound.column_types[name].type}" for name in columns),
-        "on_conflict": f"update set {updates}" if updates else "nothing",
+        "updates": ", ".join(f"{quote_ident(name)} = excluded.{quote_ident(name)}" for name in updated),
         "assignments": ", ".join(f"{quote_ident(name)} = r.{quote_ident(name)}" for name in fields),
         "input": source["input"],
         "payload": source["payload"],
         "user_row": source["user_row"],
         "update_first": "",
         "unless_updated": "",
+        "or_updated": "",
     }
-    if updates and find_unfilled_columns(bound.mapping, bound.table):
+    if fields and find_unfilled_columns(bound.mapping, bound.table):
         step = read_gaps(read_sql(__package__, "update_first.sql"))
         gaps["update_first"] = fill_gaps(step["update_first"], gaps)
-        gaps["unless_updated"] = step["unless_updated"]
+        gaps["unless_updated"] = fill_gaps(step["unless_updated"], gaps)
+        gaps["or_updated"] = step["or_updated"]
     return _render("apply_changes.sql", gaps)
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import astuple
 
 from sync_service.clerk.change import Snapshot
 from sync_service.clerk.events import Event
-from sync_service.errors import DatabaseError
+from sync_service.errors import ChangeRejected, DatabaseError
 from sync_service.mapping.queries import Queries
 from sync_service.mapping.table import Row
 from sync_service.postgres.pool import Connection
@@ -25,6 +25,11 @@ FIRST_PAUSE = timedelta(seconds=5)
 
 # Until then another process does not retry a deletion whose second step runs. A webhook responds within 10 s.
 DELETION_LEASE = timedelta(seconds=30)
+
+
+# The SQLSTATE of clerk_sync.raise_row_not_written(), and the reason for operators.
+NOT_WRITTEN_SQLSTATE = "CS001"
+ROW_NOT_WRITTEN = "row_not_written"
 
 
 class _EventParameters(Struct, frozen=True):
@@ -50,10 +55,14 @@ async def apply_changes(
     """
     parameters = [_event_parameters(bound.queries, event, row) for event in events]
     common = source, str(lock_timeout_ms)
-    if len(parameters) == 1:
-        return await bound.connection.fetch(bound.queries.apply_one, *parameters[0], *common)
-    columns = map(list, zip(*parameters, strict=True))
-    return await bound.connection.fetch(bound.queries.apply_many, *columns, *common)
+    try:
+        if len(parameters) == 1:
+            return await bound.connection.fetch(bound.queries.apply_one, *parameters[0], *common)
+        columns = map(list, zip(*parameters, strict=True))
+        return await bound.connection.fetch(bound.queries.apply_many, *columns, *common)
+    except asyncpg.PostgresError as error:
+        _raise_if_not_written(bound, error)
+        raise
 
 
 async def find_rejected_column(bound: BoundConnection, snapshot: Snapshot) -> str | None:
@@ -91,9 +100,13 @@ async def delete_users(
         by_state[record["state"]].append(event)
     if due := by_state["due"]:
         event_ids = [event.id for event in due if event.id]
-        await bound.connection.execute(
-            bound.queries.delete_rows, _clerk_ids(due), event_ids, timeout_ms, timeout=timeout
-        )
+        try:
+            await bound.connection.execute(
+                bound.queries.delete_rows, _clerk_ids(due), event_ids, timeout_ms, timeout=timeout
+            )
+        except asyncpg.PostgresError as error:
+            _raise_if_not_written(bound, error)
+            raise
     if deferred := by_state["deferred"]:
         await bound.connection.execute(bound.queries.mark_deleted, _clerk_ids(deferred), timeout_ms)
     return records
@@ -131,6 +144,13 @@ def row_for(queries: Queries, snapshot: Snapshot) -> Row:
     if truncated:
         log.warning("value_truncated", table=queries.bound.mapping.name, columns=truncated)
     return row
+
+
+def _raise_if_not_written(bound: BoundConnection, error: asyncpg.PostgresError) -> None:
+    """Raise `ChangeRejected` if a trigger or rule of the app prevented the row, or kept it."""
+    if error.sqlstate == NOT_WRITTEN_SQLSTATE:
+        table = bound.queries.bound.mapping.table
+        raise ChangeRejected(ROW_NOT_WRITTEN, sqlstate=NOT_WRITTEN_SQLSTATE, table=table) from error
 
 
 def _clerk_ids(events: Sequence[Event]) -> list[str]:
