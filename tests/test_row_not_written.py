@@ -182,9 +182,7 @@ async def test_a_redelivery_is_no_duplicate_while_the_missing_row_cannot_be_writ
     assert await world.deliver_ok(event, message_id) == "applied"
 
 
-async def test_a_login_writes_the_missing_row_even_if_clerk_s_answer_is_older(
-    serve: Serve, clerk: ClerkStub
-) -> None:
+async def test_a_login_writes_the_missing_row_even_if_clerk_s_answer_is_older(serve: Serve, clerk: ClerkStub) -> None:
     """Clerk's API may lag behind the webhook; a row with its answer is better than none."""
     async with serve(**build_settings(clerk)) as world:
         await deliver(world, "user.updated", "user_1", T2)

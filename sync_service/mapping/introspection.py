@@ -12,7 +12,8 @@ class Column(Struct, frozen=True):
 
     `type` is for messages (`character varying(100)`); `base` is the type below any domain (`varchar`, `timestamptz`).
     `category` is pg_type.typcategory: S text, D time, E enum, A array, N number, B boolean, U others.
-    `length` is the maximum in characters. A `generated` column cannot be written.
+    `length` is the maximum in characters. A `generated` column cannot be written. `expression` is the SQL of its value,
+    or of the default.
     """
 
     name: str
@@ -23,11 +24,17 @@ class Column(Struct, frozen=True):
     not_null: bool
     has_default: bool
     generated: bool
+    expression: str | None = None
     labels: tuple[str, ...] = ()
 
 
 class Index(Struct, frozen=True):
-    """An index. `keys` are names of columns, or expressions such as `lower(email)`."""
+    """An index. `keys` are names of columns, or expressions such as `lower(email)`.
+
+    `unique` indexes can decide an ON CONFLICT. `exclusive` ones refuse a row because of another one: they are unique,
+    perhaps deferrable, or belong to an exclusion constraint. `operators` (`operator(pg_catalog.=)`) and `collations`
+    compare their keys.
+    """
 
     name: str
     unique: bool
@@ -35,6 +42,11 @@ class Index(Struct, frozen=True):
     valid: bool
     partial: bool
     keys: tuple[str, ...]
+    exclusive: bool = False
+    predicate: str | None = None
+    nulls_not_distinct: bool = False
+    operators: tuple[str, ...] = ()
+    collations: tuple[str | None, ...] = ()
 
 
 class Table(Struct, frozen=True):
