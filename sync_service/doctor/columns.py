@@ -10,6 +10,7 @@ from sync_service.mapping.coercion import JSON_TYPES, TIME_TYPES
 from sync_service.mapping.fields import COMPUTED, WHOLE_USER, FieldSource
 from sync_service.mapping.introspection import Column, Index, Table
 from sync_service.mapping.table import TableMapping
+from sync_service.mapping.validation import MAX_UNINDEXED_BYTES, find_link_column_without_index
 
 # The fields of a Clerk user, from the Backend API and the event schema of 2026-05-12.
 _CLERK_FIELDS = """
@@ -47,8 +48,7 @@ def check_columns(mapping: TableMapping, table: Table) -> Iterator[Finding]:
             yield from _check_length(mapping, source, column)
             yield from _check_type(mapping, source, column)
     yield from _check_unique_indexes(mapping, table)
-    if mapping.link_by_verified_email:
-        yield from _check_linking_index(mapping, table)
+    yield from _check_linking_index(mapping, table)
     if table.triggers:
         yield Finding(
             code="triggers",
@@ -153,20 +153,16 @@ def _has_column(key: str, column: str) -> bool:
 
 
 def _check_linking_index(mapping: TableMapping, table: Table) -> Iterator[Finding]:
-    email_columns = (name for name, source in mapping.columns.items() if source.source == "primary_email")
-    email = next((name for name in email_columns if table.column(name)), None)
-    if email is None or any(_can_find_email(index, email) for index in table.indexes):
+    """Yield the finding for a small table; without the index, a large table is no longer written to."""
+    email = find_link_column_without_index(mapping, table)
+    if email is None or table.bytes > MAX_UNINDEXED_BYTES:
         return
     yield Finding(
         code="no_index_for_linking",
         kind="warning",
         what=f"{mapping.name}.{email}: has no index on lower({email})",
-        why="With link_by_verified_email, PostgreSQL searches the whole table for the email of each new user.",
+        why="With link_by_verified_email, PostgreSQL searches the whole table for the email of each new user. Without"
+        " the index, the service does not start once the table is large.",
         run=(create_lower_index(table, email),),
         data={"column": email},
     )
-
-
-def _can_find_email(index: Index, email: str) -> bool:
-    key = index.keys[0]
-    return index.valid and not index.partial and key.startswith("lower(") and _has_column(key, email)

@@ -23,6 +23,8 @@ _REASONS = {
     "not_scrubbed": "An anonymized row must not show personal data. No event is applied until the column allows this.",
     "missing_deleted_at": "A soft deletion sets this column. No event is applied until it exists.",
     "wrong_deleted_at": "A soft deletion sets this column. No event is applied until its type allows this.",
+    "no_index_for_linking": "PostgreSQL would search the whole table for each new user. No event is applied until the"
+    " index exists.",
     "no_privilege": "No event is applied without this privilege.",
     "no_schema_privilege": "No event is applied without this privilege.",
     "no_sequence_privilege": "No new user can be inserted without this privilege.",

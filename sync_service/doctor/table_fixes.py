@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from sync_service.doctor.column_fixes import add_column, drop_not_null, set_key_default, widen_column
 from sync_service.doctor.grant_fixes import bypass_row_security, grant_schema, grant_sequence, grant_table
-from sync_service.doctor.index_fixes import create_unique_index
+from sync_service.doctor.index_fixes import create_lower_index, create_unique_index
 from sync_service.doctor.introspection import Server
 from sync_service.mapping.fields import PLACEHOLDER, WHOLE_USER, FieldSource
 from sync_service.mapping.introspection import Table
@@ -35,6 +35,8 @@ def find_fix(issue: MappingIssue, mapping: TableMapping, table: Table, server: S
             fix = Fix((add_column(table.schema, table.name, column, _choose_type(mapping.columns[column])),))
         case "missing_deleted_at":
             fix = Fix((add_column(table.schema, table.name, column, "timestamptz"),))
+        case "no_index_for_linking":
+            fix = Fix((create_lower_index(table, column),))
         case "not_null_unfilled":
             fix = Fix(_fill_column(table, column))
         case "not_null_for_some" | "not_scrubbed":

@@ -1,10 +1,12 @@
 """A table of the app from PostgreSQL's catalogue: columns, types, indexes, and the privileges of our role."""
 
+import re
+
 import msgspec
 from msgspec import Struct
 
 from sync_service.postgres.pool import Connection
-from sync_service.postgres.sql import read_sql
+from sync_service.postgres.sql import quote_ident, read_sql
 
 
 class Column(Struct, frozen=True):
@@ -53,6 +55,7 @@ class Table(Struct, frozen=True):
     """A table, or a view under the name of a table.
 
     `kind` is pg_class.relkind: r and p are tables. `row_security`: policies apply to our role.
+    `bytes` is the size without its indexes.
     `schema_usable`: our role may use the schema. `inaccessible_sequences` supply defaults; our role may not use them.
     """
 
@@ -67,6 +70,7 @@ class Table(Struct, frozen=True):
     indexes: tuple[Index, ...]
     schema_usable: bool = True
     inaccessible_sequences: tuple[str, ...] = ()
+    bytes: int = 0
 
     def column(self, name: str | None) -> Column | None:
         """Return the column with that name, or None."""
@@ -80,6 +84,12 @@ class Table(Struct, frozen=True):
     def primary_key(self) -> tuple[str, ...]:
         """The columns of the primary key; empty without a primary key."""
         return next((index.keys for index in self.indexes if index.primary), ())
+
+
+def refers_to(expression: str, column: str) -> bool:
+    """Return whether an expression, as PostgreSQL prints it, contains the column; a column's name is one too."""
+    names = {re.escape(column), re.escape(quote_ident(column))}
+    return bool(re.search(rf'(?<![\w"])(?:{"|".join(names)})(?![\w"])', expression))
 
 
 async def read_table(connection: Connection, schema: str, name: str) -> Table | None:

@@ -1,11 +1,10 @@
 """Unique rules of a table for values that Clerk gives to one user only, such as the email (pure)."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sync_service.mapping.binding import BoundMapping
-from sync_service.mapping.introspection import Column, Index, Table
+from sync_service.mapping.introspection import Column, Index, Table, refers_to
 from sync_service.mapping.table import TableMapping
 from sync_service.postgres.sql import quote_ident
 
@@ -49,12 +48,6 @@ def is_written(table: Table, name: str) -> bool:
 def covers(table: Table, index: Index, name: str) -> bool:
     """Return whether a key of the index depends on the column, directly or through a generated column."""
     return any(refers_to(part, name) for key in index.keys for part in (key, _expand(table, key)))
-
-
-def refers_to(expression: str, column: str) -> bool:
-    """Return whether an expression, as PostgreSQL prints it, contains the column; a column's name is one too."""
-    names = {re.escape(column), re.escape(quote_ident(column))}
-    return bool(re.search(rf'(?<![\w"])(?:{"|".join(names)})(?![\w"])', expression))
 
 
 def render_find_holder(bound: BoundMapping, rule: UniqueRule) -> dict[str, str]:

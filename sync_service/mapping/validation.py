@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from sync_service.mapping.coercion import TIME_TYPES, scrub_expression
-from sync_service.mapping.fields import NEVER_NULL_SOURCES, FieldSource
-from sync_service.mapping.introspection import Column, Table
+from sync_service.mapping.fields import NEVER_NULL_SOURCES, PRIMARY_EMAIL, FieldSource
+from sync_service.mapping.introspection import Column, Index, Table, refers_to
 from sync_service.mapping.table import TableMapping
+from sync_service.postgres.sql import quote_ident, quote_table
 
 # Today Clerk's IDs have 32 characters.
 MIN_ID_LENGTH = 32
+
+# A larger table is not searched for an email without an index: one search would take longer than 20 ms.
+MAX_UNINDEXED_BYTES = 2 * 1024 * 1024
 
 # `doctor` removes this part, because it prints the statement itself.
 DOCTOR_HINT = "; `sync-service doctor` prints the statement that creates it"
@@ -40,6 +44,7 @@ def blocking_issues(mapping: TableMapping, table: Table) -> Iterator[MappingIssu
     yield from _check_clerk_id(mapping, table)
     yield from _check_columns(mapping, table)
     yield from _check_deleted_at(mapping, table)
+    yield from _check_linking(mapping, table)
     yield from _check_privileges(mapping, table)
 
 
@@ -74,6 +79,31 @@ def _check_columns(mapping: TableMapping, table: Table) -> Iterator[MappingIssue
         if column and mapping.on_delete == "anonymize" and not _can_be_anonymized(field, column):
             why = f"is NOT NULL, and no value of {column.type} is anonymous: set a `when_null` for it"
             yield MappingIssue("not_scrubbed", f"{mapping.name}.{name}", why, name)
+
+
+def _check_linking(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
+    column = find_link_column_without_index(mapping, table)
+    if column and table.bytes > MAX_UNINDEXED_BYTES:
+        target, name = quote_table(table.schema, table.name), quote_ident(column)
+        why = (
+            "link_by_verified_email would search this large table for each new user; run"
+            f" create index concurrently on {target} (lower({name}));"
+        )
+        yield MappingIssue("no_index_for_linking", f"{mapping.name}.{column}", why, column)
+
+
+def find_link_column_without_index(mapping: TableMapping, table: Table) -> str | None:
+    """Return the column by which rows are linked if no index finds its lower-case form."""
+    names = (name for name, source in mapping.columns.items() if source.source == PRIMARY_EMAIL)
+    email = next((name for name in names if table.column(name)), None)
+    if not mapping.link_by_verified_email or email is None:
+        return None
+    return None if any(_can_find_lower(index, email) for index in table.indexes) else email
+
+
+def _can_find_lower(index: Index, column: str) -> bool:
+    key = index.keys[0]
+    return index.valid and not index.partial and key.startswith("lower(") and refers_to(key, column)
 
 
 def _can_be_anonymized(field: FieldSource, column: Column) -> bool:

@@ -73,7 +73,9 @@ async def restore_values(bound: BoundConnection, row: Mapping[str, Any], clerk_i
         return not lacking
 
 
-async def link_rows_by_email(bound: BoundConnection, users: Sequence[User], *, lock_timeout_ms: int) -> int:
+async def link_rows_by_email(
+    bound: BoundConnection, users: Sequence[User], *, source: str, lock_timeout_ms: int
+) -> int:
     """Give the Clerk ID to rows that have a user's verified email and no Clerk ID; return the number of rows.
 
     An unverified email never links: anybody can type another person's email into a form.
@@ -86,7 +88,7 @@ async def link_rows_by_email(bound: BoundConnection, users: Sequence[User], *, l
     if not (bound.queries.link_rows and wanted):
         return 0
     clerk_ids, emails = map(list, zip(*sorted(wanted), strict=True))
-    tag = await bound.connection.execute(bound.queries.link_rows, clerk_ids, emails, str(lock_timeout_ms))
+    tag = await bound.connection.execute(bound.queries.link_rows, clerk_ids, emails, str(lock_timeout_ms), source)
     return int(tag.rpartition(" ")[2])
 
 

@@ -176,7 +176,8 @@ class Applier:
         changes = [] if self.source == "profile" else [event.change for event in events]
         users = [change.user for change in changes if isinstance(change, Snapshot)]
         async with bound.connection.transaction():
-            if linked := await link_rows_by_email(bound, users, lock_timeout_ms=lock_timeout_ms):
+            linked = await link_rows_by_email(bound, users, source=self.source, lock_timeout_ms=lock_timeout_ms)
+            if linked:
                 log.info("rows_linked", rows=linked)
             return await apply_changes(bound, events, source=self.source, lock_timeout_ms=lock_timeout_ms)
 

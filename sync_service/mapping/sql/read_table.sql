@@ -5,6 +5,8 @@ select
     c.relname as name,
     c.oid::bigint as oid,
     c.relkind::text as kind,
+    coalesce((select sum(pg_relation_size(p.relid)) from pg_partition_tree(c.oid) as p), pg_relation_size(c.oid))::bigint
+        as bytes,
     row_security_active(c.oid) as row_security,
     (select coalesce(json_agg(p), '[]') from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) as p
         where has_table_privilege(c.oid, p)) as privileges,
