@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from sync_service.doctor.column_fixes import add_column, drop_not_null, set_key_default, widen_column
 from sync_service.doctor.grant_fixes import bypass_row_security, grant_schema, grant_sequence, grant_table
-from sync_service.doctor.index_fixes import create_lower_index, create_unique_index
+from sync_service.doctor.index_fixes import create_lower_index, create_unique_index, set_replica_identity
 from sync_service.doctor.introspection import Server
 from sync_service.mapping.fields import PLACEHOLDER, WHOLE_USER, FieldSource
 from sync_service.mapping.introspection import Table
@@ -37,6 +37,8 @@ def find_fix(issue: MappingIssue, mapping: TableMapping, table: Table, server: S
             fix = Fix((add_column(table.schema, table.name, column, "timestamptz"),))
         case "no_index_for_linking":
             fix = Fix((create_lower_index(table, column),))
+        case "rules" | "no_replica_identity" | "session_default":
+            fix = _remove_obstacle(issue, mapping, table)
         case "not_null_unfilled":
             fix = Fix(_fill_column(table, column))
         case "not_null_for_some" | "not_scrubbed":
@@ -44,6 +46,16 @@ def find_fix(issue: MappingIssue, mapping: TableMapping, table: Table, server: S
         case _:
             fix = Fix(_grant_privilege(issue, mapping, table, server.role))
     return fix
+
+
+def _remove_obstacle(issue: MappingIssue, mapping: TableMapping, table: Table) -> Fix:
+    match issue.code:
+        case "rules":
+            return Fix(do=(f"drop these rules of {mapping.name}, or replace them with triggers",))
+        case "no_replica_identity":
+            return Fix((set_replica_identity(table, mapping.id_column),))
+        case _:
+            return Fix(do=(f"give {issue.name} a default without current_setting(), or map it in sync.toml",))
 
 
 def _fill_column(table: Table, name: str) -> tuple[str, ...]:

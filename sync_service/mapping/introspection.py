@@ -1,6 +1,7 @@
 """A table of the app from PostgreSQL's catalogue: columns, types, indexes, and the privileges of our role."""
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 from msgspec import Struct
@@ -55,7 +56,8 @@ class Table(Struct, frozen=True):
     """A table, or a view under the name of a table.
 
     `kind` is pg_class.relkind: r and p are tables. `row_security`: policies apply to our role.
-    `bytes` is the size without its indexes.
+    `bytes` is the size without its indexes. `rules` are names, each with its event (`insert`).
+    `blocking_publications` publish updates, but the table has no replica identity, so PostgreSQL refuses every update.
     `schema_usable`: our role may use the schema. `inaccessible_sequences` supply defaults; our role may not use them.
     """
 
@@ -71,6 +73,8 @@ class Table(Struct, frozen=True):
     schema_usable: bool = True
     inaccessible_sequences: tuple[str, ...] = ()
     bytes: int = 0
+    rules: Mapping[str, str] = {}
+    blocking_publications: tuple[str, ...] = ()
 
     def column(self, name: str | None) -> Column | None:
         """Return the column with that name, or None."""
@@ -92,6 +96,13 @@ def refers_to(expression: str, column: str) -> bool:
     return bool(re.search(rf'(?<![\w"])(?:{"|".join(names)})(?![\w"])', expression))
 
 
+def reads_session_setting(column: Column) -> bool:
+    """Return whether the default fails, or is null in a required column, without a setting of the app's session."""
+    expression = "" if column.generated else (column.expression or "")
+    has_fallback = re.search(r"current_setting\([^()]*, true\)", expression)
+    return "current_setting(" in expression and (column.not_null or not has_fallback)
+
+
 async def read_table(connection: Connection, schema: str, name: str) -> Table | None:
     """Return the table or None; views are included, so that a check can report them. Raises errors of asyncpg."""
     row = await connection.fetchrow(_SQL, schema, name)
@@ -101,5 +112,7 @@ async def read_table(connection: Connection, schema: str, name: str) -> Table | 
     return msgspec.convert(found, Table)
 
 
-_JSON = frozenset({"privileges", "triggers", "columns", "indexes", "inaccessible_sequences"})
+_JSON = frozenset(
+    {"privileges", "triggers", "columns", "indexes", "inaccessible_sequences", "rules", "blocking_publications"}
+)
 _SQL = read_sql(__package__, "read_table.sql")

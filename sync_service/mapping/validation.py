@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from sync_service.mapping.coercion import TIME_TYPES, scrub_expression
 from sync_service.mapping.fields import NEVER_NULL_SOURCES, PRIMARY_EMAIL, FieldSource
-from sync_service.mapping.introspection import Column, Index, Table, refers_to
+from sync_service.mapping.introspection import Column, Index, Table, reads_session_setting, refers_to
 from sync_service.mapping.table import TableMapping
 from sync_service.postgres.sql import quote_ident, quote_table
 
@@ -140,6 +140,7 @@ def _check_clerk_id(mapping: TableMapping, table: Table) -> Iterator[MappingIssu
 
 def partial_issues(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
     """Yield the issues that affect some users; their events are parked."""
+    yield from _check_obstacles(mapping, table)
     for name in find_unfilled_columns(mapping, table):
         why = "is NOT NULL, has no default, and no mapping fills it: no user can be inserted"
         yield MappingIssue("not_null_unfilled", f"{mapping.name}.{name}", why, name)
@@ -149,6 +150,31 @@ def partial_issues(mapping: TableMapping, table: Table) -> Iterator[MappingIssue
         if refuses_null and field.when_null is None and _can_be_null(field):
             why = f"is NOT NULL, and a Clerk user may have no {field.source}: set a `when_null` for it"
             yield MappingIssue("not_null_for_some", f"{mapping.name}.{name}", why, name)
+
+
+def _check_obstacles(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
+    if rules := find_refusing_rules(mapping, table):
+        why = f"has rules ({', '.join(rules)}), and PostgreSQL refuses ON CONFLICT and WITH on such a table"
+        yield MappingIssue("rules", mapping.name, why)
+    if table.blocking_publications:
+        names = ", ".join(table.blocking_publications)
+        why = f"has no replica identity, but its updates are published ({names}), so PostgreSQL refuses them"
+        yield MappingIssue("no_replica_identity", mapping.name, why)
+    for column in list_session_defaults(mapping, table):
+        why = f"gets its default from a setting of the session ({column.expression}), which the service does not set"
+        yield MappingIssue("session_default", f"{mapping.name}.{column.name}", why, column.name)
+
+
+def find_refusing_rules(mapping: TableMapping, table: Table) -> list[str]:
+    """Return the names of the rules because of which PostgreSQL refuses the service's statements."""
+    refused = {"update", "insert"} | ({"delete"} if mapping.on_delete == "cascade" else set())
+    return [name for name, event in table.rules.items() if event in refused]
+
+
+def list_session_defaults(mapping: TableMapping, table: Table) -> list[Column]:
+    """Return the columns that no mapping fills and whose default needs a setting of the app's session."""
+    mapped = {mapping.id_column, *mapping.columns}
+    return [column for column in table.columns if column.name not in mapped and reads_session_setting(column)]
 
 
 def find_unfilled_columns(mapping: TableMapping, table: Table) -> list[str]:

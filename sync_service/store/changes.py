@@ -14,6 +14,7 @@ from sync_service.clerk.events import Event
 from sync_service.errors import ChangeRejected, DatabaseError
 from sync_service.mapping.queries import Queries
 from sync_service.mapping.table import Row
+from sync_service.mapping.validation import find_refusing_rules, list_session_defaults
 from sync_service.postgres.pool import Connection
 from sync_service.postgres.sql import read_sql
 from sync_service.store.access import BoundConnection
@@ -30,6 +31,8 @@ DELETION_LEASE = timedelta(seconds=30)
 # The SQLSTATE of clerk_sync.raise_row_not_written(), and the reason for operators.
 NOT_WRITTEN_SQLSTATE = "CS001"
 ROW_NOT_WRITTEN = "row_not_written"
+# feature_not_supported: ON CONFLICT, or WITH, on a table with a rule.
+RULE_SQLSTATE = "0A000"
 
 
 class _EventParameters(Struct, frozen=True):
@@ -66,14 +69,15 @@ async def apply_changes(
 
 
 async def find_rejected_column(bound: BoundConnection, snapshot: Snapshot) -> str | None:
-    """Return the first column whose type rejects its value of this snapshot, or None."""
+    """Return the first column whose type, or whose default, rejects its value in the row of this snapshot, or None."""
     row = msgspec.json.encode(row_for(bound.queries, snapshot)).decode()
     for column in bound.queries.bound.column_types:
         try:
             await bound.connection.fetchval(bound.queries.probe(column), row)
         except (asyncpg.DataError, asyncpg.CheckViolationError):
             return column
-    return None
+    defaults = list_session_defaults(bound.queries.bound.mapping, bound.queries.bound.table)
+    return defaults[0].name if defaults else None
 
 
 async def delete_users(
@@ -147,10 +151,16 @@ def row_for(queries: Queries, snapshot: Snapshot) -> Row:
 
 
 def _raise_if_not_written(bound: BoundConnection, error: asyncpg.PostgresError) -> None:
-    """Raise `ChangeRejected` if a trigger or rule of the app prevented the row, or kept it."""
-    if error.sqlstate == NOT_WRITTEN_SQLSTATE:
-        table = bound.queries.bound.mapping.table
-        raise ChangeRejected(ROW_NOT_WRITTEN, sqlstate=NOT_WRITTEN_SQLSTATE, table=table) from error
+    """Raise `ChangeRejected` if a trigger or a rule of the app prevented the row, or kept it.
+
+    PostgreSQL does not name the rule, but refuses the statement because of it.
+    """
+    mapping, table = bound.queries.bound.mapping, bound.queries.bound.table
+    rules = find_refusing_rules(mapping, table) if error.sqlstate == RULE_SQLSTATE else []
+    if rules or error.sqlstate == NOT_WRITTEN_SQLSTATE:
+        rejection = ChangeRejected(ROW_NOT_WRITTEN, sqlstate=NOT_WRITTEN_SQLSTATE, table=table.name)
+        rejection.constraint = next(iter(rules), None)
+        raise rejection from error
 
 
 def _clerk_ids(events: Sequence[Event]) -> list[str]:

@@ -150,6 +150,7 @@ class Applier:
         if recovery is Recovery.NAME_COLUMN and isinstance(event.change, Snapshot):
             assert isinstance(error, ChangeRejected)  # noqa: S101  the table names columns for rejections only
             await name_rejected_column(self.store, error, event.change)
+        error.table = error.table or self.store.mapping.table
         return await self._park(event, error)
 
     async def _commit(self, events: Sequence[Event], batch: Batch, lock_timeout_ms: int) -> list[Outcome]:

@@ -15,10 +15,11 @@ MAX_TRIES = 3
 
 # Deadlocks and serialization failures, dead connections, prepared statements that a pooler lost or duplicated.
 TRANSIENT_SQLSTATES = ("40", "08", "57P", "26000", "42P05")
-# A column, an index, a type or a privilege changed after the table was read.
-TABLE_CHANGED_SQLSTATES = frozenset({"42703", "42704", "42P10", "428C9", "42804", "42501", "22001", "23502"})
-# The column's type rejects the value: too long, no label of the enum, against the CHECK of a domain.
-INVALID_VALUE_SQLSTATES = ("22", "23514")
+# A column, an index, a type, a rule or a privilege changed after the table was read.
+TABLE_CHANGED_SQLSTATES = frozenset({"0A000", "42703", "42704", "42P10", "428C9", "42804", "42501", "22001", "23502"})
+# The column's type rejects the value: too long, no label of the enum, against the CHECK of a domain. Or its default
+# reads a setting that the session does not have.
+INVALID_VALUE_SQLSTATES = ("22", "23514", "42704")
 # A unique index or an exclusion constraint.
 UNIQUE_SQLSTATES = frozenset({"23505", "23P01"})
 LOCK_NOT_AVAILABLE = "55P03"

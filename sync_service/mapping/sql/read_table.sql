@@ -23,6 +23,20 @@ select
     ) as inaccessible_sequences,
     (select coalesce(json_agg(t.tgname order by t.tgname), '[]') from pg_trigger as t
         where t.tgrelid = c.oid and not t.tgisinternal) as triggers,
+    (select coalesce(json_object_agg(r.rulename, (array['select', 'update', 'insert', 'delete'])[r.ev_type::text::integer]
+            order by r.rulename), '{}')
+        from pg_rewrite as r
+        where r.ev_class = c.oid and r.ev_enabled <> 'D' and r.rulename <> '_RETURN') as rules,
+    (select coalesce(json_agg(p.pubname order by p.pubname), '[]')
+        from pg_publication as p
+        join pg_publication_tables as pt on pt.pubname = p.pubname
+        where pt.schemaname = n.nspname and pt.tablename = c.relname and (p.pubupdate or p.pubdelete)
+            and not case c.relreplident
+                when 'd' then exists (select from pg_index as i where i.indrelid = c.oid and i.indisprimary)
+                when 'i' then exists (select from pg_index as i where i.indrelid = c.oid and i.indisreplident)
+                else c.relreplident = 'f'
+            end
+    ) as blocking_publications,
     (select coalesce(json_agg(json_build_object(
             'name', a.attname,
             'type', format_type(a.atttypid, a.atttypmod),
