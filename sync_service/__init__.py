@@ -28,6 +28,7 @@ tests/test_package_map.py compares the list with the imports.
     mapping.presets             complete mappings by name
     mapping.toml                the text of `sync.toml` → a mapping
     mapping.introspection       a table from PostgreSQL's catalogue
+    mapping.obstacles           rules, defaults and missing indexes that refuse users
     mapping.coercion            a value → the form that a column takes
     mapping.validation          the issues of a mapping with its table
     mapping.binding             mapping and table → a bound mapping

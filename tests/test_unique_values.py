@@ -168,6 +168,37 @@ async def test_citext_outside_the_search_path_is_compared_by_its_own_operator(
         await check_claims(world, "email", make_address("Ann@Example.com"), make_address("ann@example.com"))
 
 
+HOSTILE = """
+create schema hostile;
+create function hostile.lower(text) returns text language sql immutable as $$ select 'replaced'::text $$;
+create function hostile.now() returns timestamptz language sql as $$ select 'infinity'::timestamptz $$;
+create function hostile.refuse(text, text) returns boolean language plpgsql as $$
+begin raise exception 'the operator of another schema'; end $$;
+create operator hostile.= (leftarg = text, rightarg = text, function = hostile.refuse);
+"""
+
+
+async def test_operators_and_functions_of_another_schema_are_not_used(
+    settings: Settings, db: asyncpg.Connection
+) -> None:
+    """The role's search_path names another schema before pg_catalog; triggers keep the rest of their path."""
+    await db.execute(HOSTILE + TABLE.format(columns="email text"))
+    await db.execute("create unique index on people (lower(email))")
+    await db.execute(
+        "create function note() returns trigger language plpgsql as"
+        " $$ begin insert into notes values (new.clerk_id); return null; end $$;"
+        " create table notes (clerk_id text);"
+        " create trigger note after insert on people for each row execute function note()"
+    )
+    name = await db.fetchval("select current_database()")
+    await db.execute(f"alter database {name} set search_path = hostile, pg_catalog, public")
+    async with run_world(settings, db, mapping=make_mapping('email = "primary_email"')) as world:
+        await check_claims(world, "email", make_address("Ann@example.com"), make_address("ann@example.com"))
+        assert await world.deliver_ok(make_event("user.deleted", "user_1")) == "applied"
+    assert await db.fetchval("select count(*) from notes") == 3
+    assert await db.fetchval("select max(received_at) < 'infinity' from clerk_sync.events")
+
+
 async def test_a_row_can_lose_two_values_to_two_users(settings: Settings, db: asyncpg.Connection) -> None:
     await db.execute(TABLE.format(columns="email text unique, username text unique"))
     mapping = make_mapping('email = "primary_email"', 'username = "username"')

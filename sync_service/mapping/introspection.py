@@ -96,13 +96,6 @@ def refers_to(expression: str, column: str) -> bool:
     return bool(re.search(rf'(?<![\w"])(?:{"|".join(names)})(?![\w"])', expression))
 
 
-def reads_session_setting(column: Column) -> bool:
-    """Return whether the default fails, or is null in a required column, without a setting of the app's session."""
-    expression = "" if column.generated else (column.expression or "")
-    has_fallback = re.search(r"current_setting\([^()]*, true\)", expression)
-    return "current_setting(" in expression and (column.not_null or not has_fallback)
-
-
 async def read_table(connection: Connection, schema: str, name: str) -> Table | None:
     """Return the table or None; views are included, so that a check can report them. Raises errors of asyncpg."""
     row = await connection.fetchrow(_SQL, schema, name)

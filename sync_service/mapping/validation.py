@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from sync_service.mapping.coercion import TIME_TYPES, scrub_expression
-from sync_service.mapping.fields import NEVER_NULL_SOURCES, PRIMARY_EMAIL, FieldSource
-from sync_service.mapping.introspection import Column, Index, Table, reads_session_setting, refers_to
+from sync_service.mapping.fields import NEVER_NULL_SOURCES, FieldSource
+from sync_service.mapping.introspection import Column, Table
+from sync_service.mapping.obstacles import (
+    MAX_UNINDEXED_BYTES,
+    find_link_column_without_index,
+    find_refusing_rules,
+    list_session_defaults,
+)
 from sync_service.mapping.table import TableMapping
 from sync_service.postgres.sql import quote_ident, quote_table
 
 # Today Clerk's IDs have 32 characters.
 MIN_ID_LENGTH = 32
-
-# A larger table is not searched for an email without an index: one search would take longer than 20 ms.
-MAX_UNINDEXED_BYTES = 2 * 1024 * 1024
 
 # `doctor` removes this part, because it prints the statement itself.
 DOCTOR_HINT = "; `sync-service doctor` prints the statement that creates it"
@@ -92,20 +95,6 @@ def _check_linking(mapping: TableMapping, table: Table) -> Iterator[MappingIssue
         yield MappingIssue("no_index_for_linking", f"{mapping.name}.{column}", why, column)
 
 
-def find_link_column_without_index(mapping: TableMapping, table: Table) -> str | None:
-    """Return the column by which rows are linked if no index finds its lower-case form."""
-    names = (name for name, source in mapping.columns.items() if source.source == PRIMARY_EMAIL)
-    email = next((name for name in names if table.column(name)), None)
-    if not mapping.link_by_verified_email or email is None:
-        return None
-    return None if any(_can_find_lower(index, email) for index in table.indexes) else email
-
-
-def _can_find_lower(index: Index, column: str) -> bool:
-    key = index.keys[0]
-    return index.valid and not index.partial and key.startswith("lower(") and refers_to(key, column)
-
-
 def _can_be_anonymized(field: FieldSource, column: Column) -> bool:
     return not field.is_personal or column.generated or scrub_expression(field, column) is not None
 
@@ -163,18 +152,6 @@ def _check_obstacles(mapping: TableMapping, table: Table) -> Iterator[MappingIss
     for column in list_session_defaults(mapping, table):
         why = f"gets its default from a setting of the session ({column.expression}), which the service does not set"
         yield MappingIssue("session_default", f"{mapping.name}.{column.name}", why, column.name)
-
-
-def find_refusing_rules(mapping: TableMapping, table: Table) -> list[str]:
-    """Return the names of the rules because of which PostgreSQL refuses the service's statements."""
-    refused = {"update", "insert"} | ({"delete"} if mapping.on_delete == "cascade" else set())
-    return [name for name, event in table.rules.items() if event in refused]
-
-
-def list_session_defaults(mapping: TableMapping, table: Table) -> list[Column]:
-    """Return the columns that no mapping fills and whose default needs a setting of the app's session."""
-    mapped = {mapping.id_column, *mapping.columns}
-    return [column for column in table.columns if column.name not in mapped and reads_session_setting(column)]
 
 
 def find_unfilled_columns(mapping: TableMapping, table: Table) -> list[str]:

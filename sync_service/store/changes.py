@@ -12,9 +12,9 @@ from msgspec.structs import astuple
 from sync_service.clerk.change import Snapshot
 from sync_service.clerk.events import Event
 from sync_service.errors import ChangeRejected, DatabaseError
+from sync_service.mapping.obstacles import find_refusing_rules, list_session_defaults
 from sync_service.mapping.queries import Queries
 from sync_service.mapping.table import Row
-from sync_service.mapping.validation import find_refusing_rules, list_session_defaults
 from sync_service.postgres.pool import Connection
 from sync_service.postgres.sql import read_sql
 from sync_service.store.access import BoundConnection

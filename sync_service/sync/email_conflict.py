@@ -40,7 +40,8 @@ async def resolve_email_conflict(
                 row[claim.rule.column] = fill_placeholder(claim.released, loser)
             if loser:
                 losers.add(loser)
-                log.warning(EMAIL_CONFLICT, column=claim.rule.column, shown_by_this_user=loser != snapshot.clerk_id)
+                winner = "the other user" if loser == snapshot.clerk_id else "this user"
+                log.warning(EMAIL_CONFLICT, column=claim.rule.column, shown_by=winner)
         # If the holder is gone, the row may fit now. If another constraint rejects it, this statement names that one.
         [record] = await apply_changes(bound, [event], source=source, lock_timeout_ms=lock_timeout_ms, row=row)
         # Also after a stale snapshot: the released value is free again and is restored.
