@@ -22,27 +22,29 @@ class UniqueRule:
 
 def list_unique_rules(mapping: TableMapping, table: Table) -> Iterator[UniqueRule]:
     """Yield the unique rules on values that Clerk gives to one user only; not those on the Clerk ID."""
-    sources = {name: field.source for name, field in mapping.columns.items()}
-    columns = sorted(
-        (name for name, source in sources.items() if source in EXCLUSIVE_SOURCES and is_written(table, name)),
-        key=lambda name: EXCLUSIVE_SOURCES.index(sources[name] or ""),
-    )
+    columns = _list_exclusive_columns(mapping, table)
     for index in table.indexes:
-        if is_comparable(index) and not any(refers_to(key, mapping.id_column) for key in index.keys):
-            column = next((name for name in columns if covers(table, index, name)), None)
-            if column:
-                yield UniqueRule(index, column)
+        if not is_comparable(index) or any(refers_to(key, mapping.id_column) for key in index.keys):
+            continue
+        column = next((name for name in columns if covers(table, index, name)), None)
+        if column:
+            yield UniqueRule(index, column)
+
+
+def _list_exclusive_columns(mapping: TableMapping, table: Table) -> list[str]:
+    """Return the written columns with such a value, in the order in which a row gives one up."""
+    written = {column.name for column in table.columns if not column.generated}
+    return [
+        name
+        for source in EXCLUSIVE_SOURCES
+        for name, field in mapping.columns.items()
+        if field.source == source and name in written
+    ]
 
 
 def is_comparable(index: Index) -> bool:
     """Return whether the index refuses rows, and its operators are known."""
     return index.exclusive and index.valid and len(index.operators) == len(index.keys)
-
-
-def is_written(table: Table, name: str) -> bool:
-    """Return whether the table has the column and does not generate it."""
-    column = table.column(name)
-    return column is not None and not column.generated
 
 
 def covers(table: Table, index: Index, name: str) -> bool:
