@@ -138,6 +138,7 @@ async def park_event(
         max_attempts,
         pause,
         error.constraint,
+        event.error is None,
     )
     return status
 

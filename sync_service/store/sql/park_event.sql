@@ -21,8 +21,8 @@ with filed as (
                 when e.attempts + 1 < $9
                 then now() + least($10 * 3 ^ least(e.attempts, 12), interval '1 hour') * (0.75 + random() / 2)
             end
-        -- An applied event waits again if its row is missing and cannot be written.
-        where e.status in ('failed', 'dead', 'applied')
+        -- An applied event waits again if its row is missing and was refused just now ($12).
+        where e.status in ('failed', 'dead') or (e.status = 'applied' and $12::boolean)
     returning status
 )
 select status from filed
