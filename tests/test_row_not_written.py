@@ -10,7 +10,7 @@ from sync_service.mapping.toml import parse_mapping
 from sync_service.settings import Settings
 from tests.clerk_stub import ClerkStub
 from tests.conftest import Serve
-from tests.sync_requests import build_settings, post_sync, read_outcome
+from tests.sync_requests import build_settings, post_sync, post_sync_as_backend, read_outcome
 from tests.world import T1, T2, World, make_event, make_message_id, run_world
 
 FUNCTION = "create function app_rule() returns trigger language plpgsql as $$ begin {body} end $$;"
@@ -190,3 +190,14 @@ async def test_a_login_writes_the_missing_row_even_if_clerk_s_answer_is_older(se
         clerk.add_user("user_1", T1)
         assert await read_outcome(post_sync(world)) == "created"
         assert await world.get_user("user_1")
+
+
+async def test_a_profile_writes_the_missing_row_of_a_known_user(serve: Serve, clerk: ClerkStub) -> None:
+    async with serve(**build_settings(clerk, clerk_secret_key=None)) as world:
+        await deliver(world, "user.created", "user_1", T2)
+        await world.db.execute("truncate users")
+        assert await read_outcome(post_sync_as_backend(world, profile={"first_name": "Ada"})) == "unverified"
+        assert await deliver(world, "user.created", "user_1", T2, first_name="Grace") == (200, "applied")
+        row = await world.get_user("user_1")
+        assert row
+        assert row["first_name"] == "Grace"

@@ -6,6 +6,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from sync_service.doctor.suggest import suggest_mapping
+from sync_service.mapping.introspection import read_table
 from sync_service.mapping.toml import parse_mapping
 from sync_service.settings import Settings
 from tests.findings import apply_fix, run_doctor
@@ -132,3 +134,33 @@ async def test_a_view_is_refused_by_name(settings: Settings, db: asyncpg.Connect
     assert (await run_doctor(database, TOML)).one("not_a_table").kind == "wrong"
     async with run_world(settings, db, mapping=parse_mapping(TOML)) as world:
         assert (await world.client.get("/readyz")).json()["reason"] == "mapping"
+
+
+PRISMA = """
+create table "User" (id text primary key, "clerkId" text not null unique, email text not null unique, name text,
+  "createdAt" timestamp(3) not null default current_timestamp, "updatedAt" timestamp(3) not null);
+"""
+
+
+async def test_the_suggestion_and_the_fixes_for_a_prisma_table_work(
+    settings: Settings, db: asyncpg.Connection, database: str
+) -> None:
+    """A key and a time that the app's client fills have no default in the database."""
+    await db.execute(PRISMA)
+    table = await read_table(db, "public", "User")
+    assert table
+    text = suggest_mapping(table, "clerkId")
+    assert "# id (text): the app's key without a default; sync-service doctor prints the SQL" in text
+    assert 'updatedAt = "updated_at"' in text
+    assert "createdAt = " not in text
+    for finding in (await run_doctor(database, text)).all("not_null_unfilled"):
+        await apply_fix(db, finding)
+    async with run_world(settings, db, mapping=parse_mapping(text)) as world:
+        assert (await deliver(world))[:2] == (200, "applied")
+
+
+async def test_the_fix_for_a_required_time_keeps_not_null(db: asyncpg.Connection, database: str) -> None:
+    await db.execute(TABLE.format(more=", updated timestamp not null"))
+    await apply_fix(db, (await run_doctor(database, TOML)).one("not_null_unfilled"))
+    await db.execute("insert into members (clerk_id) values ('user_1')")
+    assert await db.fetchval("select attnotnull from pg_attribute where attname = 'updated'")

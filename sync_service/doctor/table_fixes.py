@@ -2,10 +2,17 @@
 
 from msgspec import Struct
 
-from sync_service.doctor.column_fixes import add_column, drop_not_null, set_key_default, widen_column
+from sync_service.doctor.column_fixes import (
+    add_column,
+    drop_not_null,
+    set_key_default,
+    set_time_default,
+    widen_column,
+)
 from sync_service.doctor.grant_fixes import bypass_row_security, grant_schema, grant_sequence, grant_table
 from sync_service.doctor.index_fixes import create_lower_index, create_unique_index, set_replica_identity
 from sync_service.doctor.introspection import Server
+from sync_service.mapping.coercion import TIME_TYPES
 from sync_service.mapping.fields import PLACEHOLDER, WHOLE_USER, FieldSource
 from sync_service.mapping.introspection import Table
 from sync_service.mapping.presets import PLACEHOLDER_EMAIL
@@ -62,6 +69,8 @@ def _fill_column(table: Table, name: str) -> tuple[str, ...]:
     column = table.column(name)
     if column and name in table.primary_key:
         return set_key_default(table, column)
+    if column and column.base in TIME_TYPES:
+        return (set_time_default(table, name),)
     return (drop_not_null(table, name),)
 
 
