@@ -28,10 +28,12 @@ tests/test_package_map.py compares the list with the imports.
     mapping.presets             complete mappings by name
     mapping.toml                the text of `sync.toml` → a mapping
     mapping.introspection       a table from PostgreSQL's catalogue
+    mapping.obstacles           rules, defaults and missing indexes that refuse users
     mapping.coercion            a value → the form that a column takes
     mapping.validation          the issues of a mapping with its table
     mapping.binding             mapping and table → a bound mapping
     mapping.email_policy        the rules for the primary email
+    mapping.unique_rules        unique indexes on values that Clerk gives to one user
     mapping.queries             a bound mapping → its SQL
     mapping.table_binding       binds lazily, and again after the table has changed
     mapping.creation            creates the table of a preset
@@ -42,7 +44,7 @@ tests/test_package_map.py compares the list with the imports.
 
     store.access                a connection together with the queries of the table
     store.changes               applies and files snapshots and deletions, parks events
-    store.email_claims          claims of two users to one email
+    store.email_claims          claims of two users to one unique value
     store.identities            state of a user, keys of many users, leases
     store.retry_queue           events that are due, retention
     store.events                the inbox for operators
@@ -51,7 +53,7 @@ tests/test_package_map.py compares the list with the imports.
     sync.outcome                the result of one event
     sync.recovery               the table of actions after a failure
     sync.park                   stores events that cannot be applied now
-    sync.email_conflict         decides which of two users shows an email
+    sync.email_conflict         decides which of two users shows a unique value
     sync.apply                  the only way to write a user
     sync.batch                  group commit of waiting webhooks
     sync.refresh                asks Clerk about a user, single flight

@@ -178,17 +178,17 @@ async def test_deletion_marks_and_placeholders_need_suitable_columns(database: s
 
 
 async def test_columns_that_fail_for_some_users_are_warnings(database: str, db: Any) -> None:
-    """Unique columns besides the email, short columns, unknown fields, and types that cannot store the field."""
+    """Unique columns with conflicts that stay, short columns, unknown fields, and types that cannot store the field."""
     toml = (
         MAPPED
         + 'username = "username"\nfirst = "first_name"\nimage = "image_url"\nplan = "plan.name"\nage = "last_name"\n'
     )
     more = (
-        "username text unique, first varchar(100), image varchar(100), plan text, age integer, "
+        "username text unique, first varchar(100), image varchar(100), plan text unique, age integer, "
         "slug text default gen_random_uuid()::text unique"
     )
     found = await run_with_columns(db, database, more, toml)
-    assert found.one("unique_column").data["columns"] == ["username"]
+    assert found.one("unique_column").data["columns"] == ["plan"]
     assert {(short.data["column"], short.kind) for short in found.all("short_column")} == {
         ("first", "note"),
         ("image", "warning"),

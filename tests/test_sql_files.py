@@ -1,6 +1,7 @@
 """SQL files: each is a valid statement as it stands, and its gaps are filled from the mapping."""
 
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -27,7 +28,8 @@ async def test_a_file_is_a_valid_statement_as_it_stands(db: asyncpg.Connection, 
 async def test_every_query_of_the_default_mapping_is_valid(db: asyncpg.Connection) -> None:
     binding = TableBinding(DEFAULT)
     queries = await binding.ensure_bound(db)
-    texts = [getattr(source, name) for source in (binding.lookups, queries, queries.email) for name in source.__slots__]
+    sources: list[Any] = [binding.lookups, queries, *queries.claims]
+    texts = [getattr(source, name) for source in sources for name in source.__slots__]
     statements = [text for text in texts if isinstance(text, str)]
     assert len(statements) >= 12
     for statement in statements:

@@ -25,6 +25,11 @@ def drop_not_null(table: Table, column: str) -> str:
     return alter_table(table.schema, table.name, f"alter column {quote_ident(column)} drop not null")
 
 
+def set_time_default(table: Table, column: str) -> str:
+    """Return the statement that gives a time the default now(). NOT NULL stays, because the app may rely on it."""
+    return alter_table(table.schema, table.name, f"alter column {quote_ident(column)} set default now()")
+
+
 def set_key_default(table: Table, column: Column) -> tuple[str, ...]:
     """Return the statements that give a key a generated default; none for a type without a suitable one."""
     alter = f"alter column {quote_ident(column.name)}"

@@ -9,7 +9,9 @@ from sync_service.mapping.binding import IDENTIFYING_FIELDS
 from sync_service.mapping.coercion import JSON_TYPES, TIME_TYPES
 from sync_service.mapping.fields import COMPUTED, WHOLE_USER, FieldSource
 from sync_service.mapping.introspection import Column, Index, Table
+from sync_service.mapping.obstacles import MAX_UNINDEXED_BYTES, find_link_column_without_index
 from sync_service.mapping.table import TableMapping
+from sync_service.mapping.unique_rules import list_unique_rules
 
 # The fields of a Clerk user, from the Backend API and the event schema of 2026-05-12.
 _CLERK_FIELDS = """
@@ -47,8 +49,7 @@ def check_columns(mapping: TableMapping, table: Table) -> Iterator[Finding]:
             yield from _check_length(mapping, source, column)
             yield from _check_type(mapping, source, column)
     yield from _check_unique_indexes(mapping, table)
-    if mapping.link_by_verified_email:
-        yield from _check_linking_index(mapping, table)
+    yield from _check_linking_index(mapping, table)
     if table.triggers:
         yield Finding(
             code="triggers",
@@ -122,19 +123,18 @@ def _has_wrong_type(column: Column, field: str) -> bool:
 
 
 def _check_unique_indexes(mapping: TableMapping, table: Table) -> Iterator[Finding]:
-    """Yield the unique indexes on mapped columns, except those on the Clerk ID and on the email."""
+    """Yield the unique rules on mapped columns whose conflicts the service cannot settle."""
+    settled = {rule.index.name for rule in list_unique_rules(mapping, table)}
     for index in table.indexes:
         columns = _find_mapped_columns(mapping, table, index)
-        if not index.unique or index.keys == (mapping.id_column,) or not columns:
-            continue
-        if {mapping.columns[name].source for name in columns} == {"primary_email"}:
+        if not index.exclusive or index.keys == (mapping.id_column,) or index.name in settled or not columns:
             continue
         yield Finding(
             code="unique_column",
             kind="warning",
             what=f"{mapping.name}: {', '.join(columns)} must be unique (index {index.name})",
-            why="sync-service resolves conflicts between two users for the email only. If another row still has the"
-            " value, the event is parked until that row changes.",
+            why="sync-service settles conflicts in an email, a phone number, a username or an external ID only. If"
+            " another row still has the value, the event is parked until that row changes.",
             run=("sync-service events list --status failed",),
             data={"index": index.name, "columns": columns},
         )
@@ -153,20 +153,16 @@ def _has_column(key: str, column: str) -> bool:
 
 
 def _check_linking_index(mapping: TableMapping, table: Table) -> Iterator[Finding]:
-    email_columns = (name for name, source in mapping.columns.items() if source.source == "primary_email")
-    email = next((name for name in email_columns if table.column(name)), None)
-    if email is None or any(_can_find_email(index, email) for index in table.indexes):
+    """Yield the finding for a small table; without the index, a large table is no longer written to."""
+    email = find_link_column_without_index(mapping, table)
+    if email is None or table.bytes > MAX_UNINDEXED_BYTES:
         return
     yield Finding(
         code="no_index_for_linking",
         kind="warning",
         what=f"{mapping.name}.{email}: has no index on lower({email})",
-        why="With link_by_verified_email, PostgreSQL searches the whole table for the email of each new user.",
+        why="With link_by_verified_email, PostgreSQL searches the whole table for the email of each new user. Without"
+        " the index, the service does not start once the table is large.",
         run=(create_lower_index(table, email),),
         data={"column": email},
     )
-
-
-def _can_find_email(index: Index, email: str) -> bool:
-    key = index.keys[0]
-    return index.valid and not index.partial and key.startswith("lower(") and _has_column(key, email)

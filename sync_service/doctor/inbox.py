@@ -48,9 +48,10 @@ def check_inbox(inbox: InboxCounts, secrets: int) -> Iterator[Finding]:
         yield Finding(
             code="addresses_wanted",
             kind="note",
-            what=f"users without an email because another row has it: {format_count(inbox.pending_emails)}",
+            what="users without an email or another unique value because another row has it:"
+            f" {format_count(inbox.pending_emails)}",
             why="If sync-service does not know the Clerk ID of that row, it may be the same person in another instance."
-            " The email is restored once it is free.",
+            " The value is restored once it is free.",
             data={"users": inbox.pending_emails},
         )
     yield _report_inbox(inbox)

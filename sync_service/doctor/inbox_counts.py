@@ -11,7 +11,7 @@ class InboxCounts(Struct, frozen=True):
     `pinned_instance` is the Clerk instance of the accepted events.
     `silent_seconds`: time since the last event; None without any event.
     `new_users_since_last_webhook` are users first seen after the last webhook, for instance at a login.
-    `pending_emails` are users without an email because another row still has it.
+    `pending_emails` are users without an email or another unique value, because another row still has it.
     """
 
     installed_seconds: float

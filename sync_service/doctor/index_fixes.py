@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sync_service.doctor.fixes import choose_name
+from sync_service.doctor.fixes import alter_table, choose_name
 from sync_service.mapping.introspection import Table
 from sync_service.postgres.sql import quote_ident, quote_table
 
@@ -22,6 +22,15 @@ def create_lower_index(table: Table, column: str) -> str:
     name = choose_name([table.name, column, "lower", "idx"], {index.name for index in table.indexes})
     target = quote_table(table.schema, table.name)
     return f"create index concurrently {quote_ident(name)} on {target} (lower({quote_ident(column)}));"
+
+
+def set_replica_identity(table: Table, column: str) -> str:
+    """Return the statement that lets updates be published: by a unique index on the column, else by the whole row."""
+    found = table.column(column)
+    usable = (i.name for i in table.indexes if i.unique and i.valid and not i.partial and i.keys == (column,))
+    index = next(usable, None) if found and found.not_null else None
+    action = f"replica identity using index {quote_ident(index)}" if index else "replica identity full"
+    return alter_table(table.schema, table.name, action)
 
 
 def create_index(schema: str, table: str, columns: Sequence[str]) -> str:

@@ -145,7 +145,7 @@ def _write_columns(table: Table, clerk_id: str) -> Iterator[str]:
         source = _find_source(column)
         if source is None or source in used or column.generated or column.name in table.primary_key:
             unmapped += _write_unmapped(table, column)
-        elif source in {"created_at", "updated_at"} and (clerk_id,) != table.primary_key:
+        elif source in {"created_at", "updated_at"} and _is_filled_by_app(table, column, clerk_id):
             unmapped.append(f"# {column.name} ({column.type}): a time of the app's row, not of Clerk's user")
         else:
             used.add(source)
@@ -154,6 +154,11 @@ def _write_columns(table: Table, clerk_id: str) -> Iterator[str]:
         yield ""
         yield "# Columns of the app: never written on update, left to their defaults on insert."
         yield from unmapped
+
+
+def _is_filled_by_app(table: Table, column: Column, clerk_id: str) -> bool:
+    """Return whether a time is the app's: its row has a key of its own, and an insert without the time succeeds."""
+    return (clerk_id,) != table.primary_key and (column.has_default or not column.not_null)
 
 
 def _write_mapped(table: Table, column: Column, source: str) -> str:
@@ -183,7 +188,8 @@ def _write_unmapped(table: Table, column: Column) -> Iterator[str]:
     if column.generated:
         yield f"# {column.name} ({column.type}): generated"
     elif column.name in table.primary_key:
-        yield f"# {column.name} ({column.type}): the app's key"
+        remark = "" if column.has_default else " without a default; sync-service doctor prints the SQL that adds one"
+        yield f"# {column.name} ({column.type}): the app's key{remark}"
     elif column.not_null and not column.has_default:
         yield f"# {column.name} ({column.type}): NOT NULL without a default, so every insert needs a value, for example"
         yield f"# {_quote_key(column.name)} = {{ constant = {_write_example(column)} }}"

@@ -23,6 +23,11 @@ _REASONS = {
     "not_scrubbed": "An anonymized row must not show personal data. No event is applied until the column allows this.",
     "missing_deleted_at": "A soft deletion sets this column. No event is applied until it exists.",
     "wrong_deleted_at": "A soft deletion sets this column. No event is applied until its type allows this.",
+    "rules": "Every event is parked with the reason row_not_written until the rules are gone.",
+    "no_replica_identity": "Every update of a user is parked until the table has a replica identity.",
+    "session_default": "Events of new users are parked: the setting exists only in the sessions of your app.",
+    "no_index_for_linking": "PostgreSQL would search the whole table for each new user. No event is applied until the"
+    " index exists.",
     "no_privilege": "No event is applied without this privilege.",
     "no_schema_privilege": "No event is applied without this privilege.",
     "no_sequence_privilege": "No new user can be inserted without this privilege.",
@@ -54,7 +59,7 @@ def check_table(mapping: TableMapping, table: Table, server: Server) -> Iterator
     for issue in issues:
         yield _report_issue(issue, "wrong", find_fix(issue, mapping, table, server))
     for issue in partial_issues(mapping, table):
-        kind: Kind = "wrong" if issue.code == "not_null_unfilled" else "warning"
+        kind: Kind = "warning" if issue.code == "not_null_for_some" else "wrong"
         yield _report_issue(issue, kind, find_fix(issue, mapping, table, server))
 
 

@@ -2,10 +2,17 @@
 
 from msgspec import Struct
 
-from sync_service.doctor.column_fixes import add_column, drop_not_null, set_key_default, widen_column
+from sync_service.doctor.column_fixes import (
+    add_column,
+    drop_not_null,
+    set_key_default,
+    set_time_default,
+    widen_column,
+)
 from sync_service.doctor.grant_fixes import bypass_row_security, grant_schema, grant_sequence, grant_table
-from sync_service.doctor.index_fixes import create_unique_index
+from sync_service.doctor.index_fixes import create_lower_index, create_unique_index, set_replica_identity
 from sync_service.doctor.introspection import Server
+from sync_service.mapping.coercion import TIME_TYPES
 from sync_service.mapping.fields import PLACEHOLDER, WHOLE_USER, FieldSource
 from sync_service.mapping.introspection import Table
 from sync_service.mapping.presets import PLACEHOLDER_EMAIL
@@ -35,6 +42,10 @@ def find_fix(issue: MappingIssue, mapping: TableMapping, table: Table, server: S
             fix = Fix((add_column(table.schema, table.name, column, _choose_type(mapping.columns[column])),))
         case "missing_deleted_at":
             fix = Fix((add_column(table.schema, table.name, column, "timestamptz"),))
+        case "no_index_for_linking":
+            fix = Fix((create_lower_index(table, column),))
+        case "rules" | "no_replica_identity" | "session_default":
+            fix = _remove_obstacle(issue, mapping, table)
         case "not_null_unfilled":
             fix = Fix(_fill_column(table, column))
         case "not_null_for_some" | "not_scrubbed":
@@ -44,10 +55,22 @@ def find_fix(issue: MappingIssue, mapping: TableMapping, table: Table, server: S
     return fix
 
 
+def _remove_obstacle(issue: MappingIssue, mapping: TableMapping, table: Table) -> Fix:
+    match issue.code:
+        case "rules":
+            return Fix(do=(f"drop these rules of {mapping.name}, or replace them with triggers",))
+        case "no_replica_identity":
+            return Fix((set_replica_identity(table, mapping.id_column),))
+        case _:
+            return Fix(do=(f"give {issue.name} a default without current_setting(), or map it in sync.toml",))
+
+
 def _fill_column(table: Table, name: str) -> tuple[str, ...]:
     column = table.column(name)
     if column and name in table.primary_key:
         return set_key_default(table, column)
+    if column and column.base in TIME_TYPES:
+        return (set_time_default(table, name),)
     return (drop_not_null(table, name),)
 
 

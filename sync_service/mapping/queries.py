@@ -10,6 +10,7 @@ from sync_service.mapping.email_policy import EmailPolicy, read_email_policy
 from sync_service.mapping.fields import PRIMARY_EMAIL
 from sync_service.mapping.introspection import Column
 from sync_service.mapping.table import TableMapping
+from sync_service.mapping.unique_rules import UniqueRule, list_unique_rules, render_find_holder
 from sync_service.mapping.validation import find_unfilled_columns
 from sync_service.postgres.sql import fill_gaps, quote_ident, quote_literal, quote_table, read_gaps, read_sql
 
@@ -24,14 +25,15 @@ class LookupQueries:
 
 
 @dataclass(frozen=True, slots=True)
-class EmailQueries:
-    """Statements of the email policy. `link_rows` is None where linking is off."""
+class ClaimQueries:
+    """Statements of one unique rule. `can_release`: a row may give its value up. `released` replaces the value."""
 
-    policy: EmailPolicy
-    find_owner: str
+    rule: UniqueRule
+    can_release: bool
+    released: str | None
+    find_holder: str
     release: str
     restore: str
-    link_rows: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class Queries:
     delete_rows: str
     restore_user: str
     resolve_keys: str
-    email: EmailQueries
+    link_rows: str | None
+    claims: tuple[ClaimQueries, ...]
 
     def probe(self, column: str) -> str:
         """Return a statement that reads one column of a row from JSON, to find the one whose type rejects it."""
@@ -84,7 +87,8 @@ def build_queries(mapping: TableMapping, bound: BoundMapping) -> Queries:
         delete_rows=_render("delete_rows.sql", gaps | {"delete": _delete_clause(bound, email, gaps["table"])}),
         restore_user=_render("restore_user.sql", gaps | {"unmark": unmark}),
         resolve_keys=_render("resolve_keys.sql", gaps),
-        email=_build_email_queries(email, gaps),
+        link_rows=_render_link_rows(email, gaps),
+        claims=tuple(_build_claim_queries(email, rule, gaps) for rule in list_unique_rules(bound.mapping, bound.table)),
     )
 
 
@@ -99,44 +103,54 @@ def _render(name: str, gaps: dict[str, str]) -> str:
 def _render_apply(bound: BoundMapping, names: dict[str, str], source: dict[str, str]) -> str:
     """Return the statement that applies one event or many; `source` has the input and the places of the long values."""
     columns, fields = bound.written_columns, bound.mapping.columns
-    updates = ", ".join(f"{quote_ident(name)} = excluded.{quote_ident(name)}" for name in fields)
+    # Without other columns the ID is written, because only a written row is returned.
+    updated = fields or [bound.mapping.id_column]
     gaps = names | {
         "columns": ", ".join(map(quote_ident, columns)),
         "values": ", ".join(f"r.{quote_ident(name)}" for name in columns),
         "definitions": ", ".join(f"{quote_ident(name)} {bound.column_types[name].type}" for name in columns),
-        "on_conflict": f"update set {updates}" if updates else "nothing",
+        "updates": ", ".join(f"{quote_ident(name)} = excluded.{quote_ident(name)}" for name in updated),
         "assignments": ", ".join(f"{quote_ident(name)} = r.{quote_ident(name)}" for name in fields),
         "input": source["input"],
         "payload": source["payload"],
         "user_row": source["user_row"],
         "update_first": "",
         "unless_updated": "",
+        "or_updated": "",
     }
-    if updates and find_unfilled_columns(bound.mapping, bound.table):
+    if fields and find_unfilled_columns(bound.mapping, bound.table):
         step = read_gaps(read_sql(__package__, "update_first.sql"))
         gaps["update_first"] = fill_gaps(step["update_first"], gaps)
-        gaps["unless_updated"] = step["unless_updated"]
+        gaps["unless_updated"] = fill_gaps(step["unless_updated"], gaps)
+        gaps["or_updated"] = step["or_updated"]
     return _render("apply_changes.sql", gaps)
 
 
-def _build_email_queries(policy: EmailPolicy, names: dict[str, str]) -> EmailQueries:
-    email = quote_ident(policy.unique_column or "")
-    gaps = names | {
-        "email": email,
-        "released": policy.released,
-        "owner_has_email": policy.compare(f"app.{email}", "$1"),
-        "still_has_email": policy.compare(email, "$2"),
-        "other_has_email": policy.compare(f"other.{email}", "$4"),
-        "link_column": quote_ident(policy.link_column or ""),
-    }
-    links = policy.bound.mapping.link_by_verified_email and policy.link_column
-    return EmailQueries(
-        policy=policy,
-        find_owner=_render("find_email_owner.sql", gaps),
-        release=_render("release_email.sql", gaps),
-        restore=_render("restore_email.sql", gaps),
-        link_rows=_render("link_rows_by_email.sql", gaps) if links else None,
+def _build_claim_queries(policy: EmailPolicy, rule: UniqueRule, names: dict[str, str]) -> ClaimQueries:
+    name, bound = rule.column, policy.bound
+    can_be_empty = policy.can_be_empty(name)
+    gaps = (
+        names
+        | render_find_holder(bound, rule)
+        | {
+            "released": policy.empty_value(name),
+            "definition": f"{quote_ident(name)} {bound.column_types[name].type}",
+        }
     )
+    return ClaimQueries(
+        rule=rule,
+        can_release=can_be_empty and bound.mapping.email_conflict == "release",
+        released=policy.placeholder(name),
+        find_holder=_render("find_holder.sql", gaps),
+        release=_render("release_value.sql", gaps),
+        restore=_render("restore_value.sql", gaps),
+    )
+
+
+def _render_link_rows(policy: EmailPolicy, names: dict[str, str]) -> str | None:
+    if not (policy.bound.mapping.link_by_verified_email and policy.link_column):
+        return None
+    return _render("link_rows_by_email.sql", names | {"link_column": quote_ident(policy.link_column)})
 
 
 # An operator may have cancelled the deletion: only rows of users with a tombstone are touched.

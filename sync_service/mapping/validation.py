@@ -7,7 +7,14 @@ from difflib import get_close_matches
 from sync_service.mapping.coercion import TIME_TYPES, scrub_expression
 from sync_service.mapping.fields import NEVER_NULL_SOURCES, FieldSource
 from sync_service.mapping.introspection import Column, Table
+from sync_service.mapping.obstacles import (
+    MAX_UNINDEXED_BYTES,
+    find_link_column_without_index,
+    find_refusing_rules,
+    list_session_defaults,
+)
 from sync_service.mapping.table import TableMapping
+from sync_service.postgres.sql import quote_ident, quote_table
 
 # Today Clerk's IDs have 32 characters.
 MIN_ID_LENGTH = 32
@@ -40,6 +47,7 @@ def blocking_issues(mapping: TableMapping, table: Table) -> Iterator[MappingIssu
     yield from _check_clerk_id(mapping, table)
     yield from _check_columns(mapping, table)
     yield from _check_deleted_at(mapping, table)
+    yield from _check_linking(mapping, table)
     yield from _check_privileges(mapping, table)
 
 
@@ -76,6 +84,17 @@ def _check_columns(mapping: TableMapping, table: Table) -> Iterator[MappingIssue
             yield MappingIssue("not_scrubbed", f"{mapping.name}.{name}", why, name)
 
 
+def _check_linking(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
+    column = find_link_column_without_index(mapping, table)
+    if column and table.bytes > MAX_UNINDEXED_BYTES:
+        target, name = quote_table(table.schema, table.name), quote_ident(column)
+        why = (
+            "link_by_verified_email would search this large table for each new user; run"
+            f" create index concurrently on {target} (lower({name}));"
+        )
+        yield MappingIssue("no_index_for_linking", f"{mapping.name}.{column}", why, column)
+
+
 def _can_be_anonymized(field: FieldSource, column: Column) -> bool:
     return not field.is_personal or column.generated or scrub_expression(field, column) is not None
 
@@ -110,6 +129,7 @@ def _check_clerk_id(mapping: TableMapping, table: Table) -> Iterator[MappingIssu
 
 def partial_issues(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
     """Yield the issues that affect some users; their events are parked."""
+    yield from _check_obstacles(mapping, table)
     for name in find_unfilled_columns(mapping, table):
         why = "is NOT NULL, has no default, and no mapping fills it: no user can be inserted"
         yield MappingIssue("not_null_unfilled", f"{mapping.name}.{name}", why, name)
@@ -119,6 +139,19 @@ def partial_issues(mapping: TableMapping, table: Table) -> Iterator[MappingIssue
         if refuses_null and field.when_null is None and _can_be_null(field):
             why = f"is NOT NULL, and a Clerk user may have no {field.source}: set a `when_null` for it"
             yield MappingIssue("not_null_for_some", f"{mapping.name}.{name}", why, name)
+
+
+def _check_obstacles(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
+    if rules := find_refusing_rules(mapping, table):
+        why = f"has rules ({', '.join(rules)}), and PostgreSQL refuses ON CONFLICT and WITH on such a table"
+        yield MappingIssue("rules", mapping.name, why)
+    if table.blocking_publications:
+        names = ", ".join(table.blocking_publications)
+        why = f"has no replica identity, but its updates are published ({names}), so PostgreSQL refuses them"
+        yield MappingIssue("no_replica_identity", mapping.name, why)
+    for column in list_session_defaults(mapping, table):
+        why = f"gets its default from a setting of the session ({column.expression}), which the service does not set"
+        yield MappingIssue("session_default", f"{mapping.name}.{column.name}", why, column.name)
 
 
 def find_unfilled_columns(mapping: TableMapping, table: Table) -> list[str]:

@@ -91,6 +91,17 @@ async def connect(dsn: Dsn) -> asyncpg.Connection:
     return await asyncpg.connect(dsn.url, timeout=10, statement_cache_size=0)
 
 
+# PostgreSQL searches pg_catalog first, unless search_path names it after a schema of the app. An operator or a function
+# there would then replace PostgreSQL's own in every statement of the service.
+_CATALOGUE_FIRST = """
+select pg_catalog.set_config(
+    'search_path', pg_catalog.concat('pg_catalog, ', pg_catalog.current_setting('search_path')), false
+)
+where pg_catalog.array_position(pg_catalog.current_schemas(true), 'pg_catalog'::pg_catalog.name)
+    operator(pg_catalog.>) 1
+"""
+
+
 class _Connector:
     """Connects with a cache of prepared statements, but without one behind a transaction pooler.
 
@@ -113,6 +124,8 @@ class _Connector:
                 return probe
         size = 0 if self._behind_pooler else 1024
         connection: asyncpg.Connection = await asyncpg.connect(*args, **options, statement_cache_size=size)
+        if not self._behind_pooler:  # a pooler gives the session, and so the setting, to other clients
+            await connection.execute(_CATALOGUE_FIRST)
         return connection
 
 

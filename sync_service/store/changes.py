@@ -11,7 +11,8 @@ from msgspec.structs import astuple
 
 from sync_service.clerk.change import Snapshot
 from sync_service.clerk.events import Event
-from sync_service.errors import DatabaseError
+from sync_service.errors import ChangeRejected, DatabaseError
+from sync_service.mapping.obstacles import find_refusing_rules, list_session_defaults
 from sync_service.mapping.queries import Queries
 from sync_service.mapping.table import Row
 from sync_service.postgres.pool import Connection
@@ -25,6 +26,13 @@ FIRST_PAUSE = timedelta(seconds=5)
 
 # Until then another process does not retry a deletion whose second step runs. A webhook responds within 10 s.
 DELETION_LEASE = timedelta(seconds=30)
+
+
+# The SQLSTATE of clerk_sync.raise_row_not_written(), and the reason for operators.
+NOT_WRITTEN_SQLSTATE = "CS001"
+ROW_NOT_WRITTEN = "row_not_written"
+# feature_not_supported: ON CONFLICT, or WITH, on a table with a rule.
+RULE_SQLSTATE = "0A000"
 
 
 class _EventParameters(Struct, frozen=True):
@@ -50,21 +58,26 @@ async def apply_changes(
     """
     parameters = [_event_parameters(bound.queries, event, row) for event in events]
     common = source, str(lock_timeout_ms)
-    if len(parameters) == 1:
-        return await bound.connection.fetch(bound.queries.apply_one, *parameters[0], *common)
-    columns = map(list, zip(*parameters, strict=True))
-    return await bound.connection.fetch(bound.queries.apply_many, *columns, *common)
+    try:
+        if len(parameters) == 1:
+            return await bound.connection.fetch(bound.queries.apply_one, *parameters[0], *common)
+        columns = map(list, zip(*parameters, strict=True))
+        return await bound.connection.fetch(bound.queries.apply_many, *columns, *common)
+    except asyncpg.PostgresError as error:
+        _raise_if_not_written(bound, error)
+        raise
 
 
 async def find_rejected_column(bound: BoundConnection, snapshot: Snapshot) -> str | None:
-    """Return the first column whose type rejects its value of this snapshot, or None."""
+    """Return the first column whose type, or whose default, rejects its value in the row of this snapshot, or None."""
     row = msgspec.json.encode(row_for(bound.queries, snapshot)).decode()
     for column in bound.queries.bound.column_types:
         try:
             await bound.connection.fetchval(bound.queries.probe(column), row)
         except (asyncpg.DataError, asyncpg.CheckViolationError):
             return column
-    return None
+    defaults = list_session_defaults(bound.queries.bound.mapping, bound.queries.bound.table)
+    return defaults[0].name if defaults else None
 
 
 async def delete_users(
@@ -91,9 +104,13 @@ async def delete_users(
         by_state[record["state"]].append(event)
     if due := by_state["due"]:
         event_ids = [event.id for event in due if event.id]
-        await bound.connection.execute(
-            bound.queries.delete_rows, _clerk_ids(due), event_ids, timeout_ms, timeout=timeout
-        )
+        try:
+            await bound.connection.execute(
+                bound.queries.delete_rows, _clerk_ids(due), event_ids, timeout_ms, timeout=timeout
+            )
+        except asyncpg.PostgresError as error:
+            _raise_if_not_written(bound, error)
+            raise
     if deferred := by_state["deferred"]:
         await bound.connection.execute(bound.queries.mark_deleted, _clerk_ids(deferred), timeout_ms)
     return records
@@ -121,6 +138,7 @@ async def park_event(
         max_attempts,
         pause,
         error.constraint,
+        event.error is None,
     )
     return status
 
@@ -131,6 +149,19 @@ def row_for(queries: Queries, snapshot: Snapshot) -> Row:
     if truncated:
         log.warning("value_truncated", table=queries.bound.mapping.name, columns=truncated)
     return row
+
+
+def _raise_if_not_written(bound: BoundConnection, error: asyncpg.PostgresError) -> None:
+    """Raise `ChangeRejected` if a trigger or a rule of the app prevented the row, or kept it.
+
+    PostgreSQL does not name the rule, but refuses the statement because of it.
+    """
+    mapping, table = bound.queries.bound.mapping, bound.queries.bound.table
+    rules = find_refusing_rules(mapping, table) if error.sqlstate == RULE_SQLSTATE else []
+    if rules or error.sqlstate == NOT_WRITTEN_SQLSTATE:
+        rejection = ChangeRejected(ROW_NOT_WRITTEN, sqlstate=NOT_WRITTEN_SQLSTATE, table=table.name)
+        rejection.constraint = next(iter(rules), None)
+        raise rejection from error
 
 
 def _clerk_ids(events: Sequence[Event]) -> list[str]:

@@ -1,63 +1,81 @@
-"""Claims of two users to one email: the current owner, the release, the restoration."""
+"""Claims of two users to one unique value, such as the email: the holder, the release, the restoration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from sync_service.clerk.change import Version
 from sync_service.clerk.user import User
 from sync_service.mapping.fields import COMPUTED
+from sync_service.mapping.queries import ClaimQueries
 from sync_service.postgres.pool import Connection
 from sync_service.store.access import BoundConnection
 
 
-async def find_email_owner(bound: BoundConnection, email: str, clerk_id: str) -> asyncpg.Record | None:
-    """Return `clerk_id`, `version`, `tiebreak` and `is_deleted` of another row that has the email, or None.
+async def find_holder(
+    bound: BoundConnection, claim: ClaimQueries, row: Mapping[str, Any], clerk_id: str
+) -> asyncpg.Record | None:
+    """Return `clerk_id`, `value`, `version`, `tiebreak` and `is_deleted` of another row with the row's value, or None.
 
-    The owner's identity is locked. All fields but the first are None for a row that this service has never written.
+    The holder's identity is locked. The last three fields are None for a row that this service has never written.
     """
-    return await bound.connection.fetchrow(bound.queries.email.find_owner, email, clerk_id)
+    if row[claim.rule.column] is None:
+        return None
+    return await bound.connection.fetchrow(claim.find_holder, msgspec.json.encode(row).decode(), clerk_id)
 
 
-def has_older_claim(owner: asyncpg.Record, version: Version) -> bool:
-    """Return whether the owner's claim is older than one of this version.
+def has_older_claim(holder: asyncpg.Record, version: Version) -> bool:
+    """Return whether the holder's claim is older than one of this version.
 
-    Clerk gives an email to one user only, so the newer of two claims is right. A row that this service has never
-    written has no version to compare and keeps its email.
+    Clerk gives such a value to one user only, so the newer of two claims is right. A row that this service has never
+    written has no version to compare and keeps its value.
     """
-    if owner["is_deleted"]:
+    if holder["is_deleted"]:
         return True
-    return owner["version"] is not None and Version(owner["version"], owner["tiebreak"]) < version
+    return holder["version"] is not None and Version(holder["version"], holder["tiebreak"]) < version
 
 
-async def release_email(bound: BoundConnection, clerk_id: str, email: str) -> bool:
-    """Take the email off the user's row; return whether the row had it."""
-    return await bound.connection.execute(bound.queries.email.release, clerk_id, email) != "UPDATE 0"
+async def release_value(bound: BoundConnection, claim: ClaimQueries, holder: asyncpg.Record) -> bool:
+    """Take the value off the holder's row; return whether the row had it."""
+    return await bound.connection.execute(claim.release, holder["clerk_id"], holder["value"]) != "UPDATE 0"
 
 
 async def mark_email_pending(connection: Connection, clerk_id: str) -> None:
-    """Record that the user's row shall show its email once that is free."""
+    """Record that the user's row shall show its values once they are free, and that Clerk is asked about the user."""
     await connection.execute(
-        "update clerk_sync.identities set email_pending = true, changed_at = now()"
+        "update clerk_sync.identities set email_pending = true, refetch_pending = true, changed_at = now()"
         " where clerk_id = $1 and deleted_at is null",
         clerk_id,
     )
 
 
 async def pending_emails(connection: Connection, limit: int) -> list[dict[str, Any]]:
-    """Return `clerk_id`, `version`, `tiebreak` and `payload` of users whose row lacks its email."""
+    """Return `clerk_id`, `version`, `tiebreak` and `payload` of users whose row lacks a value."""
     rows = await connection.fetch(_PENDING, limit)
     return [dict(row) for row in rows]
 
 
-async def restore_email(bound: BoundConnection, clerk_id: str, version: Version, email: str) -> bool:
-    """Show the email on the row if it is free and the user still is at `version`; return whether it is shown."""
-    query = bound.queries.email.restore
-    return bool(await bound.connection.fetchval(query, clerk_id, version.updated_at, version.tiebreak, email))
+async def restore_values(bound: BoundConnection, row: Mapping[str, Any], clerk_id: str, version: Version) -> bool:
+    """Show the free values on the row if the user still is at `version`; return whether all of them are shown."""
+    connection, claims = bound.connection, bound.queries.claims
+    document = msgspec.json.encode(row).decode()
+    async with connection.transaction():
+        if not await connection.fetchval(_LOCK_PENDING, clerk_id, version.updated_at, version.tiebreak):
+            return False
+        lacking = {claim.rule.column for claim in claims if await find_holder(bound, claim, row, clerk_id)}
+        for column, restore in {claim.rule.column: claim.restore for claim in claims}.items():
+            if column not in lacking and await connection.execute(restore, clerk_id, document) == "UPDATE 0":
+                lacking.add(column)
+        if not lacking:
+            await connection.execute(_CLEAR_PENDING, clerk_id)
+        return not lacking
 
 
-async def link_rows_by_email(bound: BoundConnection, users: Sequence[User], *, lock_timeout_ms: int) -> int:
+async def link_rows_by_email(
+    bound: BoundConnection, users: Sequence[User], *, source: str, lock_timeout_ms: int
+) -> int:
     """Give the Clerk ID to rows that have a user's verified email and no Clerk ID; return the number of rows.
 
     An unverified email never links: anybody can type another person's email into a form.
@@ -67,10 +85,10 @@ async def link_rows_by_email(bound: BoundConnection, users: Sequence[User], *, l
         email = COMPUTED["primary_email"](user)
         if email and COMPUTED["primary_email_verified"](user):
             wanted.append((user.id, email))
-    if not (bound.queries.email.link_rows and wanted):
+    if not (bound.queries.link_rows and wanted):
         return 0
     clerk_ids, emails = map(list, zip(*sorted(wanted), strict=True))
-    tag = await bound.connection.execute(bound.queries.email.link_rows, clerk_ids, emails, str(lock_timeout_ms))
+    tag = await bound.connection.execute(bound.queries.link_rows, clerk_ids, emails, str(lock_timeout_ms), source)
     return int(tag.rpartition(" ")[2])
 
 
@@ -90,3 +108,11 @@ cross join lateral (
 where i.email_pending
 limit $1
 """
+
+_LOCK_PENDING = """
+select true from clerk_sync.identities
+where clerk_id = $1 and version = $2 and tiebreak = $3 and email_pending
+for update
+"""
+
+_CLEAR_PENDING = "update clerk_sync.identities set email_pending = false where clerk_id = $1"

@@ -150,6 +150,7 @@ class Applier:
         if recovery is Recovery.NAME_COLUMN and isinstance(event.change, Snapshot):
             assert isinstance(error, ChangeRejected)  # noqa: S101  the table names columns for rejections only
             await name_rejected_column(self.store, error, event.change)
+        error.table = error.table or self.store.mapping.table
         return await self._park(event, error)
 
     async def _commit(self, events: Sequence[Event], batch: Batch, lock_timeout_ms: int) -> list[Outcome]:
@@ -176,7 +177,8 @@ class Applier:
         changes = [] if self.source == "profile" else [event.change for event in events]
         users = [change.user for change in changes if isinstance(change, Snapshot)]
         async with bound.connection.transaction():
-            if linked := await link_rows_by_email(bound, users, lock_timeout_ms=lock_timeout_ms):
+            linked = await link_rows_by_email(bound, users, source=self.source, lock_timeout_ms=lock_timeout_ms)
+            if linked:
                 log.info("rows_linked", rows=linked)
             return await apply_changes(bound, events, source=self.source, lock_timeout_ms=lock_timeout_ms)
 

@@ -15,11 +15,13 @@ MAX_TRIES = 3
 
 # Deadlocks and serialization failures, dead connections, prepared statements that a pooler lost or duplicated.
 TRANSIENT_SQLSTATES = ("40", "08", "57P", "26000", "42P05")
-# A column, an index, a type or a privilege changed after the table was read.
-TABLE_CHANGED_SQLSTATES = frozenset({"42703", "42704", "42P10", "428C9", "42804", "42501", "22001", "23502"})
-# The column's type rejects the value: too long, no label of the enum, against the CHECK of a domain.
-INVALID_VALUE_SQLSTATES = ("22", "23514")
-UNIQUE_VIOLATION = "23505"
+# A column, an index, a type, a rule or a privilege changed after the table was read.
+TABLE_CHANGED_SQLSTATES = frozenset({"0A000", "42703", "42704", "42P10", "428C9", "42804", "42501", "22001", "23502"})
+# The column's type rejects the value: too long, no label of the enum, against the CHECK of a domain. Or its default
+# reads a setting that the session does not have.
+INVALID_VALUE_SQLSTATES = ("22", "23514", "42704")
+# A unique index or an exclusion constraint.
+UNIQUE_SQLSTATES = frozenset({"23505", "23P01"})
 LOCK_NOT_AVAILABLE = "55P03"
 TIMEOUT = "timeout"
 
@@ -45,7 +47,7 @@ class Recovery(Enum):
     SPLIT = "apply both halves, one after the other"
     ISOLATE = "apply each event alone, all at the same time"
     WAIT = "leave the event to a caller that waits for the lock"
-    RESOLVE_EMAIL = "settle the claims to the email, then apply"
+    RESOLVE_EMAIL = "settle the claims to its unique values, then apply"
     NAME_COLUMN = "find the column that rejects its value, then park"
     PARK = "park the event"
     DEFER = "park the deletion and continue it in the background at once"
@@ -92,7 +94,7 @@ def classify_failure(error: DatabaseError, batch: Batch) -> Failure:
         return _classify_unavailability(error, batch)
     if error.sqlstate in TABLE_CHANGED_SQLSTATES and not batch.was_rebound:
         return Failure.TABLE_CHANGED
-    if error.sqlstate == UNIQUE_VIOLATION and not batch.settles_email:
+    if error.sqlstate in UNIQUE_SQLSTATES and not batch.settles_email:
         return Failure.UNIQUE
     if error.sqlstate.startswith(INVALID_VALUE_SQLSTATES) and error.column is None:
         return Failure.INVALID_VALUE

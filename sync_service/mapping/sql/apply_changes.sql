@@ -37,7 +37,24 @@ joined as (
     on conflict (clerk_id) do update
         set version = excluded.version, tiebreak = excluded.tiebreak, changed_at = now(),
             confirmed_at = excluded.confirmed_at, email_pending = false, refetch_pending = false
-        where known.deleted_at is null and (excluded.version, excluded.tiebreak) > (known.version, known.tiebreak)
+        where known.deleted_at is null
+            and (
+                (excluded.version, excluded.tiebreak) > (known.version, known.tiebreak)
+                -- A row that the application removed is written again: by the same content, whose digest is in the last
+                -- 16 bytes, and by a login, which has the current state. `offset 0` keeps one index look-up.
+                or (
+                    (
+                        $10 not in ('webhook', 'replay')
+                        or (excluded.version, substr(excluded.tiebreak, greatest(length(excluded.tiebreak) - 15, 1)))
+                            = (known.version, substr(known.tiebreak, greatest(length(known.tiebreak) - 15, 1)))
+                    )
+                    and not exists (
+                        select from /*<table>*/public.users/*</table>*/ as app
+                        where app./*<id_column>*/id/*</id_column>*/ = excluded.clerk_id::/*<id_type>*/text/*</id_type>*/
+                        offset 0
+                    )
+                )
+            )
     returning clerk_id, version, tiebreak
 ),
 /*<update_first>*//*</update_first>*/
@@ -52,7 +69,13 @@ saved as (
         as r (/*<definitions>*/id text, email_verified boolean, banned boolean, locked boolean, public_metadata jsonb/*</definitions>*/)
     where true/*<unless_updated>*//*</unless_updated>*/
     order by clerk_id
-    on conflict (/*<id_column>*/id/*</id_column>*/) do /*<on_conflict>*/update set banned = excluded.banned/*</on_conflict>*/
+    on conflict (/*<id_column>*/id/*</id_column>*/) do update
+        set /*<updates>*/banned = excluded.banned/*</updates>*/
+    returning app./*<id_column>*/id/*</id_column>*/ as saved_id
+),
+-- The rows that PostgreSQL wrote. A trigger may suppress a row, or give it another key.
+written as (
+    select saved_id from saved/*<or_updated>*//*</or_updated>*/
 ),
 outcome as (
     select
@@ -106,4 +129,10 @@ select
     end as status
 from outcome
 left join filed on filed.id = outcome.event_id
+-- The error undoes the whole statement, so that a version is known only if its row is written.
+where not exists (
+        select from joined
+        where not exists (select from written where saved_id = clerk_id::/*<id_type>*/text/*</id_type>*/)
+    )
+    or clerk_sync.raise_row_not_written()
 order by n

@@ -3,12 +3,20 @@
 -- that the last holder of the identity's lock wrote. It holds no lock on the identity, so that a long cascade does not
 -- block other events of the user.
 with lock_timeout as materialized (select set_config('lock_timeout', $3, true)),
-gone as (
-    /*<delete>*/delete from public.users/*</delete>*/
+-- The rows are locked first: a row that another session deletes at the same time is not one that the application kept.
+doomed as (
+    select /*<id_column>*/id/*</id_column>*/::text as clerk_id
+    from /*<table>*/public.users/*</table>*/
     where /*<tombstoned>*/id = any(array(
         select known.clerk_id from clerk_sync.identities as known
         where known.clerk_id = any($1::text[]) and known.deleted_at is not null and exists (select from lock_timeout)
     ))/*</tombstoned>*/
+    for update
+),
+gone as (
+    /*<delete>*/delete from public.users/*</delete>*/
+    where /*<id_column>*/id/*</id_column>*/ = any(array(select clerk_id::/*<id_type>*/text/*</id_type>*/ from doomed))
+    returning /*<id_column>*/id/*</id_column>*/::text as clerk_id
 ),
 -- Its own events are finished; other deletions of the same user keep their own attempts.
 concerned as (
@@ -22,15 +30,20 @@ concerned as (
         and e.clerk_id in (
             select clerk_id from clerk_sync.identities where clerk_id = any($1) and deleted_at is not null
         )
+),
+finished as (
+    update clerk_sync.events as e
+    set payload = null,
+        status = case
+            when is_waiting and is_own then 'applied' when is_waiting and not is_deletion then 'stale' else e.status
+        end,
+        reason = case when is_own or not is_deletion then null else e.reason end,
+        attempts = e.attempts + (is_waiting and is_own)::integer,
+        next_attempt_at = case when is_deletion and not is_own then e.next_attempt_at end,
+        finished_at = case when is_deletion and not is_own then e.finished_at else coalesce(e.finished_at, now()) end
+    from concerned
+    where e.id = concerned.id and (e.payload is not null or (is_waiting and (is_own or not is_deletion)))
 )
-update clerk_sync.events as e
-set payload = null,
-    status = case
-        when is_waiting and is_own then 'applied' when is_waiting and not is_deletion then 'stale' else e.status
-    end,
-    reason = case when is_own or not is_deletion then null else e.reason end,
-    attempts = e.attempts + (is_waiting and is_own)::integer,
-    next_attempt_at = case when is_deletion and not is_own then e.next_attempt_at end,
-    finished_at = case when is_deletion and not is_own then e.finished_at else coalesce(e.finished_at, now()) end
-from concerned
-where e.id = concerned.id and (e.payload is not null or (is_waiting and (is_own or not is_deletion)))
+-- A trigger may keep a row. The error undoes the whole statement; the tombstone stays.
+select clerk_sync.raise_row_not_written()
+where exists (select from doomed where not exists (select from gone where gone.clerk_id = doomed.clerk_id))

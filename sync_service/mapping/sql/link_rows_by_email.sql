@@ -10,14 +10,31 @@ with wanted as materialized (  -- first, so that known users cost no scan of the
             select from /*<table>*/public.users/*</table>*/ as other
             where other./*<id_column>*/id/*</id_column>*/::text = w.clerk_id
         )
+),
+-- The second comparison folds only ASCII letters. The first one, which the index knows, also folds the Kelvin sign to k.
+candidate as materialized (
+    select wanted.clerk_id, wanted.email
+    from wanted
+    join /*<table>*/public.users/*</table>*/ as other
+        on lower(other./*<link_column>*/email/*</link_column>*/::text) = lower(wanted.email)
+        and lower(other./*<link_column>*/email/*</link_column>*/::text collate pg_catalog."C")
+            = lower(wanted.email collate pg_catalog."C")
+    group by wanted.clerk_id, wanted.email
+    having count(*) = 1
+),
+-- The identity comes first. A deletion at the same time has left its tombstone here, or it waits for this transaction
+-- and then finds the linked row.
+claimed as (
+    insert into clerk_sync.identities as known (clerk_id, version, tiebreak, created_by)
+    select clerk_id, 0, '', $4 from candidate order by clerk_id
+    on conflict (clerk_id) do nothing
+    returning clerk_id
 )
 update /*<table>*/public.users/*</table>*/ as app
-set /*<id_column>*/id/*</id_column>*/ = wanted.clerk_id
-from wanted
+set /*<id_column>*/id/*</id_column>*/ = claimed.clerk_id
+from claimed
+join candidate on candidate.clerk_id = claimed.clerk_id
 where app./*<id_column>*/id/*</id_column>*/ is null
-    and lower(app./*<link_column>*/email/*</link_column>*/::text) = lower(wanted.email)
-    and (
-        select count(*)
-        from /*<table>*/public.users/*</table>*/ as other
-        where lower(other./*<link_column>*/email/*</link_column>*/::text) = lower(wanted.email)
-    ) = 1
+    and lower(app./*<link_column>*/email/*</link_column>*/::text) = lower(candidate.email)
+    and lower(app./*<link_column>*/email/*</link_column>*/::text collate pg_catalog."C")
+        = lower(candidate.email collate pg_catalog."C")

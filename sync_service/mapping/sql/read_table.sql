@@ -5,6 +5,8 @@ select
     c.relname as name,
     c.oid::bigint as oid,
     c.relkind::text as kind,
+    coalesce((select sum(pg_relation_size(p.relid)) from pg_partition_tree(c.oid) as p), pg_relation_size(c.oid))::bigint
+        as bytes,
     row_security_active(c.oid) as row_security,
     (select coalesce(json_agg(p), '[]') from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) as p
         where has_table_privilege(c.oid, p)) as privileges,
@@ -21,6 +23,20 @@ select
     ) as inaccessible_sequences,
     (select coalesce(json_agg(t.tgname order by t.tgname), '[]') from pg_trigger as t
         where t.tgrelid = c.oid and not t.tgisinternal) as triggers,
+    (select coalesce(json_object_agg(r.rulename, (array['select', 'update', 'insert', 'delete'])[r.ev_type::text::integer]
+            order by r.rulename), '{}')
+        from pg_rewrite as r
+        where r.ev_class = c.oid and r.ev_enabled <> 'D' and r.rulename <> '_RETURN') as rules,
+    (select coalesce(json_agg(p.pubname order by p.pubname), '[]')
+        from pg_publication as p
+        join pg_publication_tables as pt on pt.pubname = p.pubname
+        where pt.schemaname = n.nspname and pt.tablename = c.relname and (p.pubupdate or p.pubdelete)
+            and not case c.relreplident
+                when 'd' then exists (select from pg_index as i where i.indrelid = c.oid and i.indisprimary)
+                when 'i' then exists (select from pg_index as i where i.indrelid = c.oid and i.indisreplident)
+                else c.relreplident = 'f'
+            end
+    ) as blocking_publications,
     (select coalesce(json_agg(json_build_object(
             'name', a.attname,
             'type', format_type(a.atttypid, a.atttypmod),
@@ -31,6 +47,8 @@ select
             'not_null', a.attnotnull or b.not_null,
             'has_default', a.atthasdef or a.attidentity <> '' or b.has_default,
             'generated', a.attgenerated <> '' or a.attidentity = 'a',
+            'expression', (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef as d
+                where d.adrelid = c.oid and d.adnum = a.attnum),
             'labels', (select coalesce(json_agg(e.enumlabel order by e.enumsortorder), '[]')
                 from pg_enum as e where e.enumtypid = b.oid)
         ) order by a.attnum), '[]')
@@ -57,6 +75,24 @@ select
             'primary', i.indisprimary,
             'valid', i.indisvalid,
             'partial', i.indpred is not null,
+            'exclusive', i.indisunique or i.indisexclusion,
+            'predicate', pg_get_expr(i.indpred, i.indrelid),
+            'nulls_not_distinct', coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false),  -- PostgreSQL 15
+            'collations', (select json_agg(case when l.oid is not null then format('%I.%I', ln.nspname, l.collname) end
+                    order by k.n)
+                from generate_series(0, i.indnkeyatts - 1) as k (n)
+                left join pg_collation as l on l.oid = i.indcollation[k.n]
+                left join pg_namespace as ln on ln.oid = l.collnamespace),
+            -- The operators with which the index finds two rows equal: of its exclusion constraint, or of its B-tree.
+            'operators', (select coalesce(json_agg(format('operator(%I.%s)', opn.nspname, op.oprname) order by k.n), '[]')
+                from generate_series(0, i.indnkeyatts - 1) as k (n)
+                join pg_opclass as oc on oc.oid = i.indclass[k.n]
+                left join pg_constraint as x on x.conindid = i.indexrelid and x.conrelid = c.oid and x.conexclop is not null
+                left join pg_amop as ao on ao.amopfamily = oc.opcfamily and ao.amoplefttype = oc.opcintype
+                    and ao.amoprighttype = oc.opcintype and ao.amopstrategy = 3 and x.oid is null
+                join pg_operator as op on op.oid = coalesce(x.conexclop[k.n + 1], ao.amopopr)
+                join pg_namespace as opn on opn.oid = op.oprnamespace
+                where i.indisunique or i.indisexclusion),
             -- A column by its plain name, an expression as PostgreSQL prints it.
             'keys', (select json_agg(coalesce(a.attname, pg_get_indexdef(i.indexrelid, k.n::integer, true)) order by k.n)
                 from unnest(i.indkey::smallint[]) with ordinality as k (attnum, n)

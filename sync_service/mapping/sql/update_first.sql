@@ -9,11 +9,14 @@ joined as (select clerk_id from newest),
     join joined using (clerk_id)
     cross join lateral jsonb_to_record(/*<user_row>*/($2::jsonb[])[newest.n]/*</user_row>*/) as r (/*<definitions>*/id text, banned boolean/*</definitions>*/)
     where app./*<id_column>*/id/*</id_column>*/ = newest.clerk_id::/*<id_type>*/text/*</id_type>*/
-    returning app./*<id_column>*/id/*</id_column>*/::text as known_id
+    returning app./*<id_column>*/id/*</id_column>*/ as updated_id
 ),/*</update_first>*/
 saved as (
     select clerk_id
     from newest
-    where true/*<unless_updated>*/ and not exists (select from updated where known_id = newest.clerk_id)/*</unless_updated>*/
+    where true/*<unless_updated>*/ and not exists (
+        select from /*<table>*/public.users/*</table>*/ as app
+        where app./*<id_column>*/id/*</id_column>*/ = newest.clerk_id::/*<id_type>*/text/*</id_type>*/
+    )/*</unless_updated>*/
 )
-select clerk_id from saved
+select clerk_id from saved/*<or_updated>*/ union all select updated_id from updated/*</or_updated>*/

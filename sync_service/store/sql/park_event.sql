@@ -12,6 +12,8 @@ with filed as (
         set reason = excluded.reason,
             attempts = e.attempts + 1,
             failures = e.failures || excluded.failures,
+            payload = case when e.finished_at is null then e.payload else coalesce(e.payload, excluded.payload) end,
+            finished_at = null,
             status = case when e.attempts + 1 < $9 then 'failed' else 'dead' end,
             -- Exponential backoff: three times as long with each attempt, up to an hour. A temporary obstacle costs
             -- seconds, and one that needs an operator leaves hours. Jitter of a quarter spreads the load.
@@ -19,7 +21,8 @@ with filed as (
                 when e.attempts + 1 < $9
                 then now() + least($10 * 3 ^ least(e.attempts, 12), interval '1 hour') * (0.75 + random() / 2)
             end
-        where e.status in ('failed', 'dead')
+        -- An applied event waits again if its row is missing and was refused just now ($12).
+        where e.status in ('failed', 'dead') or (e.status = 'applied' and $12::boolean)
     returning status
 )
 select status from filed

@@ -1,0 +1,5 @@
+-- Shows a unique value on the user's row again.
+update /*<table>*/public.users/*</table>*/ as app
+set /*<column>*/email/*</column>*/ = r./*<column>*/email/*</column>*/
+from jsonb_to_record($2::jsonb) as r (/*<definition>*/email text/*</definition>*/)
+where app./*<id_column>*/id/*</id_column>*/::text = $1
