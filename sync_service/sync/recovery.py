@@ -152,16 +152,20 @@ def classify_failure(error: DatabaseError, batch: Batch) -> Failure:
 
 
 def _classify_unavailability(error: DatabaseError, batch: Batch) -> Failure:
-    is_transient = error.sqlstate.startswith(TRANSIENT_SQLSTATES) or error.reason in TRANSIENT_REASONS
-    if is_transient and batch.tries < MAX_TRIES:
+    if _is_transient(error) and batch.tries < MAX_TRIES:
         return Failure.TRANSIENT
     if error.sqlstate == LOCK_NOT_AVAILABLE:
         return Failure.UNAVAILABLE if batch.settles_email else Failure.LOCKED
-    is_timeout = error.reason == TIMEOUT or error.sqlstate in TIMEOUT_SQLSTATES
-    if not is_timeout and not isinstance(error, DoubtfulError):
+    if not _is_timeout(error) and not isinstance(error, DoubtfulError):
         return Failure.UNAVAILABLE
-    match batch.can_write:
-        case None:
-            return Failure.TIMEOUT if is_timeout else Failure.DOUBTFUL
-        case can_write:
-            return Failure.REJECTED if can_write else Failure.UNAVAILABLE
+    if batch.can_write is None:
+        return Failure.TIMEOUT if _is_timeout(error) else Failure.DOUBTFUL
+    return Failure.REJECTED if batch.can_write else Failure.UNAVAILABLE
+
+
+def _is_transient(error: DatabaseError) -> bool:
+    return error.sqlstate.startswith(TRANSIENT_SQLSTATES) or error.reason in TRANSIENT_REASONS
+
+
+def _is_timeout(error: DatabaseError) -> bool:
+    return error.reason == TIMEOUT or error.sqlstate in TIMEOUT_SQLSTATES
