@@ -54,7 +54,8 @@ tests/test_package_map.py compares the list with the imports.
     sync.recovery               the table of actions after a failure
     sync.park                   stores events that cannot be applied now
     sync.email_conflict         decides which of two users shows a unique value
-    sync.apply                  the only way to write a user
+    sync.commit                 commits one batch
+    sync.apply                  the only way to write a user: isolates failures
     sync.batch                  group commit of waiting webhooks
     sync.refresh                asks Clerk about a user, single flight
     sync.login                  the row of a user who signs in

@@ -22,6 +22,7 @@ SyncError
 │   └── ClerkAuthError    operator: Clerk rejects CLERK_SECRET_KEY, or the key belongs to another instance
 └── DatabaseError         an error of PostgreSQL or of the connection, translated in postgres/errors.py
     ├── DatabaseUnavailableno party: the database is unreachable or busy; a retry by the sender helps (503)
+    │   ├── DoubtfulError  the code says the same, but a trigger of the app may raise it too
     │   └── MappingMismatchoperator: the mapping does not fit the table; the sender keeps all events
     └── ChangeRejected    service: the change is stored, the response is 202; it is repaired and retried here
 """
@@ -178,8 +179,8 @@ class ClerkAuthError(ClerkUnavailable):
 class DatabaseError(SyncError):
     """PostgreSQL or the connection to it failed. `reason` is PostgreSQL's name of the error (`unique_violation`).
 
-    `sqlstate` is empty if no server was reached. `table`, `column` and `constraint` are for operators, never for a
-    caller.
+    `sqlstate` is empty if no server was reached. `table`, `column`, `constraint` and `function` (the app's PL/pgSQL
+    function, mostly of a trigger) are for operators, never for a caller.
     """
 
     retry_after_seconds = 5
@@ -192,6 +193,7 @@ class DatabaseError(SyncError):
         table: str | None = None,
         column: str | None = None,
         constraint: str | None = None,
+        function: str | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -199,10 +201,15 @@ class DatabaseError(SyncError):
         self.table = table
         self.column = column
         self.constraint = constraint
+        self.function = function
 
 
 class DatabaseUnavailable(DatabaseError):
     """The change could not be stored now. A later retry helps."""
+
+
+class DoubtfulError(DatabaseUnavailable):
+    """A statement failed with the code of an unavailable database. A trigger or a foreign table may raise it too."""
 
 
 class MappingMismatch(DatabaseUnavailable):

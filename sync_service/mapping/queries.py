@@ -1,7 +1,7 @@
 """The SQL of one mapped table, built by pure functions: lookups from the mapping alone, the rest from its binding."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sync_service.mapping.binding import BoundMapping
@@ -50,10 +50,10 @@ class Queries:
     link_rows: str | None
     claims: tuple[ClaimQueries, ...]
 
-    def probe(self, column: str) -> str:
-        """Return a statement that reads one column of a row from JSON, to find the one whose type rejects it."""
-        definition = f"{quote_ident(column)} {self.bound.column_types[column].type}"
-        return f"select count(r.*) from jsonb_to_record($1::jsonb) as r ({definition})"  # noqa: S608  quoted names
+    def probe(self, columns: Sequence[str]) -> str:
+        """Return a statement that reads some columns of a row from JSON, to find one whose type rejects its value."""
+        definitions = ", ".join(f"{quote_ident(name)} {self.bound.column_types[name].type}" for name in columns)
+        return f"select count(r.*) from jsonb_to_record($1::jsonb) as r ({definitions})"  # noqa: S608  quoted names
 
 
 def build_lookup_queries(mapping: TableMapping) -> LookupQueries:

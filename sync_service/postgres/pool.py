@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 
 from sync_service.dsn import Dsn
+from sync_service.errors import DatabaseError, DatabaseUnavailable
 from sync_service.postgres.errors import translate_error
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -15,6 +16,15 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 # request and to respond.
 CONNECT_TIMEOUT = 3
 COMMAND_TIMEOUT = 4
+
+# After an error a connection must be usable again within so many seconds, or it is silent.
+RELEASE_TIMEOUT = 1.0
+
+# The reason of an error on a connection that does not respond, although the server could have cancelled the statement.
+CONNECTION_SILENT = "connection_silent"
+
+# The reason of an error on a server that is read-only, such as a demoted one.
+READ_ONLY = "read_only_sql_transaction"
 
 # A platform kills a process that stops for longer than 10 s (Docker).
 CLOSE_TIMEOUT = 10
@@ -32,6 +42,19 @@ class Database:
     def acquire(self) -> "_Acquisition":
         """Return a context manager for a connection. It raises `DatabaseError` for any error of the database."""
         return _Acquisition(self._pool)
+
+    async def can_write(self) -> bool:
+        """Return whether the database accepts a write now: the evidence after a `DoubtfulError`."""
+        try:
+            async with self.acquire() as connection:
+                await connection.execute("delete from clerk_sync.fetches where false")
+        except DatabaseError:
+            return False
+        return True
+
+    async def expire_connections(self) -> None:
+        """Replace each open connection at its next use."""
+        await self._pool.expire_connections()
 
     async def aclose(self) -> None:
         """Close all connections; after `CLOSE_TIMEOUT`, abort them."""
@@ -52,7 +75,7 @@ class _Acquisition:
         try:
             self._connection: asyncpg.pool.PoolConnectionProxy = await self._pool.acquire()
         except Exception as error:
-            if translated := translate_error(error):
+            if translated := translate_error(error, is_connecting=True):
                 raise translated from error
             raise
         return self._connection
@@ -60,14 +83,40 @@ class _Acquisition:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError) and await self._is_read_only():
+            await self._pool.expire_connections()
+            await self._release(error)
+            raise DatabaseUnavailable(READ_ONLY, sqlstate=error.sqlstate or "") from error
+        is_silent = await self._release(error)
+        if is_silent and not isinstance(error, asyncio.CancelledError):
+            raise DatabaseUnavailable(CONNECTION_SILENT) from error
+        if translated := translate_error(error):
+            raise translated from error
+
+    async def _is_read_only(self) -> bool:
+        # A trigger may raise 25006, too. Only a server that is read-only makes all its connections useless.
         try:
-            await self._pool.release(self._connection)
+            return await is_read_only(self._connection)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            return False
+
+    async def _release(self, error: BaseException | None) -> bool:
+        """Release the connection; return whether it is silent. Then all others are suspect and are replaced, too."""
+        try:
+            await self._pool.release(self._connection, timeout=RELEASE_TIMEOUT if error else None)
+        except TimeoutError:
+            await self._pool.expire_connections()
+            return True
         except Exception as other:
             if translated := translate_error(other):
                 raise translated from other
             raise
-        if translated := translate_error(error):
-            raise translated from error
+        return False
+
+
+async def is_read_only(connection: Connection) -> bool:
+    """Return whether transactions of this connection are read-only: on a standby, or by a setting of the server."""
+    return bool(await connection.fetchval("select current_setting('transaction_read_only')::boolean"))
 
 
 async def open_database(dsn: Dsn) -> Database:

@@ -7,7 +7,7 @@ import msgspec
 from sync_service.clerk.change import Deletion
 from sync_service.clerk.events import Event
 from sync_service.store.access import BoundConnection
-from sync_service.store.changes import apply_changes, delete_users
+from sync_service.store.changes import apply_changes, delete_rows, file_deletions
 
 Row = dict[str, Any] | None
 
@@ -27,7 +27,9 @@ async def dry_run(bound: BoundConnection, lookup: str, event: Event) -> tuple[Ro
     try:
         before = await connection.fetchval(lookup, event.clerk_id)
         if isinstance(event.change, Deletion):
-            await delete_users(bound, [event], source="replay", lock_timeout_ms=LOCK_TIMEOUT_MS, timeout=DELETE_TIMEOUT)
+            [record] = await file_deletions(bound, [event], source="replay", lock_timeout_ms=LOCK_TIMEOUT_MS)
+            if record["state"] == "due":
+                await delete_rows(bound, [event], lock_timeout_ms=LOCK_TIMEOUT_MS, timeout=DELETE_TIMEOUT)
         elif not event.error:
             await apply_changes(bound, [event], source="replay", lock_timeout_ms=LOCK_TIMEOUT_MS)
         after = await connection.fetchval(lookup, event.clerk_id)

@@ -51,9 +51,12 @@ async def mark_email_pending(connection: Connection, clerk_id: str) -> None:
     )
 
 
-async def pending_emails(connection: Connection, limit: int) -> list[dict[str, Any]]:
-    """Return `clerk_id`, `version`, `tiebreak` and `payload` of users whose row lacks a value."""
-    rows = await connection.fetch(_PENDING, limit)
+async def pending_emails(connection: Connection, limit: int, after: str = "") -> list[dict[str, Any]]:
+    """Return `clerk_id`, `version`, `tiebreak` and `payload` of users whose row lacks a value, sorted by Clerk ID.
+
+    `after` is the last Clerk ID of the page before.
+    """
+    rows = await connection.fetch(_PENDING, limit, after)
     return [dict(row) for row in rows]
 
 
@@ -101,11 +104,16 @@ cross join lateral (
     from clerk_sync.events
     where clerk_id = i.clerk_id and payload is not null and type <> 'user.deleted'
         and status in ('applied', 'stale')
-        and (payload ->> 'updated_at')::numeric::bigint = i.version
+        -- A cast alone would fail for all users if one payload has no number here.
+        and case
+            when jsonb_typeof(payload -> 'updated_at') = 'number'
+            then trunc((payload ->> 'updated_at')::numeric) = i.version
+        end
     order by received_at desc
     limit 1
 ) as e
-where i.email_pending
+where i.email_pending and i.clerk_id > $2
+order by i.clerk_id
 limit $1
 """
 

@@ -70,12 +70,12 @@ async def request_refetch(connection: Connection, clerk_ids: Sequence[str]) -> N
     )
 
 
-async def users_to_refetch(connection: Connection, limit: int) -> list[str]:
-    """Return users whose right state only Clerk has.
+async def users_to_refetch(connection: Connection, limit: int, after: str = "") -> list[str]:
+    """Return users whose right state only Clerk has, sorted by Clerk ID; `after` is the last one of the page before.
 
     Two contents of one millisecond exist, or a row lacks its email and the inbox has no payload with it.
     """
-    return [row["clerk_id"] for row in await connection.fetch(_TO_REFETCH, limit)]
+    return [row["clerk_id"] for row in await connection.fetch(_TO_REFETCH, limit, after)]
 
 
 async def clear_refetch(connection: Connection, clerk_id: str) -> None:
@@ -106,18 +106,29 @@ async def prune_leases(connection: Connection) -> None:
 
 
 _TO_REFETCH = """
-(select clerk_id from clerk_sync.identities where refetch_pending and deleted_at is null limit $1)
+(
+    select clerk_id from clerk_sync.identities
+    where refetch_pending and deleted_at is null and clerk_id > $2
+    order by clerk_id
+    limit $1
+)
 union
 (
     select clerk_id from clerk_sync.identities as pending
-    where email_pending and (confirmed_at is null or confirmed_at < now() - interval '10 minutes')
+    where email_pending and clerk_id > $2
+        and (confirmed_at is null or confirmed_at < now() - interval '10 minutes')
         and not exists (
             select from clerk_sync.events as e
             where e.clerk_id = pending.clerk_id and e.payload is not null and e.type <> 'user.deleted'
-                and (e.payload ->> 'updated_at')::numeric::bigint = pending.version
+                and case
+                    when jsonb_typeof(e.payload -> 'updated_at') = 'number'
+                    then trunc((e.payload ->> 'updated_at')::numeric) = pending.version
+                end
         )
+    order by clerk_id
     limit $1
 )
+order by clerk_id
 limit $1
 """
 

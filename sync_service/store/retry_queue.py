@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sync_service.clerk.events import Event, event_from_row
+from sync_service.clerk.events import USER_DELETED, Event, event_from_row
 from sync_service.postgres.pool import Connection
 
 # A claim is a lease. After a crash it expires and another process retries the event. It is long enough for a deletion
@@ -13,9 +13,9 @@ LEASE = timedelta(minutes=10)
 REPLAY_WINDOW = timedelta(days=90)
 
 
-async def claim_due(connection: Connection, limit: int) -> list[Event]:
-    """Return up to `limit` failed events that are due, leased to the caller."""
-    return [event_from_row(dict(row)) for row in await connection.fetch(_CLAIM, limit, LEASE)]
+async def claim_due(connection: Connection, limit: int, *, deletions: bool = False) -> list[Event]:
+    """Return up to `limit` failed events that are due, deletions or all others, leased to the caller."""
+    return [event_from_row(dict(row)) for row in await connection.fetch(_CLAIM, limit, LEASE, USER_DELETED, deletions)]
 
 
 async def prune(connection: Connection, retention: timedelta, limit: int) -> int:
@@ -28,12 +28,13 @@ async def prune(connection: Connection, retention: timedelta, limit: int) -> int
     return sum(int(tag.rpartition(" ")[2]) for tag in (payloads, rows))
 
 
-async def seconds_until_due(connection: Connection, *, can_refetch: bool) -> float | None:
+async def seconds_until_due(connection: Connection, *, can_refetch: bool, can_delete: bool = True) -> float | None:
     """Return the seconds until there is work: 0 or less means now, None means that no work is known.
 
-    `can_refetch` tells whether Clerk can be asked about users with a pending refetch.
+    `can_refetch` tells whether Clerk can be asked about users with a pending refetch, `can_delete` whether another
+    deletion may start.
     """
-    seconds: float | None = await connection.fetchval(_UNTIL_DUE, can_refetch)
+    seconds: float | None = await connection.fetchval(_UNTIL_DUE, can_refetch, can_delete, USER_DELETED)
     return seconds
 
 
@@ -42,7 +43,7 @@ update clerk_sync.events as e
 set next_attempt_at = now() + $2
 from (
     select id from clerk_sync.events
-    where status = 'failed' and next_attempt_at <= now()
+    where status = 'failed' and next_attempt_at <= now() and (type = $3) = $4
     order by next_attempt_at
     limit $1
     for update skip locked
@@ -51,11 +52,15 @@ where e.id = due.id
 returning e.id, e.type, e.instance_id, e.clerk_id, e.payload
 """
 
+# The order makes PostgreSQL use an index. It does not know the interval when it plans, and would else expect that a
+# scan of the table soon finds enough rows. An event is received before it is finished, and only the first time has an
+# index with rows that have no payload.
 _PRUNE_PAYLOADS = """
 update clerk_sync.events set payload = null
 where id in (
     select id from clerk_sync.events
     where payload is not null and finished_at < now() - $2::interval
+    order by finished_at
     limit $1
     for update skip locked
 )
@@ -65,7 +70,8 @@ _PRUNE_ROWS = """
 delete from clerk_sync.events
 where id in (
     select id from clerk_sync.events
-    where finished_at < now() - $2::interval and payload is null
+    where received_at < now() - $2::interval and finished_at < now() - $2::interval and payload is null
+    order by received_at
     limit $1
     for update skip locked
 )
@@ -79,5 +85,5 @@ select least(
     (select 5 from clerk_sync.identities where email_pending and changed_at > now() - interval '1 hour' limit 1),
     (select 5 from clerk_sync.identities where $1 and refetch_pending and deleted_at is null limit 1)
 )
-from clerk_sync.events where status = 'failed'
+from clerk_sync.events where status = 'failed' and ($2 or type <> $3)
 """

@@ -1,54 +1,48 @@
 """The only way to write a user: many changes in, the outcome of each one out, committed."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
 
-import asyncpg
 import structlog
 
 from sync_service.clerk.change import Deletion, Snapshot
 from sync_service.clerk.events import Event
 from sync_service.errors import ChangeRejected, DatabaseError, MappingMismatch
-from sync_service.store.access import BoundConnection, Store
-from sync_service.store.changes import DELETION_LEASE, FIRST_PAUSE, apply_changes, delete_users
-from sync_service.store.email_claims import link_rows_by_email
-from sync_service.store.identities import request_refetch
-from sync_service.store.retry_queue import LEASE
-from sync_service.sync.email_conflict import resolve_email_conflict
+from sync_service.sync.commit import DUE, DUE_AGAIN, LOCK_TIMEOUT_MS, BatchCommitter
 from sync_service.sync.outcome import Outcome
 from sync_service.sync.park import name_rejected_column, park
-from sync_service.sync.recovery import Batch, Recovery, recover
+from sync_service.sync.recovery import Batch, Recovery, Work, recover
 
 log = structlog.get_logger()
 
 # A batch waits briefly for the lock of one user, so that the others continue. That user's event then waits alone, and
-# longer, but less than Svix does.
+# longer.
 BATCH_LOCK_TIMEOUT_MS = 300
-LOCK_TIMEOUT_MS = 3000
 
-# Seconds. A longer cascade continues in the background.
-DELETE_TIMEOUT = 2.0
+# The parts of a failed batch are applied over so many connections at the same time: few round trips for the callers,
+# and free connections for other batches and logins. The background uses fewer.
+MAX_CONCURRENT_PARTS = 4
+MAX_CONCURRENT_PARTS_IN_BACKGROUND = 2
 
-DELETE_GRACE = "delete_grace"
-LONG_DELETION = "long_deletion"
+LOCKED = Outcome("unavailable", "lock_not_available")
+
+Slot = contextlib.AbstractAsyncContextManager[None]
+T = TypeVar("T")
+
+_ANY_SLOT: Slot = contextlib.nullcontext()
+_SAVE = Batch(0)
 
 
 @dataclass(frozen=True, slots=True)
-class Applier:
-    """Applies changes to one mapped table.
+class Applier(BatchCommitter):
+    """Applies changes to one mapped table: commits batches, and isolates the events that fail."""
 
-    `source` is webhook, login, profile, reconcile or replay. `on_work_left` is called when background work remains.
-    `delete_timeout` and `deletion_lease` bound a deletion: in seconds for one attempt, and before the next one.
-    """
-
-    store: Store
-    source: str = "webhook"
-    max_attempts: int = 10
-    on_work_left: Callable[[], None] = lambda: None
-    delete_timeout: float = DELETE_TIMEOUT
-    deletion_lease: timedelta = DELETION_LEASE
+    parts: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_CONCURRENT_PARTS))
 
     def with_source(self, source: str) -> "Applier":
         """Return an applier for changes from another source."""
@@ -60,14 +54,15 @@ class Applier:
         Errors are isolated: a rejected event, a locked user or a long cascade does not affect the other events.
         """
         found = await self.apply_batch(events)
-        locked = [n for n, outcome in enumerate(found) if outcome is None]
-        waited = await asyncio.gather(*(self.apply_waiting_for_lock(events[n]) for n in locked))
-        outcomes = dict(zip(locked, waited, strict=True))
+        waiting = [n for n, outcome in enumerate(found) if outcome is None]
+        users = _group_by_user(events, waiting)
+        waited = await asyncio.gather(*(self._apply_user([events[n] for n in user]) for user in users))
+        outcomes = _join_parts(users, waited)
         return [outcome or outcomes[n] for n, outcome in enumerate(found)]
 
     async def apply_again(self, events: Sequence[Event]) -> list[Outcome]:
         """Apply events from the inbox in the background or for a replay: each deletion takes as long as it needs."""
-        patient = replace(self, delete_timeout=LEASE.total_seconds(), deletion_lease=LEASE)
+        patient = replace(self, is_background=True, parts=asyncio.Semaphore(MAX_CONCURRENT_PARTS_IN_BACKGROUND))
         outcomes: dict[int, Outcome] = {}
         saves = [n for n, event in enumerate(events) if not isinstance(event.change, Deletion)]
         outcomes |= zip(saves, await patient.apply([events[n] for n in saves]), strict=True)
@@ -77,7 +72,7 @@ class Applier:
         return [outcomes[n] for n in range(len(events))]
 
     async def apply_batch(self, events: Sequence[Event]) -> list[Outcome | None]:
-        """Do the same as `apply`, but return None for each event behind a lock: it is not applied yet."""
+        """Do the same as `apply`, but return None for each event that must wait: it is not applied yet."""
         found: dict[int, Outcome | None] = {}
         deletions: list[int] = []
         saves: list[int] = []
@@ -88,124 +83,106 @@ class Applier:
                 deletions.append(n)
             else:
                 saves.append(n)
-        for group in (deletions, saves):  # deletions first: a snapshot of a deleted user is then stale
-            found |= zip(group, await self._apply_group([events[n] for n in group]), strict=True)
+        # Deletions first: a snapshot of a deleted user is then stale.
+        found |= zip(deletions, await self._delete([events[n] for n in deletions]), strict=True)
+        found |= zip(saves, await self._apply_group([events[n] for n in saves]), strict=True)
         return [found[n] for n in range(len(events))]
 
     async def apply_waiting_for_lock(self, event: Event) -> Outcome:
         """Apply one event; wait for the lock of its user as long as the sender waits."""
-        [outcome] = await self._apply_group([event], lock_timeout_ms=LOCK_TIMEOUT_MS)
-        return outcome or Outcome("unavailable", "lock_not_available")
+        apply = self._delete if isinstance(event.change, Deletion) else self._apply_group
+        [outcome] = await apply([event], lock_timeout_ms=LOCK_TIMEOUT_MS)
+        return outcome or LOCKED
+
+    async def _apply_user(self, events: Sequence[Event]) -> list[Outcome]:
+        """Apply the events of one user, one after the other. After one has waited for the lock, the rest does not."""
+        outcomes: list[Outcome] = []
+        async with self.parts:
+            for event in events:
+                is_locked = LOCKED in outcomes
+                outcomes.append(LOCKED if is_locked else await self.apply_waiting_for_lock(event))
+        return outcomes
+
+    async def _delete(
+        self, events: Sequence[Event], *, lock_timeout_ms: int = BATCH_LOCK_TIMEOUT_MS
+    ) -> list[Outcome | None]:
+        """Take both steps of deletions; return None for each one whose first step must wait."""
+        found = await self._apply_group(events, Batch(0, work=Work.FILING), lock_timeout_ms=lock_timeout_ms)
+        due = [n for n, outcome in enumerate(found) if outcome in {DUE, DUE_AGAIN}]
+        work = Work.BACKGROUND_CASCADE if self.is_background else Work.CASCADE
+        timeout_ms = LOCK_TIMEOUT_MS if self.is_background else lock_timeout_ms
+        deleted = await self._apply_group([events[n] for n in due], Batch(0, work=work), lock_timeout_ms=timeout_ms)
+        for n, outcome in zip(due, deleted, strict=True):
+            is_repeated = found[n] == DUE_AGAIN and outcome == Outcome("applied")
+            found[n] = Outcome("duplicate") if is_repeated else outcome
+        return found
 
     async def _apply_group(
         self,
         events: Sequence[Event],
+        like: Batch = _SAVE,
         *,
         lock_timeout_ms: int = BATCH_LOCK_TIMEOUT_MS,
-        was_rebound: bool = False,
+        slot: Slot = _ANY_SLOT,
     ) -> list[Outcome | None]:
-        """Apply snapshots, or deletions; handle each failure as sync/recovery.py decides."""
+        """Apply snapshots, or take one step of deletions; handle each failure as sync/recovery.py decides.
+
+        `like` has the facts that a part inherits from its batch. Each statement of a part waits for a `slot`.
+        """
         if not events:
             return []
-        batch = Batch(len(events), is_deletion=isinstance(events[0].change, Deletion), was_rebound=was_rebound)
+        batch = replace(like, size=len(events), users=len({event.clerk_id for event in events}), tries=1)
         while True:
             try:
-                return [*await self._commit(events, batch, lock_timeout_ms)]
+                async with slot:
+                    return [*await self.commit(events, batch, lock_timeout_ms)]
             except DatabaseError as error:
                 recovery = recover(error, batch)
+                if recovery is Recovery.PROBE:
+                    batch = replace(batch, can_write=await self.store.database.can_write())
+                    recovery = recover(error, batch)
                 if recovery not in _SAME_BATCH:
-                    return await self._handle_failure(events, batch, error, recovery)
+                    return await self._handle_failure(events, batch, error, recovery, slot)
             if recovery is Recovery.REBIND:
                 self.store.binding.invalidate()
             batch = _SAME_BATCH[recovery](batch)
 
     async def _handle_failure(
-        self, events: Sequence[Event], batch: Batch, error: DatabaseError, recovery: Recovery
+        self, events: Sequence[Event], batch: Batch, error: DatabaseError, recovery: Recovery, slot: Slot
     ) -> list[Outcome | None]:
         """Continue with smaller batches, or end the attempt."""
         match recovery:
-            case Recovery.SPLIT:
-                return await self._apply_halves(events, was_rebound=batch.was_rebound)
-            case Recovery.ISOLATE:
-                alone = await asyncio.gather(*(self._apply_group([event]) for event in events))
-                return [outcome for [outcome] in alone]
+            case Recovery.SPLIT | Recovery.ISOLATE:
+                parts = _halve(events) if recovery is Recovery.SPLIT else _group_by_user(events, range(len(events)))
+                return await self._apply_parts(events, parts, batch)
             case Recovery.WAIT:
-                return [None]
+                return [None] * len(events)
+            case Recovery.DEFER:
+                return [*await self.defer_deletions(events, error)]
             case Recovery.REFUSE:
                 obstacles = {"errors": error.errors} if isinstance(error, MappingMismatch) else {}
                 log.warning("batch_not_stored", reason=error.reason, events=len(events), **obstacles)
                 return [Outcome("unavailable", error.reason)] * len(events)
             case _:
-                [event] = events
-                return [await self._park_failed(event, error, recovery)]
+                async with slot:
+                    return [await self._park_failed(events[0], error, recovery)]
 
-    async def _apply_halves(self, events: Sequence[Event], *, was_rebound: bool) -> list[Outcome | None]:
-        middle = len(events) // 2
-        first = await self._apply_group(events[:middle], was_rebound=was_rebound)
-        return first + await self._apply_group(events[middle:], was_rebound=was_rebound)
+    async def _apply_parts(
+        self, events: Sequence[Event], parts: Collection[Sequence[int]], batch: Batch
+    ) -> list[Outcome | None]:
+        work = (self._apply_group([events[n] for n in part], batch, slot=self.parts) for part in parts)
+        outcomes = _join_parts(parts, await asyncio.gather(*work))
+        return [outcomes[n] for n in range(len(events))]
 
     async def _park_failed(self, event: Event, error: DatabaseError, recovery: Recovery) -> Outcome:
-        if recovery is Recovery.DEFER:
-            return await self._park(event, ChangeRejected(LONG_DELETION), pause=timedelta())
         if recovery is Recovery.NAME_COLUMN and isinstance(event.change, Snapshot):
             assert isinstance(error, ChangeRejected)  # noqa: S101  the table names columns for rejections only
             await name_rejected_column(self.store, error, event.change)
         error.table = error.table or self.store.mapping.table
         return await self._park(event, error)
 
-    async def _commit(self, events: Sequence[Event], batch: Batch, lock_timeout_ms: int) -> list[Outcome]:
-        if batch.is_deletion:
-            return await self._delete(events, lock_timeout_ms)
-        if batch.settles_email:
-            return [await self._settle_email(events[0])]
-        async with self.store.acquire() as bound:
-            if self.store.mapping.link_by_verified_email:
-                records = await self._link_and_save(bound, events, lock_timeout_ms)
-            else:
-                # A statement is a transaction of its own; BEGIN and COMMIT would cost two more round trips.
-                records = await apply_changes(bound, events, source=self.source, lock_timeout_ms=lock_timeout_ms)
-            ambiguous = [e.clerk_id for e, r in zip(events, records, strict=True) if r["same_instant"] and e.clerk_id]
-            if ambiguous:
-                await request_refetch(bound.connection, ambiguous)
-                self.on_work_left()
-        return [Outcome(record["status"]) for record in records]
-
-    async def _link_and_save(
-        self, bound: BoundConnection, events: Sequence[Event], lock_timeout_ms: int
-    ) -> list[asyncpg.Record]:
-        # A profile from the application proves no email.
-        changes = [] if self.source == "profile" else [event.change for event in events]
-        users = [change.user for change in changes if isinstance(change, Snapshot)]
-        async with bound.connection.transaction():
-            linked = await link_rows_by_email(bound, users, source=self.source, lock_timeout_ms=lock_timeout_ms)
-            if linked:
-                log.info("rows_linked", rows=linked)
-            return await apply_changes(bound, events, source=self.source, lock_timeout_ms=lock_timeout_ms)
-
-    async def _settle_email(self, event: Event) -> Outcome:
-        assert isinstance(event.change, Snapshot)  # noqa: S101  the table settles emails of snapshots only
-        status = await resolve_email_conflict(
-            self.store, event, event.change, source=self.source, lock_timeout_ms=LOCK_TIMEOUT_MS
-        )
-        self.on_work_left()
-        return Outcome(status)
-
-    async def _delete(self, events: Sequence[Event], lock_timeout_ms: int) -> list[Outcome]:
-        async with self.store.acquire() as bound:
-            records = await delete_users(
-                bound,
-                events,
-                source=self.source,
-                lock_timeout_ms=lock_timeout_ms,
-                timeout=self.delete_timeout,
-                lease=self.deletion_lease,
-            )
-        if any(record["state"] == "deferred" for record in records):
-            self.on_work_left()
-        return [_deletion_outcome(record["state"], is_duplicate=record["is_duplicate"]) for record in records]
-
-    async def _park(self, event: Event, error: DatabaseError, *, pause: timedelta = FIRST_PAUSE) -> Outcome:
-        outcome = await park(self.store, event, error, max_attempts=self.max_attempts, pause=pause)
+    async def _park(self, event: Event, error: DatabaseError) -> Outcome:
+        outcome = await park(self.store, event, error, max_attempts=self.max_attempts)
         if outcome.outcome == "parked":
             self.on_work_left()
         return outcome
@@ -219,9 +196,21 @@ _SAME_BATCH: Mapping[Recovery, Callable[[Batch], Batch]] = {
 }
 
 
-def _deletion_outcome(state: str, *, is_duplicate: bool) -> Outcome:
-    if state == "deferred":
-        return Outcome("parked", DELETE_GRACE)
-    if is_duplicate:
-        return Outcome("duplicate")
-    return Outcome("stale" if state == "stale" else "applied")
+def _halve(events: Sequence[Event]) -> list[range]:
+    middle = len(events) // 2
+    return [range(middle), range(middle, len(events))]
+
+
+def _group_by_user(events: Sequence[Event], numbers: Iterable[int]) -> list[list[int]]:
+    users: dict[str | None, list[int]] = defaultdict(list)
+    for n in numbers:
+        users[events[n].clerk_id].append(n)
+    return [*users.values()]
+
+
+def _join_parts(parts: Iterable[Sequence[int]], outcomes: Iterable[Sequence[T]]) -> dict[int, T]:
+    """Return the outcomes of parts by the positions of their events."""
+    found: dict[int, T] = {}
+    for part, of_part in zip(parts, outcomes, strict=True):
+        found |= zip(part, of_part, strict=True)
+    return found

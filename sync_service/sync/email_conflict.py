@@ -4,7 +4,8 @@ import structlog
 
 from sync_service.clerk.change import Snapshot, Version
 from sync_service.clerk.events import Event, parse_change
-from sync_service.errors import ChangeRejected
+from sync_service.clerk.user import UNREADABLE_JSON
+from sync_service.errors import ChangeRejected, DoubtfulError
 from sync_service.mapping.fields import PRIMARY_EMAIL, fill_placeholder
 from sync_service.mapping.queries import ClaimQueries
 from sync_service.mapping.table import Row
@@ -72,23 +73,27 @@ async def _decide_loser(
     return str(holder["clerk_id"]) if released else None
 
 
-async def restore_emails(store: Store, *, limit: int = 100) -> int:
-    """Show values that have become free on the rows that lack them; return the number of users.
+async def restore_emails(store: Store, *, after: str = "", limit: int = 100) -> tuple[int, str]:
+    """Show values that have become free on the rows that lack them. Raises `DatabaseUnavailable`.
 
-    Raises `DatabaseError`.
+    Returns the number of users, and the last user of this page: the next call continues after that user, so that values
+    which stay taken do not keep others waiting. The last page ends with the empty text.
     """
-    restored = 0
     async with store.acquire() as bound:
         if not bound.queries.claims:
-            return restored
-        pending = await pending_emails(bound.connection, limit)
+            return 0, ""
+        pending = await pending_emails(bound.connection, limit, after)
+    restored = 0
     for user in pending:
         try:
             async with store.acquire() as bound:
                 restored += await _restore_values(store, bound, user)
-        except ChangeRejected as error:  # another row took the value at this moment
+        # Another row took the value at this moment, or a trigger refuses it.
+        except (ChangeRejected, DoubtfulError) as error:
             log.info("email_restore_failed", reason=error.reason)
-    return restored
+        except UNREADABLE_JSON as error:
+            log.info("email_restore_failed", reason=type(error).__name__)
+    return restored, pending[-1]["clerk_id"] if len(pending) == limit else ""
 
 
 async def _restore_values(store: Store, bound: BoundConnection, user: dict[str, object]) -> bool:

@@ -22,7 +22,8 @@ async def park(
     store: Store, event: Event, error: DatabaseError, *, max_attempts: int, pause: timedelta = FIRST_PAUSE
 ) -> Outcome:
     """Store an event that cannot be applied, to be tried again after `pause`; return its outcome."""
-    bound_log = log.bind(reason=error.reason, table=error.table, column=error.column, constraint=error.constraint)
+    objects = {"table": error.table, "column": error.column, "constraint": error.constraint, "function": error.function}
+    bound_log = log.bind(reason=error.reason, **objects)
     if event.id is None:  # no message of Svix, so there is no row; the source of the change repeats it
         bound_log.warning("not_applied")
         return Outcome("unstorable" if error.sqlstate.startswith(DATA_EXCEPTION) else "unavailable", error.reason)

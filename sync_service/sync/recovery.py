@@ -1,6 +1,8 @@
 """The handling of a failed batch, as one table (pure). sync/apply.py executes the result.
 
 A batch is split until only the failing event is parked, and a batch behind a lock continues without the locked event.
+The code of an error does not decide whether the database is unavailable, because a trigger of the app may raise any
+code. A probe decides it: if another statement can write, the event causes the error.
 """
 
 from collections.abc import Mapping
@@ -8,15 +10,20 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
-from sync_service.errors import ChangeRejected, DatabaseError
+from sync_service.errors import ChangeRejected, DatabaseError, DoubtfulError
+from sync_service.postgres.pool import CONNECTION_SILENT
 
 # The same batch is tried this often when the failure is transient.
 MAX_TRIES = 3
 
-# Deadlocks and serialization failures, dead connections, prepared statements that a pooler lost or duplicated.
-TRANSIENT_SQLSTATES = ("40", "08", "57P", "26000", "42P05")
-# A column, an index, a type, a rule or a privilege changed after the table was read.
-TABLE_CHANGED_SQLSTATES = frozenset({"0A000", "42703", "42704", "42P10", "428C9", "42804", "42501", "22001", "23502"})
+# Deadlocks and serialization failures, dead connections, servers that are read-only, prepared statements that a pooler
+# lost or duplicated.
+TRANSIENT_SQLSTATES = ("40", "08", "57P", "25006", "26000", "42P05")
+TRANSIENT_REASONS = frozenset({"interface", CONNECTION_SILENT})
+# A column, an index, a type, a rule or a privilege changed after the table was read, or the table itself was replaced.
+TABLE_CHANGED_SQLSTATES = frozenset(
+    {"0A000", "42703", "42704", "42P10", "428C9", "42804", "42501", "22001", "23502", "3F000", "42P01"}
+)
 # The column's type rejects the value: too long, no label of the enum, against the CHECK of a domain. Or its default
 # reads a setting that the session does not have.
 INVALID_VALUE_SQLSTATES = ("22", "23514", "42704")
@@ -24,6 +31,17 @@ INVALID_VALUE_SQLSTATES = ("22", "23514", "42704")
 UNIQUE_SQLSTATES = frozenset({"23505", "23P01"})
 LOCK_NOT_AVAILABLE = "55P03"
 TIMEOUT = "timeout"
+# A timeout that is set on the role or the database: of the statement, the idle session, the transaction.
+TIMEOUT_SQLSTATES = frozenset({"57014", "25P03", "25P04"})
+
+
+class Work(Enum):
+    """The statement that failed."""
+
+    SAVE = "applies and files snapshots"
+    FILING = "the first step of deletions: commits the tombstones and the events"
+    CASCADE = "the second step of deletions: deletes the rows; the events are stored already"
+    BACKGROUND_CASCADE = "the same in the background, with all the time that it needs"
 
 
 class Failure(Enum):
@@ -36,6 +54,7 @@ class Failure(Enum):
     REJECTED = "rejected"
     LOCKED = "locked"
     TIMEOUT = "timeout"
+    DOUBTFUL = "rejected or unavailable"
     UNAVAILABLE = "unavailable"
 
 
@@ -44,56 +63,89 @@ class Recovery(Enum):
 
     RETRY = "apply the same batch again"
     REBIND = "read the table again, then apply the same batch again"
-    SPLIT = "apply both halves, one after the other"
-    ISOLATE = "apply each event alone, all at the same time"
-    WAIT = "leave the event to a caller that waits for the lock"
+    PROBE = "find out whether the database accepts a write, then decide again"
+    SPLIT = "apply both halves, at the same time"
+    ISOLATE = "apply each user's events alone, all at the same time"
+    WAIT = "leave each event to a caller that applies it alone and waits for the lock"
     RESOLVE_EMAIL = "settle the claims to its unique values, then apply"
     NAME_COLUMN = "find the column that rejects its value, then park"
     PARK = "park the event"
-    DEFER = "park the deletion and continue it in the background at once"
+    DEFER = "leave the deletions, which are stored, to the background"
     REFUSE = "report that the database is unavailable"
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The facts about a failed batch that affect its handling."""
+    """The facts about a failed batch that affect its handling.
+
+    `can_write` is the result of the probe, None before it. The parts of a batch inherit it and `was_rebound`.
+    """
 
     size: int
-    is_deletion: bool = False
+    users: int = 1
+    work: Work = Work.SAVE
     tries: int = 1
     was_rebound: bool = False
+    can_write: bool | None = None
     settles_email: bool = False
 
 
-# By failure: a batch of several events, a single snapshot (or an event without effect), a single deletion.
-RECOVERIES: Mapping[Failure, tuple[Recovery, Recovery, Recovery]] = MappingProxyType(
+_SAME_FOR_ALL = {
+    Failure.TRANSIENT: (Recovery.RETRY, Recovery.RETRY),
+    Failure.TABLE_CHANGED: (Recovery.REBIND, Recovery.REBIND),
+    Failure.REJECTED: (Recovery.SPLIT, Recovery.PARK),
+    Failure.DOUBTFUL: (Recovery.PROBE, Recovery.PROBE),
+}
+_DELETION = _SAME_FOR_ALL | {
+    Failure.UNIQUE: (Recovery.SPLIT, Recovery.PARK),
+    Failure.INVALID_VALUE: (Recovery.SPLIT, Recovery.PARK),
+}
+_WAITING = {
+    Failure.LOCKED: (Recovery.ISOLATE, Recovery.WAIT),
+    Failure.TIMEOUT: (Recovery.WAIT, Recovery.PROBE),
+    Failure.UNAVAILABLE: (Recovery.REFUSE, Recovery.REFUSE),
+}
+
+# By work and failure: a batch of several events, a single event.
+RECOVERIES: Mapping[Work, Mapping[Failure, tuple[Recovery, Recovery]]] = MappingProxyType(
     {
-        Failure.TRANSIENT: (Recovery.RETRY, Recovery.RETRY, Recovery.RETRY),
-        Failure.TABLE_CHANGED: (Recovery.REBIND, Recovery.REBIND, Recovery.REBIND),
-        Failure.UNIQUE: (Recovery.SPLIT, Recovery.RESOLVE_EMAIL, Recovery.PARK),
-        Failure.INVALID_VALUE: (Recovery.SPLIT, Recovery.NAME_COLUMN, Recovery.PARK),
-        Failure.REJECTED: (Recovery.SPLIT, Recovery.PARK, Recovery.PARK),
-        Failure.LOCKED: (Recovery.ISOLATE, Recovery.WAIT, Recovery.WAIT),
-        Failure.TIMEOUT: (Recovery.ISOLATE, Recovery.REFUSE, Recovery.DEFER),
-        Failure.UNAVAILABLE: (Recovery.REFUSE, Recovery.REFUSE, Recovery.REFUSE),
+        Work.SAVE: _SAME_FOR_ALL
+        | _WAITING
+        | {
+            Failure.UNIQUE: (Recovery.SPLIT, Recovery.RESOLVE_EMAIL),
+            Failure.INVALID_VALUE: (Recovery.SPLIT, Recovery.NAME_COLUMN),
+        },
+        Work.FILING: _DELETION | _WAITING,
+        Work.CASCADE: _DELETION
+        | {
+            Failure.LOCKED: (Recovery.ISOLATE, Recovery.DEFER),
+            Failure.TIMEOUT: (Recovery.DEFER, Recovery.DEFER),
+            Failure.UNAVAILABLE: (Recovery.DEFER, Recovery.DEFER),
+        },
+        Work.BACKGROUND_CASCADE: _DELETION
+        | {
+            Failure.LOCKED: (Recovery.SPLIT, Recovery.PARK),
+            Failure.TIMEOUT: (Recovery.SPLIT, Recovery.PARK),
+            Failure.UNAVAILABLE: (Recovery.REFUSE, Recovery.REFUSE),
+        },
     }
 )
 
 
 def recover(error: DatabaseError, batch: Batch) -> Recovery:
     """Return the next step after `error`."""
-    several, snapshot, deletion = RECOVERIES[classify_failure(error, batch)]
-    if batch.size > 1:
-        return several
-    return deletion if batch.is_deletion else snapshot
+    several, single = RECOVERIES[batch.work][classify_failure(error, batch)]
+    recovery = several if batch.size > 1 else single
+    # Events of one user have the same lock, so isolation is no progress.
+    return single if recovery is Recovery.ISOLATE and batch.users == 1 else recovery
 
 
 def classify_failure(error: DatabaseError, batch: Batch) -> Failure:
     """Return the class of an error. A step that was already taken is not repeated: the error falls to a later class."""
-    if not isinstance(error, ChangeRejected):
-        return _classify_unavailability(error, batch)
     if error.sqlstate in TABLE_CHANGED_SQLSTATES and not batch.was_rebound:
         return Failure.TABLE_CHANGED
+    if not isinstance(error, ChangeRejected):
+        return _classify_unavailability(error, batch)
     if error.sqlstate in UNIQUE_SQLSTATES and not batch.settles_email:
         return Failure.UNIQUE
     if error.sqlstate.startswith(INVALID_VALUE_SQLSTATES) and error.column is None:
@@ -102,11 +154,20 @@ def classify_failure(error: DatabaseError, batch: Batch) -> Failure:
 
 
 def _classify_unavailability(error: DatabaseError, batch: Batch) -> Failure:
-    is_transient = error.sqlstate.startswith(TRANSIENT_SQLSTATES) or error.reason == "interface"
-    if is_transient and batch.tries < MAX_TRIES:
+    if _is_transient(error) and batch.tries < MAX_TRIES:
         return Failure.TRANSIENT
-    if batch.settles_email:
-        return Failure.UNAVAILABLE
     if error.sqlstate == LOCK_NOT_AVAILABLE:
-        return Failure.LOCKED
-    return Failure.TIMEOUT if error.reason == TIMEOUT else Failure.UNAVAILABLE
+        return Failure.UNAVAILABLE if batch.settles_email else Failure.LOCKED
+    if not _is_timeout(error) and not isinstance(error, DoubtfulError):
+        return Failure.UNAVAILABLE
+    if batch.can_write is None:
+        return Failure.TIMEOUT if _is_timeout(error) else Failure.DOUBTFUL
+    return Failure.REJECTED if batch.can_write else Failure.UNAVAILABLE
+
+
+def _is_transient(error: DatabaseError) -> bool:
+    return error.sqlstate.startswith(TRANSIENT_SQLSTATES) or error.reason in TRANSIENT_REASONS
+
+
+def _is_timeout(error: DatabaseError) -> bool:
+    return error.reason == TIMEOUT or error.sqlstate in TIMEOUT_SQLSTATES

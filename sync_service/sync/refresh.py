@@ -57,6 +57,9 @@ SECOND_REQUEST_PAUSE = 1.0
 # Users refetched in one round of the background work: a small part of the quota.
 MAX_REFETCHES = 20
 
+# Seconds until a refetch that failed because of its user is tried again.
+REFETCH_PAUSE = 300.0
+
 # A user created less than so many seconds ago may be ahead of the webhook. For an older user a webhook was missed.
 RACE_SECONDS = 60
 
@@ -84,6 +87,9 @@ class UserRefresher:
         self._on_missed_webhook = on_missed_webhook
         self._reads = asyncio.Semaphore(MAX_CONCURRENT_READS)
         self._requests: dict[str, asyncio.Task[UserState]] = {}
+        # Refetches go in turn by Clerk ID, so that users whose refetch fails do not keep others waiting.
+        self._last_refetched = ""
+        self._postponed: dict[str, float] = {}
 
     async def get_user_state(self, clerk_id: str) -> UserState:
         """Return the state of the user in the database. Raises `DeletedUser` or `DatabaseError`."""
@@ -102,20 +108,31 @@ class UserRefresher:
         """Refresh the users whose right state only Clerk has; return their number. Raises `DatabaseError`."""
         async with self._store.database.acquire() as connection:
             await prune_leases(connection)
-            pending = await users_to_refetch(connection, MAX_REFETCHES) if self._client else []
+            pending = await users_to_refetch(connection, MAX_REFETCHES, self._last_refetched) if self._client else []
         refreshed = 0
         for clerk_id in pending:
             try:
-                await asyncio.shield(self.refresh(clerk_id, await self.get_user_state(clerk_id)))
-            except (ClerkUnavailable, TooManyRequests) as error:
+                refreshed += await self._refetch(clerk_id)
+            except ClerkUnavailable as error:
                 log.info("refetch_skipped", reason=str(error))
-                break
-            except DeletedUser:
-                continue
-            async with self._store.database.acquire() as connection:
-                await clear_refetch(connection, clerk_id)
-            refreshed += 1
+                return refreshed
+            except Exception as error:  # noqa: BLE001  one user's failure, such as a row that the table refuses
+                log.info("refetch_skipped", reason=type(error).__name__)
+                self._postponed[clerk_id] = time.monotonic() + REFETCH_PAUSE
+            self._last_refetched = clerk_id
+        if len(pending) < MAX_REFETCHES:
+            self._last_refetched = ""
         return refreshed
+
+    async def _refetch(self, clerk_id: str) -> bool:
+        """Refresh one user; return False if that failed a short time ago."""
+        if self._postponed.get(clerk_id, 0) > time.monotonic():
+            return False
+        self._postponed.pop(clerk_id, None)
+        await asyncio.shield(self.refresh(clerk_id, await self.get_user_state(clerk_id)))
+        async with self._store.database.acquire() as connection:
+            await clear_refetch(connection, clerk_id)
+        return True
 
     async def close(self) -> None:
         """Cancel the requests that run."""

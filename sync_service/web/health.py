@@ -7,9 +7,10 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sync_service.errors import MappingMismatch, SyncError
+from sync_service.errors import DatabaseUnavailable, MappingMismatch, SyncError
 from sync_service.postgres.errors import translate_errors
 from sync_service.postgres.migrate import SchemaState, read_schema_state
+from sync_service.postgres.pool import READ_ONLY, is_read_only
 from sync_service.store.access import Store
 
 log = structlog.get_logger()
@@ -31,10 +32,15 @@ class Readiness:
     async def check(self) -> SchemaState:
         """Return the state of the schema.
 
-        Raises `MappingMismatch` if the mapping does not fit the table, another `SyncError` without the database.
+        Raises `MappingMismatch` if the mapping does not fit the table, another `SyncError` if the database is absent or
+        read-only. In the last case all connections are replaced, perhaps by connections to a new primary.
         """
+        database = self._store.database
         with translate_errors():
-            async with asyncio.timeout(READY_TIMEOUT), self._store.database.acquire() as connection:
+            async with asyncio.timeout(READY_TIMEOUT), database.acquire() as connection:
+                if await is_read_only(connection):
+                    await database.expire_connections()
+                    raise DatabaseUnavailable(READ_ONLY)
                 state = await read_schema_state(connection)
                 if state.is_ready:
                     await self._store.binding.ensure_bound(connection)

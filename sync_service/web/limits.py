@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sync_service.clerk.client import REQUEST_TIMEOUT
 from sync_service.errors import DatabaseUnavailable
-from sync_service.sync.apply import DELETE_TIMEOUT
+from sync_service.sync.commit import DELETE_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)

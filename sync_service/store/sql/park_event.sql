@@ -6,7 +6,7 @@ with filed as (
         $1::text, $2::text, $3::text, $4, case when $9::integer > 1 then 'failed' else 'dead' end, $6::text, $5::jsonb,
         jsonb_build_array(jsonb_build_object(
             'at', now(), 'reason', $6, 'table', $7::text, 'column', $8::text, 'constraint', $11::text
-        )),
+        ) || jsonb_strip_nulls(jsonb_build_object('function', $12::text))),
         case when $9 > 1 then now() + $10::interval end
     on conflict (id) do update
         set reason = excluded.reason,
@@ -21,8 +21,8 @@ with filed as (
                 when e.attempts + 1 < $9
                 then now() + least($10 * 3 ^ least(e.attempts, 12), interval '1 hour') * (0.75 + random() / 2)
             end
-        -- An applied event waits again if its row is missing and was refused just now ($12).
-        where e.status in ('failed', 'dead') or (e.status = 'applied' and $12::boolean)
+        -- An applied event waits again if its row is missing and was refused just now ($13).
+        where e.status in ('failed', 'dead') or (e.status = 'applied' and $13::boolean)
     returning status
 )
 select status from filed
