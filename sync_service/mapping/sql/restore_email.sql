@@ -9,7 +9,8 @@ shown as (
     update /*<table>*/public.users/*</table>*/ as app
     set /*<email>*/email/*</email>*/ = $4::text
     from pending
-    where app./*<id_column>*/id/*</id_column>*/::text = pending.clerk_id
+    where app./*<id_column>*/id/*</id_column>*/ = pending.clerk_id::/*<id_type>*/text/*</id_type>*/
+        and app./*<id_column>*/id/*</id_column>*/::text = pending.clerk_id
         and not exists (
             select from /*<table>*/public.users/*</table>*/ as other
             where /*<other_has_email>*/other.email = $4::text/*</other_has_email>*/
