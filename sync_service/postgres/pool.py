@@ -1,6 +1,7 @@
 """Connections. None is opened before its first use, so that the service starts while the database is unreachable."""
 
 import asyncio
+import contextlib
 from types import TracebackType
 from typing import Any
 
@@ -128,6 +129,7 @@ async def open_database(dsn: Dsn) -> Database:
             max_size=MAX_CONNECTIONS,
             timeout=CONNECT_TIMEOUT,
             command_timeout=COMMAND_TIMEOUT,
+            connection_class=_PooledConnection,
             connect=_Connector(behind_pooler=True if dsn.is_transaction_pooler else None),
             # No setting of a session is ever changed, so there is no reset: one round trip less for each use.
             reset=_skip_reset,
@@ -149,6 +151,13 @@ select pg_catalog.set_config(
 where pg_catalog.array_position(pg_catalog.current_schemas(true), 'pg_catalog'::pg_catalog.name)
     operator(pg_catalog.>) 1
 """
+
+
+class _PooledConnection(asyncpg.Connection):
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  asyncpg's own signature
+        # The pool replaces an expired connection without a timeout. A silent one would stay open for ever.
+        with contextlib.suppress(TimeoutError):
+            await super().close(timeout=timeout or RELEASE_TIMEOUT)
 
 
 class _Connector:

@@ -10,13 +10,14 @@ CHUNK = 65_536
 
 
 class Proxy:
-    """Forwards bytes between its own port and another one; each setting affects old and new connections."""
+    """Forwards bytes between its own port and a port or Unix socket; settings affect old and new connections."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int | str) -> None:
         self.target = target
         self.port = 0
         self.delay = 0.0
         self.connections: set[asyncio.StreamWriter] = set()
+        self.silent: set[asyncio.StreamWriter] = set()
         self.forwarding: set[asyncio.Task[None]] = set()
         self._requests = asyncio.Event()
         self._responses = asyncio.Event()
@@ -34,6 +35,11 @@ class Proxy:
             self._requests.clear()
         if responses:
             self._responses.clear()
+
+    def silence_connections(self) -> int:
+        """Drop all later data of the open connections, and forward new ones, like a firewall that forgot its state."""
+        self.silent |= self.connections
+        return len(self.silent) // 2
 
     def abort_connections(self, *, reset: bool = False) -> int:
         """Close every connection, with or without a reset; return their number."""
@@ -55,13 +61,18 @@ class Proxy:
     async def _forward_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections.add(writer)
         with contextlib.suppress(OSError):
-            other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            other_reader, other_writer = await self._connect()
             self.connections.add(other_writer)
             await asyncio.gather(
                 self._forward(reader, other_writer, self._requests),
                 self._forward(other_reader, writer, self._responses),
             )
         writer.transport.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self.target, str):
+            return await asyncio.open_unix_connection(self.target)
+        return await asyncio.open_connection("127.0.0.1", self.target)
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event) -> None:
         with contextlib.suppress(OSError):
@@ -70,15 +81,17 @@ class Proxy:
                 await gate.wait()
                 if writer.is_closing():  # closed meanwhile
                     break
-                writer.write(data)
-                await writer.drain()
+                if writer not in self.silent:
+                    writer.write(data)
+                    await writer.drain()
         writer.transport.abort()
         self.connections.discard(writer)
+        self.silent.discard(writer)
 
 
 @contextlib.asynccontextmanager
-async def run_proxy(target: int) -> AsyncIterator[Proxy]:
-    """Run a proxy in front of that port within the block."""
+async def run_proxy(target: int | str) -> AsyncIterator[Proxy]:
+    """Run a proxy in front of that port or Unix socket within the block."""
     proxy = Proxy(target)
     listener = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
     proxy.port = listener.sockets[0].getsockname()[1]

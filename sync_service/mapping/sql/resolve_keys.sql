@@ -5,7 +5,8 @@ from unnest((select $1::text[])) as wanted (clerk_id)
 left join lateral (
     select to_jsonb(theirs./*<key>*/id/*</key>*/) as key
     from /*<table>*/public.users/*</table>*/ as theirs
-    where theirs./*<id_column>*/id/*</id_column>*/::text = wanted.clerk_id
+    where theirs./*<id_column>*/id/*</id_column>*/ = wanted.clerk_id::/*<id_type>*/text/*</id_type>*/
+        and theirs./*<id_column>*/id/*</id_column>*/::text = wanted.clerk_id
     offset 0
 ) as app on true
 left join lateral (

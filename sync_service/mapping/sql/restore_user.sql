@@ -3,7 +3,8 @@ with restored as (
     update clerk_sync.identities as known
     set version = 0, tiebreak = '', deleted_at = null, restored_at = now(), changed_at = now()
     from /*<table>*/public.users/*</table>*/ as app
-    where known.clerk_id = $1 and known.deleted_at is not null and app./*<id_column>*/id/*</id_column>*/::text = $1
+    where known.clerk_id = $1 and known.deleted_at is not null and app./*<id_column>*/id/*</id_column>*/ = $1::text::/*<id_type>*/text/*</id_type>*/
+        and app./*<id_column>*/id/*</id_column>*/::text = $1
     returning known.clerk_id
 ),
 unmarked as (
