@@ -54,7 +54,7 @@ def test_the_image_s_lock_agrees_with_the_developers() -> None:
     def read_pins(file: Path) -> dict[str, str]:
         return dict(re.findall(r"^([\w.-]+)==([\w.]+)", file.read_text(), re.MULTILINE))
 
-    image, everything = read_pins(DEPLOY / "requirements.lock"), read_pins(ROOT / "requirements.lock")
+    image, everything = read_pins(DEPLOY / "requirements.lock"), read_pins(ROOT / "requirements-dev.lock")
     assert image.items() <= everything.items()
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     assert {re.split(r"[\[><;]", name)[0].strip() for name in wanted} <= set(image)
