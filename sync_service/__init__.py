@@ -89,6 +89,7 @@ tests/test_package_map.py compares the list with the imports.
     dev.binaries                PostgreSQL binaries on this machine
     dev.embedded                runs a PostgreSQL server for `dev` and the tests
     dev.state                   the folder `.sync-service/`
+    dev.issuer                  signs session tokens that `dev` trusts
     dev.output                  ends `dev` when the reader of its output has gone
 
     web.problems                errors → problem details (RFC 9457)
@@ -115,6 +116,7 @@ tests/test_package_map.py compares the list with the imports.
     cli.migrate                 `migrate`
     cli.dev                     `dev`
     cli.send                    `send`
+    cli.token                   `token`
     cli.replay                  `events replay`
     cli.events                  `events list`, `events show`
     cli.doctor                  `doctor`

@@ -103,6 +103,7 @@ def test_the_commands_are_complete() -> None:
         "serve",
         "migrate",
         "send",
+        "token",
         "events",
         "doctor",
         "mapping",

@@ -9,11 +9,11 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from sync_service.cli import dev, docs, doctor, events, mapping, migrate, send, serve, users
+from sync_service.cli import dev, docs, doctor, events, mapping, migrate, send, serve, token, users
 from sync_service.cli.global_options import CompletionAction, VersionAction
 from sync_service.errors import MappingMismatch, SettingsError, SyncError
 
-COMMANDS = (dev, serve, migrate, send, events, doctor, mapping, users, docs)
+COMMANDS = (dev, serve, migrate, send, token, events, doctor, mapping, users, docs)
 
 
 def main() -> None:

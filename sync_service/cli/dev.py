@@ -13,6 +13,7 @@ from sync_service.cli.migrate import migrate_database
 from sync_service.cli.program import find_program
 from sync_service.cli.serve import check_mapping, check_port
 from sync_service.dev.embedded import run_embedded_postgres
+from sync_service.dev.issuer import ISSUER, ensure_public_key, has_key_of_clerk
 from sync_service.dev.output import stop_when_output_closes
 from sync_service.dev.state import DATA_FOLDER, SECRET_FILE, ensure_signing_secret
 from sync_service.dsn import Dsn, parse_dsn
@@ -45,6 +46,8 @@ def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
             os.environ["DATABASE_URL"] = dsn.url
         if own_secret:
             os.environ["CLERK_WEBHOOK_SIGNING_SECRET"] = own_secret
+        if not has_key_of_clerk(settings):
+            os.environ |= {"CLERK_JWT_KEY": ensure_public_key(), "CLERK_ISSUER": ISSUER}
         print(_format_welcome(settings, host, own_secret), flush=True)
         from sync_service.web import server  # noqa: PLC0415  slow import, as in serve.py
 
@@ -73,6 +76,10 @@ def _format_welcome(settings: Settings, host: str, own_secret: str | None) -> st
     if not settings.database:
         data = f"{DATA_FOLDER.resolve()}  (remove it to start with an empty database)"
     program = find_program()
+    login = ""
+    if not has_key_of_clerk(settings):
+        token = f'"Authorization: Bearer $({program} token user_1)"'
+        login = f"\n    Sign in as it:  curl -X POST -H {token} {url.replace('/webhooks/clerk', '/sync')}"
     return f"""
   Webhook URL     {url}
   Signing secret  {secret}
@@ -80,7 +87,7 @@ def _format_welcome(settings: Settings, host: str, own_secret: str | None) -> st
 
   In a second terminal, in this folder:
     Send an event:  {program} send user.created --user user_1{url_option}
-    Show the user:  {program} users show user_1
+    Show the user:  {program} users show user_1{login}
 
   Receive Clerk's events:
     1. Run: clerk webhooks listen --forward-to {url}
