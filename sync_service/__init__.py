@@ -87,6 +87,7 @@ tests/test_package_map.py compares the list with the imports.
     doctor.suggest              a table → the text of a `sync.toml`
 
     dev.binaries                PostgreSQL binaries on this machine
+    dev.access                  restricts an embedded server of root to root
     dev.embedded                runs a PostgreSQL server for `dev` and the tests
     dev.state                   the folder `.sync-service/`
     dev.issuer                  signs session tokens that `dev` trusts
