@@ -316,7 +316,9 @@ def test_dev_ends_when_its_pipe_closes(tmp_path: Path, pipes: str) -> None:
     try:
         text = b""
         while (b"Show the user" if pipes == "stdout" else READY.encode()) not in text:
-            text += os.read(reader, 65536)
+            chunk = os.read(reader, 65536)
+            assert chunk, (tmp_path / "log").read_text()
+            text += chunk
         os.close(reader)
         assert process.wait(HANG_SECONDS) in {0, 1}
     finally:
