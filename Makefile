@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# `make run` needs the packages of requirements.lock; the other targets need those of requirements-dev.lock.
+RUN_READY := $(VENV)/ready-to-run
 READY := $(VENV)/ready
 
 # Many tests wait, so tests/conftest.py sets two workers per CPU. ARGS="-n 0" runs all tests in one process.
@@ -11,13 +13,19 @@ PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 # The tests start hundreds of processes, which would each compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
+# The folder of a whole virtual environment. It is missing while packages are installed, and wrong after a move.
+MADE_IN := $(VENV)/made-in
+ifneq ($(shell $(BIN)/python -c "" 2>/dev/null && cat $(MADE_IN) 2>/dev/null),$(CURDIR))
+.PHONY: $(RUN_READY) $(READY)
+endif
+
 .PHONY: help run test check format faults histories bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-run: $(READY)  ## run the service on an embedded PostgreSQL; needs no settings
+run: $(RUN_READY)  ## run the service on an embedded PostgreSQL; needs no settings
 	@$(BIN)/sync-service dev
 
 test: $(READY)  ## run all tests on every installed PostgreSQL; ARGS="-k name" selects some
@@ -44,21 +52,33 @@ bench: $(READY)  ## measure the figures of the README on this machine
 
 lock: $(READY)  ## create the lock files again from pyproject.toml
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
-		--extra embedded --extra dev --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
-		pyproject.toml --output-file requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --extra build \
-		--no-annotate --no-header --no-emit-index-url --no-emit-find-links \
-		--constraints requirements.lock pyproject.toml --output-file deploy/requirements.lock
+	$(COMPILE) --upgrade --extra embedded --extra dev --output-file requirements-dev.lock
+	$(COMPILE) --extra embedded --extra editable --constraints requirements-dev.lock --output-file requirements.lock
+	$(COMPILE) --extra build --constraints requirements-dev.lock --output-file deploy/requirements.lock
 
 clean:  ## remove .venv; the data of `make run` in .sync-service stays
 	rm -rf $(VENV)
 
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml
+
+# An environment that is broken, moved or half installed is made again from the start.
 # pip checks all hashes. Only this package is built, with the locked hatchling.
-$(READY): requirements.lock pyproject.toml
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 …")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing requirements.lock into $(VENV) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -c "import pip" 2>/dev/null && test "$$(cat $(MADE_IN) 2>/dev/null)" = "$(CURDIR)" \
+		|| { echo "Creating $(VENV) …" && $(PYTHON) -m venv --clear $(VENV); }
+	@rm -f $(MADE_IN)
+	@echo "Installing $(1) into $(VENV). The first time this takes a minute …"
+	@$(PIP) install --require-hashes -r $(1)
+	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@echo "$(CURDIR)" > $(MADE_IN)
 	@touch $@
+endef
+
+$(RUN_READY): requirements.lock pyproject.toml
+	$(call install,requirements.lock)
+
+$(READY): requirements-dev.lock pyproject.toml
+	$(call install,requirements-dev.lock)

@@ -17,11 +17,13 @@ tests/test_package_map.py compares the list with the imports.
     clerk.jwks                  the public keys of session tokens
     clerk.session_tokens        a session token → its user
     clerk.samples               sample events in Clerk's format
+    clerk.event_types           the event types of Clerk, and misspelt ones
 
     postgres.errors             errors of asyncpg and the network → DatabaseError
     postgres.pool               connections
     postgres.sql                SQL files, their gaps, quoting
     postgres.migrate            brings the schema clerk_sync up to date
+    postgres.lock_waits         the lock that a connection waits for
 
     mapping.fields              the source of one column's value
     mapping.table               the mapping of one table
@@ -88,8 +90,11 @@ tests/test_package_map.py compares the list with the imports.
     doctor.suggest              a table → the text of a `sync.toml`
 
     dev.binaries                PostgreSQL binaries on this machine
+    dev.access                  restricts an embedded server of root to root
     dev.embedded                runs a PostgreSQL server for `dev` and the tests
     dev.state                   the folder `.sync-service/`
+    dev.issuer                  signs session tokens that `dev` trusts
+    dev.output                  ends `dev` when the reader of its output has gone
 
     web.problems                errors → problem details (RFC 9457)
     web.limits                  time limits of a request
@@ -105,12 +110,17 @@ tests/test_package_map.py compares the list with the imports.
     web.protocol                one packet per response
     web.server                  runs uvicorn
 
+    cli.global_options          `--version`, `--print-completion`
+    cli.program                 the command that starts this program
+    cli.network_errors          sentences for errors of connections
     cli.arguments               parsing and formatting that commands share
     cli.database                a connection for one command
+    cli.lock_waits              tells the user that a command waits for a lock
     cli.serve                   `serve`
     cli.migrate                 `migrate`
     cli.dev                     `dev`
     cli.send                    `send`
+    cli.token                   `token`
     cli.replay                  `events replay`
     cli.events                  `events list`, `events show`
     cli.doctor                  `doctor`
@@ -118,6 +128,7 @@ tests/test_package_map.py compares the list with the imports.
     cli.users                   `users show`, `users restore`
     cli.docs                    `docs`
     cli                         the command line
+    __main__                    the process
 
 Folders, from the bottom: clerk, postgres, mapping, store, sync, doctor, dev, web, cli.
 """

@@ -92,6 +92,7 @@ def parse_url(text: str) -> str:
     """Return an HTTP URL without its final slash."""
     try:
         parts = urlsplit(text)
+        _ = parts.port  # raises the error of a port that is no number, or too large
         is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and not re.search(r"\s", text)
     except ValueError:
         is_valid = False

@@ -97,7 +97,8 @@ def test_dev_uses_the_configured_database_and_secret(tmp_path: Path, database: s
     with start_command("dev", cwd=tmp_path, DATABASE_URL=database, CLERK_WEBHOOK_SIGNING_SECRET=SECRET) as dev:
         dev.wait_for(READY)
         assert "the one in CLERK_WEBHOOK_SIGNING_SECRET" in dev.output
-        assert not (tmp_path / ".sync-service").exists()
+        assert not (tmp_path / ".sync-service" / "postgres").exists()
+        assert not (tmp_path / ".sync-service" / "signing-secret").exists()
         sent = run_command(
             "send", "user.created", cwd=tmp_path, PORT=str(dev.port), CLERK_WEBHOOK_SIGNING_SECRET=SECRET
         )

@@ -1,19 +1,25 @@
 """deploy/ and the files at the top of the repository, as far as they can be checked without Docker."""
 
+import asyncio
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 import yaml
 
 from sync_service.cli import COMMANDS
-from sync_service.settings import iter_setting_names
-from tests.processes import run_command
+from sync_service.dev.embedded import EmbeddedServer, run_embedded_postgres
+from sync_service.mapping.presets import DEFAULT
+from sync_service.settings import iter_setting_names, read_settings
+from tests.processes import reserve_port, run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -54,7 +60,7 @@ def test_the_image_s_lock_agrees_with_the_developers() -> None:
     def read_pins(file: Path) -> dict[str, str]:
         return dict(re.findall(r"^([\w.-]+)==([\w.]+)", file.read_text(), re.MULTILINE))
 
-    image, everything = read_pins(DEPLOY / "requirements.lock"), read_pins(ROOT / "requirements.lock")
+    image, everything = read_pins(DEPLOY / "requirements.lock"), read_pins(ROOT / "requirements-dev.lock")
     assert image.items() <= everything.items()
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     assert {re.split(r"[\[><;]", name)[0].strip() for name in wanted} <= set(image)
@@ -62,30 +68,95 @@ def test_the_image_s_lock_agrees_with_the_developers() -> None:
     assert "://" not in (DEPLOY / "requirements.lock").read_text()
 
 
+def read_compose() -> dict[str, Any]:
+    compose: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    return compose
+
+
 def test_compose_migrates_before_it_serves_and_holds_no_secret() -> None:
-    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    compose = read_compose()
     web, migrate = compose["services"]["web"], compose["services"]["migrate"]
     assert web["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
     assert migrate["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     assert (DEPLOY / web["build"]["context"] / web["build"]["dockerfile"]).exists()
-    assert set(web["environment"]) <= set(iter_setting_names())
     assert web["environment"]["CLERK_WEBHOOK_SIGNING_SECRET"].startswith("${")
     assert int(web["stop_grace_period"].rstrip("s")) > 10
+
+
+def test_compose_passes_every_setting_and_mounts_the_mapping() -> None:
+    """HOST and PORT belong to the container. conda sets HOST to another value in a shell."""
+    compose = read_compose()
+    for service in (compose["services"]["web"], compose["services"]["migrate"]):
+        environment = service["environment"]
+        assert set(environment) - {"PGPASSWORD"} == set(iter_setting_names()) - {"HOST", "PORT"}
+        fixed = {"DATABASE_URL", "PGPASSWORD", "CLERK_WEBHOOK_SIGNING_SECRET", "SYNC_CONFIG"}
+        for name in environment.keys() - fixed:
+            assert environment[name] == f"${{{name}:-}}"
+        [mount] = service["volumes"]
+        assert mount["target"] == environment["SYNC_CONFIG"]
+        assert mount["source"] == "${SYNC_CONFIG:-./sync.toml}"
+    assert read_settings({"SYNC_CONFIG": str(DEPLOY / "sync.toml")}).mapping == DEFAULT
+
+
+async def test_compose_accepts_every_password(tmp_path: Path, small_server: EmbeddedServer) -> None:
+    password = "p@ss/w:rd?#%[$"
+    [port] = re.findall(r"PGSQL\.(\d+)$", "\n".join(map(str, small_server.socket.iterdir())), re.MULTILINE)
+    connection = await asyncpg.connect(small_server.dsn(), port=int(port))
+    await connection.execute("create role app superuser login password 'p@ss/w:rd?#%[$'")
+    await connection.execute("create database app")
+    rules = Path(await connection.fetchval("show hba_file"))
+    await asyncio.to_thread(rules.write_text, "host all all 127.0.0.1/32 scram-sha-256\n")
+    await connection.execute("select pg_reload_conf()")
+    await connection.close()
+    environment = read_compose()["services"]["migrate"]["environment"]
+    assert environment["PGPASSWORD"].startswith("${POSTGRES_PASSWORD:")
+    address = environment["DATABASE_URL"].replace("postgres:5432", f"127.0.0.1:{port}")
+    done = run_command("migrate", cwd=tmp_path, DATABASE_URL=address, PGPASSWORD=password)
+    assert done.returncode == 0, done.stderr
+    assert run_command("migrate", cwd=tmp_path, DATABASE_URL=address, PGPASSWORD="another").returncode == 1
+
+
+@pytest.fixture
+def small_server(tmp_path: Path, anyio_backend_name: str) -> Iterator[EmbeddedServer]:
+    """A server that also listens on a port. It starts before the event loop."""
+    listen = {"listen_addresses": "127.0.0.1", "port": str(reserve_port())}
+    with run_embedded_postgres(tmp_path / "postgres", settings=listen) as server:
+        yield server
+
+
+def test_the_image_s_context_has_the_needed_files_only() -> None:
+    """`*` leaves all files out; an entry with `!` brings one back, as Docker's documentation states."""
+    entries = (ROOT / ".dockerignore").read_text().splitlines()
+    rules = [entry for entry in entries if entry and not entry.startswith("#")]
+    assert rules[0] == "*"
+    steps = re.findall(r"^COPY (?!--from)(.*) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == {name for step in steps for name in step.split()}
 
 
 def test_the_systemd_unit_is_valid() -> None:
     unit = (DEPLOY / "sync-service.service").read_text()
     keys = re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE)
     given = dict(keys)
-    assert given["ExecStartPre"].endswith("sync-service migrate")
     assert given["ExecStart"].endswith("sync-service serve")
     assert given["DynamicUser"] == "yes"
     assert int(given["TimeoutStopSec"]) > 10
+    assert int(given["LimitNOFILE"]) >= 65536
     if analyze := shutil.which("systemd-analyze"):
         done = subprocess.run(
             [analyze, "verify", DEPLOY / "sync-service.service"], capture_output=True, text=True, check=False
         )
         assert not re.search(r"Unknown|Invalid|Failed to parse", done.stderr)
+
+
+def test_the_systemd_unit_starts_while_the_database_is_down() -> None:
+    """A failed migration stops no start, the attempts do not end, and wrong settings are not tried again."""
+    given = dict(re.findall(r"^(\w+)=(.*)$", (DEPLOY / "sync-service.service").read_text(), re.MULTILINE))
+    assert given["ExecStartPre"].startswith("-")
+    assert given["ExecStartPre"].endswith("sync-service migrate")
+    assert "postgresql" not in given.get("Requires", "") + given.get("BindsTo", "")
+    assert given["Restart"] == "on-failure"
+    assert given["StartLimitIntervalSec"] == "0"
+    assert given["RestartPreventExitStatus"] == "2"
 
 
 @pytest.mark.parametrize("line", (ROOT / "Procfile").read_text().splitlines())
@@ -103,6 +174,7 @@ def test_the_commands_are_complete() -> None:
         "serve",
         "migrate",
         "send",
+        "token",
         "events",
         "doctor",
         "mapping",

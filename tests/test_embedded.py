@@ -101,6 +101,29 @@ def test_a_folder_of_another_version_is_not_changed(tmp_path: Path) -> None:
     assert (data / "PG_VERSION").read_text() == "9\n"
 
 
+def test_an_interrupted_creation_leaves_no_half_made_folder(tmp_path: Path) -> None:
+    data = tmp_path / "postgres"
+    process = subprocess.Popen([sys.executable, "-c", STARTER, str(data)], stdout=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("*/PG_VERSION")):
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    with run_embedded_postgres(data) as server:
+        assert running(data) == server
+    assert {path.name for path in tmp_path.iterdir()} == {"postgres", "postgres.lock", "postgres.log"}
+
+
+def test_a_folder_with_other_files_is_not_changed(tmp_path: Path) -> None:
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "notes.txt").write_text("mine")
+    with (
+        pytest.raises(PostgresNotFound, match="has files, but not of a database"),
+        run_embedded_postgres(tmp_path / "postgres"),
+    ):
+        pass
+    assert (tmp_path / "postgres" / "notes.txt").read_text() == "mine"
+
+
 def test_a_server_that_does_not_start_names_its_log(tmp_path: Path) -> None:
     data = tmp_path / "postgres"
     with (
@@ -136,6 +159,37 @@ def test_root_opens_no_folder_to_other_users(tmp_path: Path) -> None:
         assert Path(f"/proc/{server.pid}").stat().st_uid == NOBODY
     assert [path.stat().st_mode for path in (closed, *closed.parents)] == before
     assert stat.S_IMODE((closed / ".sync-service").stat().st_mode) == 0o700
+
+
+def connect_as(user: int, server: EmbeddedServer) -> subprocess.CompletedProcess[str]:
+    """Connect to the server as another user of this machine; print the role."""
+    code = """
+import asyncio, asyncpg, os, sys
+os.setgroups([]), os.setgid(int(sys.argv[2])), os.setuid(int(sys.argv[2]))
+async def show_role():
+    connection = await asyncpg.connect(sys.argv[1])
+    print(await connection.fetchval("select current_user"))
+    await connection.close()
+asyncio.run(show_role())
+"""
+    command = [sys.executable, "-c", code, server.dsn(), str(user)]
+    return subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+
+
+@as_root
+@pytest.mark.parametrize("place", find_all_binaries(), ids=read_major_version)
+def test_a_server_of_root_refuses_other_processes_of_its_user(tmp_path: Path, place: Path) -> None:
+    data = tmp_path / "postgres"
+    for _ in range(2):  # also with data that a server has used before
+        with run_embedded_postgres(data, binaries=place) as server:
+            assert Path(f"/proc/{server.pid}").stat().st_uid == NOBODY
+            assert connect_as(0, server).stdout == "postgres\n"
+            refused = connect_as(NOBODY, server)
+            assert refused.returncode == 1
+            assert "Peer authentication failed" in refused.stderr
+            for file in ("hba_file", "ident_file"):
+                assert (server.socket.parent / file).stat().st_uid == 0
+        (data / "pg_hba.conf").write_text("local all all trust\n")  # this file has no effect
 
 
 @as_root

@@ -147,15 +147,6 @@ async def test_one_event_is_shown_with_its_failures_and_payload(
     shown = json.loads(run_command("events", "show", message_id, **environment).stdout)
     assert shown["failures"][0]["constraint"] == "refuses"
     assert shown["payload"]["first_name"] == "Plain"
-    missing = run_command("events", "show", "msg_nowhere", **environment)
-    assert (missing.returncode, missing.stdout) == (1, "null\n")
-
-
-def test_replay_requires_ids_or_a_filter(environment: dict[str, Any]) -> None:
-    for arguments in ([], ["msg_1", "--status", "dead"]):
-        done = run_command("events", "replay", *arguments, **environment)
-        assert done.returncode == 2
-        assert "name the IDs of events, or a filter" in done.stderr
 
 
 def test_an_unknown_event_is_reported(environment: dict[str, Any]) -> None:

@@ -120,10 +120,3 @@ def test_the_changelog_and_the_package_agree_on_the_version() -> None:
     newest = re.search(r"^## (?:\[Unreleased\]\s+## )?\[?([0-9.]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest
     assert newest[1] == version
-
-
-def test_the_lock_has_hashes_and_no_address() -> None:
-    lock = (ROOT / "requirements.lock").read_text()
-    assert "://" not in lock
-    for entry in re.split(r"\n(?=\S)", lock.strip()):
-        assert "--hash=sha256:" in entry

@@ -1,5 +1,6 @@
 """Sample events in Clerk's format, for the `send` command, experiments and tests (pure)."""
 
+import zlib
 from typing import Any
 
 NAMES = ("Ada", "Grace", "Edsger", "Barbara", "Alan", "Katherine")
@@ -13,7 +14,12 @@ def build_sample_event(event_type: str, user_id: str, *, milliseconds: int, numb
     """
     data: dict[str, Any] = {"id": user_id, "object": event_type.partition(".")[0]}
     if event_type in {"user.created", "user.updated"}:
-        data = build_sample_user(user_id, milliseconds=milliseconds, number=number)
+        data = build_sample_user(
+            user_id,
+            milliseconds=milliseconds,
+            number=number,
+            created_at=min(derive_creation_time(user_id), milliseconds),
+        )
     elif event_type.endswith(".deleted"):
         data["deleted"] = True
     return {
@@ -25,19 +31,22 @@ def build_sample_event(event_type: str, user_id: str, *, milliseconds: int, numb
     }
 
 
-def build_sample_user(user_id: str, *, milliseconds: int, number: int = 0) -> dict[str, Any]:
-    """Return a user with one verified email, in the format of Clerk's Backend API."""
+def build_sample_user(
+    user_id: str, *, milliseconds: int, number: int = 0, created_at: int | None = None
+) -> dict[str, Any]:
+    """Return a user with one verified email, in the format of Clerk's Backend API, as updated at `milliseconds`."""
+    created_at = milliseconds if created_at is None else created_at
     local = user_id.removeprefix("user_")
     email_id = f"idn_{local}"
     return {
         "backup_code_enabled": False,
         "banned": False,
         "create_organization_enabled": True,
-        "created_at": milliseconds,
+        "created_at": created_at,
         "delete_self_enabled": True,
         "email_addresses": [
             {
-                "created_at": milliseconds,
+                "created_at": created_at,
                 "email_address": f"{local}@example.com",
                 "id": email_id,
                 "linked_to": [],
@@ -87,3 +96,9 @@ def build_sample_user(user_id: str, *, milliseconds: int, number: int = 0) -> di
         "verification_attempts_remaining": 100,
         "web3_wallets": [],
     }
+
+
+def derive_creation_time(user_id: str) -> int:
+    """Return a time in 2025, in milliseconds. It is always the same for one user, so an update does not change it."""
+    seconds_of_the_year = zlib.crc32(user_id.encode()) % (365 * 86_400)
+    return (1_735_689_600 + seconds_of_the_year) * 1000

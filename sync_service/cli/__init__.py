@@ -4,35 +4,48 @@ Exit status: 0 success, 1 an error was found or some work failed, 2 wrong usage 
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from sync_service.cli import dev, docs, doctor, events, mapping, migrate, send, serve, users
+from sync_service.cli import dev, docs, doctor, events, mapping, migrate, send, serve, token, users
+from sync_service.cli.global_options import CompletionAction, VersionAction
 from sync_service.errors import MappingMismatch, SettingsError, SyncError
 
-COMMANDS = (dev, serve, migrate, send, events, doctor, mapping, users, docs)
+COMMANDS = (dev, serve, migrate, send, token, events, doctor, mapping, users, docs)
 
 
 def main() -> None:
     """Run `sync-service` with the process's arguments and environment."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # The terminal's encoding may lack a character of a name, or of a message of this program.
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:], os.environ))
 
 
-def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run one command and return its exit status."""
+def create_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="sync-service", description="Keep an application's own PostgreSQL users table in sync with Clerk."
+    )
+    parser.add_argument("--version", action=VersionAction, nargs=0, help="print the version")
+    parser.add_argument(
+        "--print-completion", action=CompletionAction, metavar="SHELL", help="print a completion script: bash, zsh, …"
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(commands)
+    return parser
+
+
+def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run one command and return its exit status."""
     try:
-        parsed = parser.parse_args(arguments)
-    except SystemExit as error:  # argparse has printed the reason
-        return int(error.code or 0)
-    try:
-        status: int = parsed.run(parsed, environ)
+        status = _run_command(arguments, environ)
+        # Print the end of the output now: an error in Python's own flush at exit could not be reported.
+        print(end="", flush=True)
     except (SettingsError, MappingMismatch) as error:
         print(_format_errors(_HEADLINES[type(error)], error.errors), file=sys.stderr)
         return 2
@@ -43,9 +56,29 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         # The reader of the output has closed the pipe, as `| head` does. Without stderr, Python cannot report it again.
         sys.stderr.close()
         return 1
+    except OSError as error:
+        # A full disk below the output, or a folder that cannot be written.
+        print(f"sync-service: {error.strerror}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+        _discard_output()
+        return 1
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def _run_command(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    parser = create_parser()
+    try:
+        parsed = parser.parse_args(arguments)
+    except SystemExit as error:  # argparse has printed the reason
+        return int(error.code or 0)
+    status: int = parsed.run(parsed, environ)
+    return status
+
+
+def _discard_output() -> None:
+    """Forget output that cannot be written, which Python would try to write once more at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 _HEADLINES = {

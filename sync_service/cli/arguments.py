@@ -2,13 +2,48 @@
 
 import argparse
 import re
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeAlias, TypeVar
 
-from sync_service.parsers import DURATION_UNITS
+from sync_service import parsers
+from sync_service.parsers import InvalidValue
 from sync_service.store.events import Filter
 
+T = TypeVar("T")
+
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  it has no public name
+
+MAX_COUNT = 1_000_000
+
+
+def make_argument_parser(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Return the parser of a setting as a type for argparse, which then prints its message."""
+
+    def parse_argument(text: str) -> T:
+        try:
+            return parse(text)
+        except InvalidValue as error:
+            raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
+
+    return parse_argument
+
+
+parse_count = make_argument_parser(parsers.make_integer_parser(1, MAX_COUNT))
+
+
+def parse_id(text: str) -> str:
+    """Return an ID of Clerk or Svix. Raises `ArgumentTypeError`."""
+    if not re.fullmatch(r"[!-~]{1,255}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an ID; an ID has 1 to 255 letters, digits or signs")
+    return text
+
+
+def parse_text(text: str) -> str:
+    """Return a text that is not empty and that PostgreSQL can store. Raises `ArgumentTypeError`."""
+    if not text or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is empty, has control characters, or is not valid UTF-8")
+    return text
 
 
 def parse_time(text: str) -> datetime:
@@ -17,17 +52,25 @@ def parse_time(text: str) -> datetime:
     Raises `ArgumentTypeError`.
     """
     try:
-        if ago := re.fullmatch(r"([0-9]{1,6})([smhd])", text):
-            return datetime.now(UTC) - timedelta(**{DURATION_UNITS[ago[2]]: int(ago[1])})
+        if re.fullmatch(r"[0-9]+[smhd]", text):
+            return datetime.now(UTC) - parsers.parse_duration(text)
         time = datetime.fromisoformat(text)
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except InvalidValue as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"write 2026-01-31T12:00, or 2h for two hours ago, not {text!r}") from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def filter_from(arguments: argparse.Namespace) -> Filter:
     """Return the filter of `--status`, `--type`, `--user`, `--since` and `--until`."""
     return Filter(arguments.status, arguments.type, arguments.user, arguments.since, arguments.until)
+
+
+def add_json_option(*commands: argparse.ArgumentParser) -> None:
+    """Add `--json`, which every command has that prints data."""
+    for command in commands:
+        command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def format_time(time: datetime) -> str:

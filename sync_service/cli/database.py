@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 
+from sync_service.cli.network_errors import explain_reason
 from sync_service.dsn import Dsn
 from sync_service.errors import ChangeRejected, DatabaseUnavailable, MappingMismatch, SettingsError, SyncError
 from sync_service.postgres.errors import translate_errors
@@ -27,7 +28,7 @@ async def open_connection(settings: Settings) -> AsyncIterator[asyncpg.Connectio
         with translate_errors():
             connection = await connect(dsn)
     except (DatabaseUnavailable, ChangeRejected) as error:
-        raise SyncError(f"The database of DATABASE_URL cannot be reached ({error}).") from error
+        raise SyncError(f"The database of DATABASE_URL cannot be reached: {explain_reason(error.reason)}.") from error
     try:
         with translate_errors():
             yield connection

@@ -4,17 +4,24 @@ import argparse
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from sync_service.cli.arguments import Commands
 from sync_service.cli.migrate import migrate_database
+from sync_service.cli.program import find_program
 from sync_service.cli.serve import check_mapping, check_port
 from sync_service.dev.embedded import run_embedded_postgres
+from sync_service.dev.issuer import ISSUER, ensure_public_key, has_key_of_clerk
+from sync_service.dev.output import stop_when_output_closes
 from sync_service.dev.state import DATA_FOLDER, SECRET_FILE, ensure_signing_secret
 from sync_service.dsn import Dsn, parse_dsn
 from sync_service.logs import configure_logging
 from sync_service.settings import Settings, read_settings
+
+# An address that means all interfaces is no destination on every system.
+DESTINATIONS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared only
 
 
 def add_parser(commands: Commands) -> None:
@@ -39,9 +46,12 @@ def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
             os.environ["DATABASE_URL"] = dsn.url
         if own_secret:
             os.environ["CLERK_WEBHOOK_SIGNING_SECRET"] = own_secret
+        if not has_key_of_clerk(settings):
+            os.environ |= {"CLERK_JWT_KEY": ensure_public_key(), "CLERK_ISSUER": ISSUER}
         print(_format_welcome(settings, host, own_secret), flush=True)
         from sync_service.web import server  # noqa: PLC0415  slow import, as in serve.py
 
+        stop_when_output_closes()
         return server.serve(settings, host=host, reload=True)
 
 
@@ -49,26 +59,39 @@ def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _open_database(settings: Settings) -> Iterator[Dsn]:
     if settings.database:
         yield settings.database
-    else:
-        with run_embedded_postgres(DATA_FOLDER) as server:
-            yield parse_dsn(server.dsn())
+        return
+    if not DATA_FOLDER.exists():
+        print(f"Creating a PostgreSQL database in {DATA_FOLDER} …", file=sys.stderr, flush=True)
+    with run_embedded_postgres(DATA_FOLDER) as server:
+        yield parse_dsn(server.dsn())
 
 
 def _format_welcome(settings: Settings, host: str, own_secret: str | None) -> str:
-    host_in_url = f"[{host}]" if ":" in host else host
+    destination = DESTINATIONS.get(host, host)
+    host_in_url = f"[{destination}]" if ":" in destination else destination
     url = f"http://{host_in_url}:{settings.port}/webhooks/clerk"
-    url_option = "" if settings.port == 8000 and host == "127.0.0.1" else f" --url {url}"
+    url_option = "" if settings.port == 8000 and destination == "127.0.0.1" else f" --url {url}"
     secret = f"{own_secret}  (kept in {SECRET_FILE})" if own_secret else "the one in CLERK_WEBHOOK_SIGNING_SECRET"
     data = "the database of DATABASE_URL"
     if not settings.database:
         data = f"{DATA_FOLDER.resolve()}  (remove it to start with an empty database)"
+    program = find_program()
+    login = ""
+    if not has_key_of_clerk(settings):
+        token = f'"Authorization: Bearer $({program} token user_1)"'
+        login = f"\n    Sign in as it:  curl -X POST -H {token} {url.replace('/webhooks/clerk', '/sync')}"
     return f"""
   Webhook URL     {url}
   Signing secret  {secret}
   Data            {data}
 
-  Send an event:           sync-service send user.created --user user_1{url_option}
-  Show the user:           sync-service users show user_1
-  Receive Clerk's events:  clerk webhooks listen --forward-to {url}
-                           (it prints a secret: set CLERK_WEBHOOK_SIGNING_SECRET to it and start `dev` again)
+  In a second terminal, in this folder:
+    Send an event:  {program} send user.created --user user_1{url_option}
+    Show the user:  {program} users show user_1{login}
+
+  Receive Clerk's events:
+    1. Run: clerk webhooks listen --forward-to {url}
+    2. It prints a relay URL. Add that URL as an endpoint in Clerk's dashboard, under Configure, Webhooks.
+    3. Copy that endpoint's signing secret and start again with it:
+       CLERK_WEBHOOK_SIGNING_SECRET=whsec_… {program} dev
 """

@@ -1,13 +1,14 @@
 """`docs`: lists the documentation pages of this release, or prints one."""
 
 import argparse
+import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.resources import files
 
 from rich.console import Console
 
-from sync_service.cli.arguments import Commands
+from sync_service.cli.arguments import Commands, add_json_option
 
 # Longer lines are hard to read, however wide the terminal is.
 MAX_WIDTH = 110
@@ -21,12 +22,17 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "page", metavar="PAGE", nargs="?", type=_parse_page_name, help="the page to print, such as mapping"
     )
+    add_json_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the page, or the list of pages."""
-    if arguments.page is None:
+    if arguments.json and arguments.page:
+        print(json.dumps({"page": arguments.page, "text": read_page(arguments.page)}, ensure_ascii=False))
+    elif arguments.json:
+        print(json.dumps({name: summarize(read_page(name)) for name in list_pages()}, ensure_ascii=False))
+    elif arguments.page is None:
         print(_format_page_list())
     else:
         _print_page(read_page(arguments.page))

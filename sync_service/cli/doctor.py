@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 from rich.console import Console
 
-from sync_service.cli.arguments import Commands
+from sync_service.cli.arguments import Commands, add_json_option
 from sync_service.cli.database import open_connection
 from sync_service.dev.state import with_dev_defaults
 from sync_service.doctor.findings import KINDS, Finding, sort_findings
@@ -22,7 +22,7 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "doctor", help="check settings, database and table; print problems and how to fix them"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json_option(parser)
     parser.set_defaults(run=run)
 
 

@@ -3,16 +3,28 @@
 import argparse
 import asyncio
 import json
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sync_service.cli.arguments import Commands, filter_from, format_error, format_time, parse_time
+from sync_service.cli.arguments import (
+    Commands,
+    add_json_option,
+    filter_from,
+    format_error,
+    format_time,
+    parse_count,
+    parse_id,
+    parse_text,
+    parse_time,
+)
 from sync_service.cli.database import open_connection
+from sync_service.cli.program import find_program
 from sync_service.cli.replay import replay
 from sync_service.dev.state import load_settings
 from sync_service.settings import Settings
-from sync_service.store.events import get_event, list_events
+from sync_service.store.events import Filter, get_event, list_events
 
 STATUSES = ("applied", "stale", "ignored", "failed", "dead")
 
@@ -24,24 +36,23 @@ def add_parser(commands: Commands) -> None:
     )
     list_parser = events.add_parser("list", help="list events, the newest first")
     _add_filter(list_parser)
-    list_parser.add_argument("--limit", type=int, default=50, metavar="N", help="maximum number of events (50)")
+    list_parser.add_argument("--limit", type=parse_count, default=50, metavar="N", help="maximum number of events (50)")
     list_parser.set_defaults(run=_run_list)
     show_parser = events.add_parser("show", help="show one event with its failures and payload")
-    show_parser.add_argument("id", metavar="ID", help="the svix-id")
+    show_parser.add_argument("id", metavar="ID", type=parse_id, help="the svix-id")
     show_parser.set_defaults(run=_run_show)
     replay_parser = events.add_parser("replay", help="apply events again, by ID or by filter")
-    replay_parser.add_argument("ids", metavar="ID", nargs="*", help="svix-ids")
+    replay_parser.add_argument("ids", metavar="ID", nargs="*", type=parse_id, help="svix-ids")
     _add_filter(replay_parser)
     replay_parser.add_argument("--dry-run", action="store_true", help="only print how each row would change")
     replay_parser.set_defaults(run=replay)
-    for parser in (list_parser, show_parser, replay_parser):
-        parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json_option(list_parser, show_parser, replay_parser)
 
 
 def _add_filter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--status", choices=STATUSES)
-    parser.add_argument("--type", help="user.created, …")
-    parser.add_argument("--user", metavar="ID", help="a Clerk ID")
+    parser.add_argument("--type", type=parse_text, help="user.created, …")
+    parser.add_argument("--user", metavar="ID", type=parse_id, help="a Clerk ID")
     parser.add_argument(
         "--since", type=parse_time, metavar="TIME", help="received at or after: 2026-01-31T12:00, or 2h for 2 hours ago"
     )
@@ -57,6 +68,11 @@ def _run_list(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
             fields = [format_time(event["received_at"]), f"{event['status']:8}", f"{event['type']:14}", event["id"]]
             fields += [event["clerk_id"] or "-", *format_error(event)]
             print("  ".join(fields))
+        if not events:
+            stored = (
+                "no event is stored" if filter_from(arguments) == Filter() else "no stored event has these properties"
+            )
+            print(stored, file=sys.stderr)
     return 0
 
 
@@ -67,7 +83,10 @@ async def _list(settings: Settings, arguments: argparse.Namespace) -> list[dict[
 
 def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     event = asyncio.run(_show(load_settings(environ, "DATABASE_URL"), arguments.id))
-    print(json.dumps(event, default=datetime.isoformat, indent=2, ensure_ascii=False))
+    if event or arguments.json:
+        print(json.dumps(event, default=datetime.isoformat, indent=2, ensure_ascii=False))
+    if event is None:
+        print(f"{arguments.id}: no such event; `{find_program()} events list` shows the newest ones", file=sys.stderr)
     return 0 if event else 1
 
 

@@ -2,10 +2,12 @@
 
 import argparse
 import asyncio
+import json
 import os
+import tomllib
 from collections.abc import Mapping
 
-from sync_service.cli.arguments import Commands
+from sync_service.cli.arguments import Commands, add_json_option, parse_text
 from sync_service.cli.database import open_connection
 from sync_service.dev.state import load_settings
 from sync_service.doctor.introspection import has_only_foreign_ids, read_tables
@@ -22,7 +24,10 @@ def add_parser(commands: Commands) -> None:
         metavar="COMMAND", required=True
     )
     parser = mapping.add_parser("suggest", help="print a sync.toml for the existing table")
-    parser.add_argument("--table", metavar="TABLE", help="the table, such as public.users; default: the likeliest one")
+    parser.add_argument(
+        "--table", metavar="TABLE", type=parse_text, help="the table, such as public.users; default: the likeliest one"
+    )
+    add_json_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -32,7 +37,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     # An existing mapping, valid or not, must not influence the suggestion.
     without_mapping = {key: text for key, text in environ.items() if key != "SYNC_CONFIG_FILE"}
     without_mapping["SYNC_CONFIG"] = os.devnull
-    print(asyncio.run(_suggest(load_settings(without_mapping, "DATABASE_URL"), name)), end="")
+    suggestion = asyncio.run(_suggest(load_settings(without_mapping, "DATABASE_URL"), name))
+    print(f"{json.dumps(tomllib.loads(suggestion), indent=2)}\n" if arguments.json else suggestion, end="")
     return 0
 
 
@@ -50,7 +56,7 @@ async def _suggest(settings: Settings, given_name: tuple[str, str] | None) -> st
         table = await read_table(connection, *name) if name else None
         if table is None:
             hint = "No table looks like a table of users. Name it with --table."
-            raise SyncError("This table does not exist." if given_name else hint)
+            raise SyncError(f"The table {'.'.join(given_name)} does not exist." if given_name else hint)
         clerk_id = find_id_column(table)
         if clerk_id and (clerk_id,) == table.primary_key and await has_only_foreign_ids(connection, table, clerk_id):
             clerk_id = None

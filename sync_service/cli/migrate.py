@@ -5,8 +5,9 @@ import asyncio
 import json
 from collections.abc import Mapping
 
-from sync_service.cli.arguments import Commands
+from sync_service.cli.arguments import Commands, add_json_option
 from sync_service.cli.database import open_connection
+from sync_service.cli.lock_waits import report_lock_waits
 from sync_service.dev.state import load_settings
 from sync_service.mapping.creation import create_table
 from sync_service.postgres.migrate import SchemaState, migrate, read_schema_state
@@ -17,7 +18,7 @@ def add_parser(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("migrate", help="bring the schema up to date; safe to run several times at once")
     parser.add_argument("--check", action="store_true", help="only report; exit status 1 if it is not up to date")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 async def migrate_database(settings: Settings, *, check_only: bool = False) -> tuple[list[str], SchemaState]:
     """Return the names of the migrations that ran, and the state of the schema. Raises `SyncError`."""
-    async with open_connection(settings) as connection:
+    async with open_connection(settings) as connection, report_lock_waits(settings, connection):
         ran = []
         if not check_only:
             ran = [f"{migration.version:04}_{migration.name}" for migration in await migrate(connection)]

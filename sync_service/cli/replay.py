@@ -33,9 +33,7 @@ FAILURES = frozenset({"parked", "unavailable", "unstorable", "would fail"})
 
 def replay(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Replay the events; return 1 if an event failed or does not exist, otherwise 0."""
-    event_filter = filter_from(arguments)
-    if bool(arguments.ids) == (event_filter != Filter()):
-        raise SettingsError(["events replay: name the IDs of events, or a filter such as --status dead, not both"])
+    event_filter = _read_selection(arguments)
     settings = load_settings(environ, "DATABASE_URL")
     configure_logging(level=settings.log_level, form=settings.log_format)
     outcomes, missing = asyncio.run(_replay(settings, arguments, event_filter))
@@ -43,10 +41,21 @@ def replay(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print(json.dumps({"outcomes": outcomes, "missing": missing}))
     else:
         counts = [f"{outcome}: {number}" for outcome, number in sorted(outcomes.items())]
-        print(", ".join(counts) or "no events to replay")
+        if counts or not missing:
+            print(", ".join(counts) or "no events to replay")
         for message_id in missing:
             print(f"{message_id}: no such event")
     return 1 if missing or FAILURES & outcomes.keys() else 0
+
+
+def _read_selection(arguments: argparse.Namespace) -> Filter:
+    """Return the filter. Raises `SettingsError` unless there are IDs or a filter, but not both."""
+    event_filter = filter_from(arguments)
+    if not arguments.ids and event_filter == Filter():
+        raise SettingsError(["events replay: name the IDs of events, or a filter such as --status dead"])
+    if arguments.ids and event_filter != Filter():
+        raise SettingsError(["events replay: name the IDs of events, or a filter, not both"])
+    return event_filter
 
 
 async def _replay(
@@ -89,28 +98,32 @@ async def _preview_page(store: Store, page: list[Event], *, as_json: bool) -> Co
     """Print how a replay would change each row; return the number of events by outcome."""
     outcomes: Counter[str] = Counter()
     for event in page:
-        outcome, changes = await _preview_event(store, event)
+        outcome, changes, failure = await _preview_event(store, event)
         outcomes[outcome] += 1
         if as_json:
-            print(json.dumps({"id": event.id, "clerk_id": event.clerk_id, "outcome": outcome, "changes": changes}))
-        elif changes:
+            line = {"id": event.id, "clerk_id": event.clerk_id, "outcome": outcome, "changes": changes}
+            print(json.dumps(line | ({"failure": failure} if failure else {})))
+        elif changes or failure:
             print(f"{event.id}  {event.clerk_id}  {outcome}")
+            for name, value in failure.items():
+                print(f"    {name}: {value}")
             for column, (old, new) in changes.items():
                 print(f"    {column}: {json.dumps(old, ensure_ascii=False)} → {json.dumps(new, ensure_ascii=False)}")
     return outcomes
 
 
-async def _preview_event(store: Store, event: Event) -> tuple[str, dict[str, list[Any]]]:
-    """Return the outcome that a replay would have, and the changed columns with their old and new values."""
+async def _preview_event(store: Store, event: Event) -> tuple[str, dict[str, list[Any]], dict[str, str]]:
+    """Return the outcome of a replay, the changed columns with their old and new values, and the failure."""
     try:
         async with store.acquire() as bound:
             before, after = await dry_run(bound, store.binding.lookups.row, event)
     except DatabaseError as error:
-        return "would fail", {"reason": [None, error.reason]}
+        names = {"table": error.table, "column": error.column, "constraint": error.constraint}
+        return "would fail", {}, {"reason": error.reason} | {key: name for key, name in names.items() if name}
     changes = _compare_rows(before, after)
     if event.error:
-        return "would fail", changes
-    return "would change" if changes else "no change", changes
+        return "would fail", changes, {"reason": event.error}
+    return "would change" if changes else "no change", changes, {}
 
 
 def _compare_rows(before: dict[str, Any] | None, after: dict[str, Any] | None) -> dict[str, list[Any]]:

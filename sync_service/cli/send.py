@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import secrets
 import sys
 import time
@@ -10,8 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sync_service import parsers
+from sync_service.clerk.event_types import find_intended_type
 from sync_service.clerk.samples import build_sample_event
-from sync_service.cli.arguments import Commands
+from sync_service.cli.arguments import Commands, add_json_option, make_argument_parser, parse_count, parse_id
+from sync_service.cli.global_options import FILE_COMPLETION
+from sync_service.cli.network_errors import explain_network_error
+from sync_service.cli.program import find_program
 from sync_service.dev.state import load_settings
 from sync_service.errors import SettingsError, SyncError
 
@@ -21,16 +27,32 @@ SEND_TIMEOUT = 15  # Svix waits as long for a response
 def add_parser(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("send", help="sign a Clerk event with the configured secret and post it")
-    parser.add_argument("type", metavar="TYPE", help="user.created, user.updated, user.deleted, or any other")
-    parser.add_argument("--user", metavar="ID", help="the user's Clerk ID; default: a new one")
     parser.add_argument(
+        "type", metavar="TYPE", type=parse_type, help="user.created, user.updated, user.deleted, or any other"
+    )
+    parser.add_argument("--user", metavar="ID", type=parse_id, help="the user's Clerk ID; default: a new one")
+    data = parser.add_argument(
         "--data", metavar="FILE", help="JSON file: fields of Clerk's user, or a whole event; - reads standard input"
     )
-    parser.add_argument("--id", metavar="MSG", help="the svix-id; default: a new one")
-    parser.add_argument("--url", help="the webhook URL; default: the service on this machine, on PORT")
-    parser.add_argument("--count", metavar="N", type=_parse_count, default=1, help="number of events (1)")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON for each response")
+    data.complete = FILE_COMPLETION  # type: ignore[attr-defined]  # shtab reads it
+    parser.add_argument("--id", metavar="MSG", type=parse_id, help="the svix-id; default: a new one")
+    parser.add_argument(
+        "--url",
+        type=make_argument_parser(parsers.parse_url),
+        help="the webhook URL; default: the service on this machine, on PORT",
+    )
+    parser.add_argument("--count", metavar="N", type=parse_count, default=1, help="number of events (1)")
+    add_json_option(parser)
     parser.set_defaults(run=run)
+
+
+def parse_type(text: str) -> str:
+    """Return an event type. Raises `ArgumentTypeError`, which asks about a misspelt type."""
+    if not re.fullmatch(r"[\w.:-]{1,128}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an event type; write user.created")
+    if intended := find_intended_type(text):
+        raise argparse.ArgumentTypeError(f"Clerk has no type {text!r}. Did you mean {intended}?")
+    return text
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -41,7 +63,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     settings = load_settings(environ, "CLERK_WEBHOOK_SIGNING_SECRET")
     url = arguments.url or f"http://127.0.0.1:{settings.port}/webhooks/clerk"
-    data = _read_data(arguments.data)
+    data = _read_data(arguments)
     key = Webhook(settings.clerk_webhook_signing_secrets[0])
     failed = 0
     with httpx2.Client(timeout=SEND_TIMEOUT) as client:
@@ -61,8 +83,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
                 raise SettingsError([f"--url: {url} is not a valid URL"]) from None
             except httpx2.HTTPError as error:
                 raise SyncError(
-                    f"No response from {url} ({type(error).__name__}). Start the service with `sync-service dev`,"
-                    " or give another URL with --url."
+                    f"No response from {url}: {explain_network_error(error)}. Start the service with"
+                    f" `{find_program()} dev`, or give another URL with --url."
                 ) from error
             failed += not response.is_success
             _print_response(arguments, message_id, response.status_code, response.text)
@@ -80,18 +102,25 @@ def _create_body(arguments: argparse.Namespace, data: str | dict[str, Any] | Non
     return json.dumps(event, separators=(",", ":"), ensure_ascii=False)
 
 
-def _read_data(file: str | None) -> str | dict[str, Any] | None:
+def _read_data(arguments: argparse.Namespace) -> str | dict[str, Any] | None:
     """Return the unchanged text of a whole event, or the fields of a user. Raises `SettingsError`."""
+    file: str | None = arguments.data
     if file is None:
         return None
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
         data = json.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError([f"--data: {file} cannot be read as JSON ({type(error).__name__})"]) from None
     if not isinstance(data, dict):
         raise SettingsError([f"--data: {file} does not contain a JSON object"])
-    return text if data.get("object") == "event" or "type" in data else data
+    if data.get("object") != "event" and "type" not in data:
+        return data
+    if data.get("type") != arguments.type:
+        raise SettingsError([f"--data: {file} contains an event of another type than {arguments.type}"])
+    if arguments.user:
+        raise SettingsError(["--user: cannot be used, because --data contains a whole event"])
+    return text
 
 
 def _print_response(arguments: argparse.Namespace, message_id: str, status: int, text: str) -> None:
@@ -103,13 +132,3 @@ def _print_response(arguments: argparse.Namespace, message_id: str, status: int,
         print(json.dumps({"svix_id": message_id, "status": status, "answer": content}))
     else:
         print(f"{status} {text}  {message_id}")
-
-
-def _parse_count(text: str) -> int:
-    try:
-        count = int(text)
-    except ValueError:
-        count = 0
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
-    return count

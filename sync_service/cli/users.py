@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sync_service.cli.arguments import Commands, format_error, format_time
+from sync_service.cli.arguments import Commands, add_json_option, format_error, format_time, parse_id
 from sync_service.cli.database import open_connection
 from sync_service.dev.state import load_settings
 from sync_service.mapping.queries import build_lookup_queries
@@ -23,12 +23,12 @@ def add_parser(commands: Commands) -> None:
     """Add the commands."""
     users = commands.add_parser("users", help="show or restore a user").add_subparsers(metavar="COMMAND", required=True)
     show_parser = users.add_parser("show", help="show the row, version and history of one user")
-    show_parser.add_argument("clerk_id", metavar="CLERK_ID")
-    show_parser.add_argument("--json", action="store_true", help="print JSON")
+    show_parser.add_argument("clerk_id", metavar="CLERK_ID", type=parse_id)
     show_parser.set_defaults(run=_run_show)
     restore_parser = users.add_parser("restore", help="undo a deletion, as long as the row exists")
-    restore_parser.add_argument("clerk_id", metavar="CLERK_ID")
+    restore_parser.add_argument("clerk_id", metavar="CLERK_ID", type=parse_id)
     restore_parser.set_defaults(run=_run_restore)
+    add_json_option(show_parser, restore_parser)
 
 
 def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -44,8 +44,12 @@ async def _find_user(settings: Settings, clerk_id: str) -> dict[str, Any]:
 
 
 def _run_restore(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    if asyncio.run(_restore(load_settings(environ, "DATABASE_URL"), arguments.clerk_id)):
+    is_restored = asyncio.run(_restore(load_settings(environ, "DATABASE_URL"), arguments.clerk_id))
+    if arguments.json:
+        print(json.dumps({"clerk_id": arguments.clerk_id, "restored": is_restored}))
+    elif is_restored:
         print(f"{arguments.clerk_id}: the deletion is undone; the row stays, and later deletions are ignored")
+    if is_restored:
         return 0
     print(f"{arguments.clerk_id}: no deletion to undo: the user is not deleted, or the row is gone", file=sys.stderr)
     return 1

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from sync_service.dev.access import write_access_files
 from sync_service.dev.binaries import find_binaries, reachable, read_major_version
 from sync_service.errors import PostgresNotFound
 from sync_service.process import die_with_parent
@@ -68,27 +69,23 @@ def run_embedded_postgres(
     """
     binaries = reachable(binaries or find_binaries())
     data.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (
-        _lock_data(data, lock_timeout),
-        tempfile.TemporaryDirectory(prefix="sync-") as folder,
-        _hand_over(data, Path(folder)) as owner,
-    ):
-        version_file = data / "PG_VERSION"
-        if not version_file.exists():
-            _initialize_data(binaries, data, owner)
-        elif version_file.read_text().strip() != read_major_version(binaries):
-            raise PostgresNotFound(
-                f"{data} was made by PostgreSQL {version_file.read_text().strip()}, but version"
-                f" {read_major_version(binaries)} is installed."
-                " Move that folder away to start with an empty database, or set DATABASE_URL."
-            )
-        options = {"listen_addresses": "", "unix_socket_directories": folder, "unix_socket_permissions": "0700"}
-        process = _start_server(binaries, owner, options | dict(settings or {}), data.with_name(f"{data.name}.log"))
-        try:
-            _wait_until_ready(process, data)
-            yield EmbeddedServer(data, Path(folder), process.pid)
-        finally:
-            _stop_server(process)
+    with _lock_data(data, lock_timeout), tempfile.TemporaryDirectory(prefix="sync-") as folder:
+        socket_folder = Path(folder, "socket")
+        socket_folder.mkdir(mode=0o700)
+        version = read_major_version(binaries)
+        _ensure_data(binaries, data, version)
+        with _hand_over(data, socket_folder) as owner:
+            options = {"listen_addresses": "", "unix_socket_permissions": "0700"}
+            options["unix_socket_directories"] = str(socket_folder)
+            if os.geteuid() == 0:
+                options |= write_access_files(Path(folder), version)
+            options |= settings or {}
+            process = _start_server(binaries, owner, options, data.with_name(f"{data.name}.log"))
+            try:
+                _wait_until_ready(process, data)
+                yield EmbeddedServer(data, socket_folder, process.pid)
+            finally:
+                _stop_server(process)
 
 
 def running(data: Path) -> EmbeddedServer | None:
@@ -127,18 +124,17 @@ def _lock_data(data: Path, timeout: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hand_over(data: Path, socket_folder: Path) -> Iterator[_Owner]:
+def _hand_over(data: Path, *others: Path) -> Iterator[_Owner]:
     """Yield the user that runs the server; for root this is `nobody`, because PostgreSQL refuses to run as root.
 
-    Only the two folders change their owner. `nobody` may have no access to parent folders, so it reaches the data
+    Only the given folders change their owner. `nobody` may have no access to parent folders, so it reaches the data
     through a descriptor that root has opened. No permission changes.
     """
-    data.mkdir(mode=0o700, exist_ok=True)
     if os.geteuid() != 0:
         yield _Owner(str(data.resolve()))
         return
     nobody = pwd.getpwnam("nobody")
-    for folder in (data, socket_folder):
+    for folder in (data, *others):
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
     arguments: dict[str, Any] = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     descriptor = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
@@ -151,23 +147,41 @@ def _hand_over(data: Path, socket_folder: Path) -> Iterator[_Owner]:
         os.close(descriptor)
 
 
-def _initialize_data(binaries: Path, data: Path, owner: _Owner) -> None:
+def _ensure_data(binaries: Path, data: Path, version: str) -> None:
+    """Create the data folder, if it is new or empty. Raises `PostgresNotFound` if another version has made it."""
+    version_file = data / "PG_VERSION"
+    if version_file.exists():
+        if (found := version_file.read_text().strip()) != version:
+            raise PostgresNotFound(
+                f"{data} was made by PostgreSQL {found}, but version {version} is installed."
+                " Move that folder away to start with an empty database, or set DATABASE_URL."
+            )
+    elif data.exists() and any(data.iterdir()):
+        raise PostgresNotFound(f"{data} has files, but not of a database. Move that folder away.")
+    else:
+        _initialize_data(binaries, data)
+
+
+def _initialize_data(binaries: Path, data: Path) -> None:
+    """Create the data folder under another name first, so that an interruption leaves no half-made one."""
+    for leftover in data.parent.glob(f"{data.name}.new-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{data.name}.new-", dir=data.parent))
     options = ["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"]
-    done = subprocess.run(  # noqa: S603  the arguments are ours
-        [binaries / "initdb", "-D", owner.data_path, *options],
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-        **owner.popen_arguments,
-    )
+    with _hand_over(partial) as owner:
+        done = subprocess.run(  # noqa: S603  the arguments are ours
+            [binaries / "initdb", "-D", owner.data_path, *options],
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=lambda: die_with_parent(signal.SIGKILL),
+            **owner.popen_arguments,
+        )
     if done.returncode:
-        for leftover in data.iterdir():
-            if leftover.is_dir():
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink()
+        shutil.rmtree(partial)
         raise PostgresNotFound(f"PostgreSQL could not create {data}: {done.stderr.strip().splitlines()[-1]}")
+    partial.rename(data)
 
 
 def _start_server(binaries: Path, owner: _Owner, options: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:

@@ -31,13 +31,18 @@ def with_dev_defaults(environ: Mapping[str, str]) -> dict[str, str]:
 
 def ensure_signing_secret() -> str:
     """Return the signing secret of `dev`. The first call creates its file, readable by the owner only."""
-    STATE_FOLDER.mkdir(mode=0o700, exist_ok=True)
     if not SECRET_FILE.exists():
-        temporary = SECRET_FILE.with_suffix(f".{os.getpid()}")
-        temporary.touch(mode=0o600)
-        temporary.write_text(f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}\n", encoding="utf-8")
-        temporary.replace(SECRET_FILE)
+        write_private_file(SECRET_FILE, f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}\n")
     return SECRET_FILE.read_text(encoding="utf-8").strip()
+
+
+def write_private_file(file: Path, text: str) -> None:
+    """Write a file of the state folder at once, readable by the owner only."""
+    STATE_FOLDER.mkdir(mode=0o700, exist_ok=True)
+    temporary = file.with_suffix(f".{os.getpid()}")
+    temporary.touch(mode=0o600)
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)
 
 
 def _is_set(environ: Mapping[str, str], name: str) -> bool:
