@@ -18,7 +18,8 @@ import structlog
 
 from sync_service.clerk.change import Snapshot, Version
 from sync_service.clerk.circuit_breaker import CircuitBreaker
-from sync_service.clerk.user import UNREADABLE_JSON, User
+from sync_service.clerk.json_repair import parse_tolerantly
+from sync_service.clerk.user import UNREADABLE_JSON, decode_user
 from sync_service.errors import ClerkAuthError, ClerkUnavailable
 
 log = structlog.get_logger()
@@ -99,12 +100,14 @@ class ClerkClient:
         if response.status_code == 404:
             return UserNotFound(_is_clerk_error(response.content))
         try:
-            user = _user.decode(response.content)
+            (user, data), replaced = parse_tolerantly(decode_user, response.content)
         except UNREADABLE_JSON:
             raise ClerkUnavailable("unreadable_user") from None
         if user.id != clerk_id:
             raise ClerkUnavailable("response about another user")
-        return Snapshot(user, Version.from_api(user), response.content)
+        if replaced:
+            log.warning("value_replaced", fields=replaced)
+        return Snapshot(user, Version.from_api(user), data)
 
     async def get_instances(self) -> frozenset[str]:
         """Return the instances of the key, as Clerk's key set names them; empty if it names none.
@@ -169,7 +172,8 @@ async def find_known_users(base_url: str, secret_key: str, clerk_ids: Sequence[s
     if isinstance(response, InstanceLookup):
         return None
     try:
-        return frozenset(user.id for user in _users.decode(response.content))
+        users, _ = parse_tolerantly(_users.decode, response.content)
+        return frozenset(user.id for user in users)
     except UNREADABLE_JSON:
         return None
 
@@ -207,7 +211,6 @@ class _Identified(msgspec.Struct):
     id: str
 
 
-_user = msgspec.json.Decoder(User)
 _users = msgspec.json.Decoder(list[_Identified])
 _key_set = msgspec.json.Decoder(_KeySet)
 _errors = msgspec.json.Decoder(_Errors)

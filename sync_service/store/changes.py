@@ -99,6 +99,14 @@ async def delete_users(
     return records
 
 
+async def note_replaced_values(connection: Connection, event_ids: Sequence[str]) -> None:
+    """Note in the inbox that finished events were applied without some of their values."""
+    await connection.execute(
+        "update clerk_sync.events set reason = 'value_replaced' where id = any($1) and status in ('applied', 'stale')",
+        event_ids,
+    )
+
+
 async def restore_user(bound: BoundConnection, clerk_id: str) -> bool:
     """Cancel a deletion whose row still exists, for good; return whether there was one."""
     return bool(await bound.connection.fetchval(bound.queries.restore_user, clerk_id))

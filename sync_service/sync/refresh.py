@@ -186,9 +186,7 @@ class UserRefresher:
         if before.is_known and (before.row is None or before.email_pending):
             async with self._store.database.acquire() as connection:
                 await reset_version(connection, self._store.binding.lookups, clerk_id, updated_at)
-        outcome = await apply_event(self._applier, "login", Event(None, "login", None, clerk_id, snapshot))
-        if outcome.outcome == "unstorable":
-            raise DatabaseUnavailable(outcome.reason or "")
+        await apply_event(self._applier, "login", Event(None, "login", None, clerk_id, snapshot))
         async with self._store.database.acquire() as connection:
             await confirm_version(connection, clerk_id, updated_at)
         if before.row is None and not before.is_known:
