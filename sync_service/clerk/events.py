@@ -82,7 +82,9 @@ def _parse_event(message_id: str, body: bytes, redacted: Iterable[str]) -> Event
         return Event(message_id, envelope.type, envelope.instance_id)
     # All values are decoded here. So a value that cannot be kept affects this event only, and no batch.
     fields = _fields_decoder.decode(user)
-    payload = msgspec.json.encode({name: value for name, value in fields.items() if name not in redacted}).decode()
+    hidden = {name: fields.pop(name) for name in redacted if name in fields}
+    payload = msgspec.json.encode(fields).decode()
+    fields.update(hidden)
     message = message_id, envelope.type, envelope.instance_id
     try:
         change = _build_change(envelope.type, user, fields)
