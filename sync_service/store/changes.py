@@ -115,7 +115,10 @@ async def restore_user(bound: BoundConnection, clerk_id: str) -> bool:
 async def park_event(
     connection: Connection, event: Event, error: DatabaseError, *, max_attempts: int, pause: timedelta = FIRST_PAUSE
 ) -> str | None:
-    """File an event that cannot be applied; return `failed` or `dead`, or None if it succeeded meanwhile."""
+    """File an event that cannot be applied; return its status, or None if it succeeded meanwhile.
+
+    The status is `failed`, `dead`, or `stale` if the user is deleted.
+    """
     status: str | None = await connection.fetchval(
         _PARK_EVENT,
         event.id,

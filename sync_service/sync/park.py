@@ -30,6 +30,8 @@ async def park(
     except DatabaseError as other:
         # Also a rejection by the inbox itself, such as a missing privilege: Svix keeps the event.
         return Outcome("unavailable", other.reason)
+    if status == "stale":
+        return Outcome("stale")
     return Outcome("parked", error.reason) if status else Outcome("duplicate")
 
 
