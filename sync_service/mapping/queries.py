@@ -20,7 +20,6 @@ class LookupQueries:
 
     row: str
     user_state: str
-    reset_version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,6 @@ def build_lookup_queries(mapping: TableMapping) -> LookupQueries:
     return LookupQueries(
         row=_render("user_row.sql", names),
         user_state=_render("user_state.sql", names),
-        reset_version=_render("reset_version.sql", names),
     )
 
 

@@ -34,7 +34,6 @@ from sync_service.store.identities import (
     get_user_state,
     prune_leases,
     release_lease,
-    reset_version,
     users_to_refetch,
 )
 from sync_service.sync.apply import Applier
@@ -183,9 +182,6 @@ class UserRefresher:
     async def _save(self, snapshot: Snapshot, before: UserState) -> None:
         clerk_id = snapshot.clerk_id
         updated_at = snapshot.version.updated_at
-        if before.is_known and (before.row is None or before.email_pending):
-            async with self._store.database.acquire() as connection:
-                await reset_version(connection, self._store.binding.lookups, clerk_id, updated_at)
         await apply_event(self._applier, "login", Event(None, "login", None, clerk_id, snapshot))
         async with self._store.database.acquire() as connection:
             await confirm_version(connection, clerk_id, updated_at)

@@ -41,7 +41,25 @@ joined as (
             -- A tiebreak longer than a digest comes from Clerk's API (clerk/change.py), which needs no second request.
             refetch_pending = excluded.version = known.version and excluded.tiebreak <> known.tiebreak
                 and greatest(length(excluded.tiebreak), length(known.tiebreak)) <= 16
-        where known.deleted_at is null and (excluded.version, excluded.tiebreak) > (known.version, known.tiebreak)
+        where known.deleted_at is null
+            and (
+                (excluded.version, excluded.tiebreak) > (known.version, known.tiebreak)
+                -- Clerk's API has the current state. Its response also replaces another content of the same time, and
+                -- it is written again if the row lacks its email or is missing. `offset 0` keeps one index look-up.
+                or (
+                    excluded.version = known.version
+                    and length(excluded.tiebreak) > 16
+                    and (
+                        excluded.tiebreak <> known.tiebreak
+                        or known.email_pending
+                        or not exists (
+                            select from /*<table>*/public.users/*</table>*/ as theirs
+                            where theirs./*<id_column>*/id/*</id_column>*/ = excluded.clerk_id::/*<id_type>*/text/*</id_type>*/
+                            offset 0
+                        )
+                    )
+                )
+            )
     returning clerk_id, version, tiebreak, refetch_pending
 ),
 /*<update_first>*//*</update_first>*/
