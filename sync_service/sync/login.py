@@ -13,6 +13,7 @@ from sync_service.errors import (
     ClerkUnavailable,
     DatabaseError,
     TooManyRequests,
+    UnconfirmedDeletion,
     UnknownUser,
 )
 from sync_service.store.identities import UserState
@@ -91,6 +92,8 @@ class LoginService:
         if task.done():
             try:
                 return _login_result(state, task.result())
+            except UnconfirmedDeletion:  # Clerk answered: the row may be of a deleted user
+                raise
             except TooManyRequests:
                 if refresh:
                     raise

@@ -18,13 +18,13 @@ from sync_service.clerk.events import USER_DELETED, Event
 from sync_service.clerk.rate_limit import RateLimiter
 from sync_service.clerk.user import User
 from sync_service.errors import (
-    ClerkAuthError,
     ClerkUnavailable,
     DatabaseError,
     DatabaseUnavailable,
     DeletedUser,
     SyncError,
     TooManyRequests,
+    UnconfirmedDeletion,
 )
 from sync_service.store.identities import (
     UserState,
@@ -189,14 +189,19 @@ class UserRefresher:
             self._report_missed_webhook(snapshot.user)
 
     async def _delete(self, client: ClerkClient, clerk_id: str, found: UserNotFound, before: UserState) -> None:
-        """Delete as `user.deleted` does, if Clerk itself reported 404 and the key belongs to the pinned instance."""
-        if not found.confirmed_by_clerk:
-            raise ClerkUnavailable("the 404 is not Clerk's; check CLERK_API_URL")
+        """Delete as `user.deleted` does, if nothing else explains the 404.
+
+        A wrong CLERK_API_URL or CLERK_SECRET_KEY must delete no row. So the service must know the user, Clerk itself
+        must report the 404, and the key set must name the pinned instance.
+        """
         pinned = self._instance_id or before.instance_id
-        instances = await client.get_instances() if pinned else frozenset()
-        if instances and pinned not in instances:
-            log.error("clerk_key_of_other_instance", setting="CLERK_SECRET_KEY")
-            raise ClerkAuthError("another instance")
+        if not (before.is_known and found.confirmed_by_clerk and pinned):
+            raise UnconfirmedDeletion("an unknown user, or no Clerk instance is known")
+        instances = await client.get_instances()
+        if pinned not in instances:
+            if instances:
+                log.error("clerk_key_of_other_instance", setting="CLERK_SECRET_KEY")
+            raise UnconfirmedDeletion("the key set does not name the pinned instance")
         # The event has an ID, so that an obstacle is filed and the retries finish the deletion.
         event = Event(f"login_{clerk_id}", USER_DELETED, None, clerk_id, Deletion(clerk_id))
         outcome = await apply_event(self._applier, "login", event)
