@@ -137,11 +137,12 @@ def _build_email_queries(policy: EmailPolicy, names: dict[str, str]) -> EmailQue
     )
 
 
-# An operator may have cancelled the deletion: only rows of users with a tombstone are touched.
+# An operator may have cancelled the deletion: only rows of users with a tombstone are touched. The function reads the
+# tombstone again after a wait for the row's lock, because PostgreSQL then evaluates the condition on the changed row.
 _TOMBSTONED = """{id_column} = any(array(
         select known.clerk_id::{id_type} from clerk_sync.identities as known
         where known.clerk_id = any($1::text[]) and known.deleted_at is not null and exists (select from lock_timeout)
-    ))"""
+    )) and (clerk_sync.current_identity({id_column}::text)).deleted_at is not null"""
 
 
 def _id_type(bound: BoundMapping) -> str:

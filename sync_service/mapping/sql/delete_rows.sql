@@ -9,6 +9,7 @@ gone as (
         select known.clerk_id from clerk_sync.identities as known
         where known.clerk_id = any($1::text[]) and known.deleted_at is not null and exists (select from lock_timeout)
     ))/*</tombstoned>*/
+    returning 1
 ),
 -- Its own events are finished; other deletions of the same user keep their own attempts.
 concerned as (
@@ -18,10 +19,10 @@ concerned as (
         e.type = /*<deletion_type>*/'user.deleted'/*</deletion_type>*/ as is_deletion,
         e.status in ('failed', 'dead') as is_waiting
     from clerk_sync.events as e
-    where exists (select from lock_timeout)
-        and e.clerk_id in (
-            select clerk_id from clerk_sync.identities where clerk_id = any($1) and deleted_at is not null
-        )
+    -- Read after the rows, for which the statement may have waited: an operator may have restored the user meanwhile.
+    where (select count(*) from gone) is not null
+        and e.clerk_id = any($1)
+        and (clerk_sync.current_identity(e.clerk_id)).deleted_at is not null
 )
 update clerk_sync.events as e
 set payload = null,
