@@ -8,6 +8,7 @@ tests/test_package_map.py compares the list with the imports.
     parsers                     the text of one setting → its value
 
     clerk.user                  Clerk's user
+    clerk.json_repair           replaces values that cannot be stored
     clerk.change                a snapshot of a user, its version, a deletion
     clerk.events                the body of a webhook → an event
     clerk.webhook_signature     headers and body → the message's ID

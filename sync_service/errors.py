@@ -176,6 +176,10 @@ class ClerkAuthError(ClerkUnavailable):
     """Clerk rejects the key, or the key belongs to another instance: the operator must correct CLERK_SECRET_KEY."""
 
 
+class UnconfirmedDeletion(ClerkUnavailable):
+    """A 404 that does not prove the deletion of the user: of another server, or for a key of another instance."""
+
+
 class DatabaseError(SyncError):
     """PostgreSQL or the connection to it failed. `reason` is PostgreSQL's name of the error (`unique_violation`).
 

@@ -141,16 +141,29 @@ async def test_a_confirmation_is_valid_for_the_stored_version_only(applier: Appl
 async def test_a_row_that_the_app_removed_comes_back_with_the_next_snapshot(
     applier: Applier, db: asyncpg.Connection
 ) -> None:
-    await applier.apply([make_webhook("user.updated", T2)])
-    async with applier.store.database.acquire() as connection:
-        await identities.reset_version(connection, applier.store.binding.lookups, "user_1", T2)
-        assert (
-            await db.fetchval("select version from clerk_sync.identities") == T2
-        )  # the row exists, so its version is kept
+    login = applier.with_source("login")
+    for _ in range(2):
+        await login.apply([make_fetched_event("user_1", T2, "Ada")])
         await db.execute("delete from users")
-        await identities.reset_version(connection, applier.store.binding.lookups, "user_1", T2)
-    await applier.with_source("login").apply([make_fetched_event("user_1", T2, "Ada")])
+    await login.apply([make_fetched_event("user_1", T2, "Ada")])
     assert (await get_state(applier)).row
+
+
+async def test_an_unchanged_user_from_clerk_writes_no_row(applier: Applier, db: asyncpg.Connection) -> None:
+    login = applier.with_source("login")
+    await login.apply([make_fetched_event("user_1", T2, "Ada")])
+    before = await db.fetchval("select ctid::text || xmin::text from users")
+    await login.apply([make_fetched_event("user_1", T2, "Ada")])
+    assert await db.fetchval("select ctid::text || xmin::text from users") == before
+
+
+async def test_a_later_response_of_clerk_replaces_one_of_the_same_time(
+    applier: Applier, db: asyncpg.Connection
+) -> None:
+    """The digests order nothing here: the last response is the current state."""
+    for name in ("Ada", "Grace", "Ada", "Edsger"):
+        await applier.with_source("login").apply([make_fetched_event("user_1", T2, name)])
+        assert await db.fetchval("select first_name from users") == name
 
 
 async def test_a_lease_is_exclusive_and_expires(applier: Applier, db: asyncpg.Connection) -> None:

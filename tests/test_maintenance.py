@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import asyncpg
@@ -12,7 +13,8 @@ from sync_service.clerk.events import Event, parse_event
 from sync_service.dsn import parse_dsn
 from sync_service.mapping.presets import DEFAULT
 from sync_service.postgres.pool import open_database
-from sync_service.store.access import Store
+from sync_service.store.access import BoundConnection, Store
+from sync_service.store.changes import apply_changes
 from sync_service.sync.apply import Applier
 from sync_service.sync.batch import MAX_BATCH_SIZE
 from sync_service.sync.maintenance import MaintenanceWorker
@@ -23,12 +25,14 @@ from tests.world import (
     PII_SENTINEL,
     T1,
     T2,
+    T3,
     World,
     count_lock_waiters,
     encode_body,
     make_email_fields,
     make_event,
     make_message_id,
+    make_user_data,
     wait_until,
 )
 
@@ -210,7 +214,75 @@ async def test_after_a_deletion_no_personal_data_are_left(world: World, db: asyn
     for table in ("events", "identities", "instance", "migrations"):
         assert PII_SENTINEL not in str(await db.fetchval(f"select jsonb_agg(to_jsonb(t)) from clerk_sync.{table} t"))
     assert {r[0] for r in await db.fetch("select status from clerk_sync.events")} == {"applied", "stale"}
-    world.accepted.clear()  # delivered again, the unreadable event would be parked again
+
+
+@pytest.mark.parametrize("grace", [False, True])
+async def test_an_event_after_the_deletion_leaves_no_personal_data(
+    serve: Serve, db: asyncpg.Connection, grace: bool
+) -> None:
+    """Stale, unreadable and refused events of a deleted user are finished without a payload, also on redelivery."""
+    await db.execute("alter table users add constraint refuses check (banned is false) not valid")
+    mapping = replace(DEFAULT, delete_grace=timedelta(days=1)) if grace else DEFAULT
+    async with serve(mapping=mapping) as world:
+        parked = make_message_id()
+        await world.deliver(make_event("user.updated", "user_1", T2, banned=True), parked)
+        await world.deliver_ok(make_event("user.deleted", "user_1"))
+        late = [
+            make_event("user.updated", "user_1", T3, **make_email_fields("e")),
+            make_event("user.updated", "user_1", T3, banned=True),
+            make_event("user.updated", "user_1", T3, banned="yes"),
+            {"type": "session.created", "data": {"id": "sess_1", "user": make_user_data("user_1", T3)}},
+        ]
+        for body in late:
+            assert await world.deliver_ok(body) == "stale"
+        assert [await world.deliver_ok(late[0]), *await asyncio.gather(*map(world.deliver_ok, late))] == ["stale"] * 5
+        kept = await db.fetch("select id from clerk_sync.events where payload is not null")
+        assert [row["id"] for row in kept] == ([parked] if grace else [])
+        statuses = await db.fetch("select distinct status from clerk_sync.events where type <> 'user.deleted'")
+        assert {row["status"] for row in statuses} == ({"stale", "failed"} if grace else {"stale"})
+
+
+async def test_an_event_that_waits_for_the_deletion_leaves_no_personal_data(
+    world: World, db: asyncpg.Connection, database: str
+) -> None:
+    """The tombstone commits after the snapshot of the waiting statements, which file a stale and a parked event."""
+    await world.deliver_ok(make_event("user.created", "user_1", T1))
+    deleting = await asyncpg.connect(database)
+    transaction = deleting.transaction()
+    await transaction.start()
+    await deleting.execute(
+        "update clerk_sync.identities set version = null, tiebreak = null, deleted_at = now() where clerk_id = 'user_1'"
+    )
+    late = [
+        asyncio.create_task(world.deliver_ok(make_event("user.updated", "user_1", T2))),
+        asyncio.create_task(world.deliver_ok(make_event("user.updated", "user_1", T2, banned="yes"))),
+    ]
+    await wait_until(lambda: are_two_waiting(db))
+    await deleting.execute("update clerk_sync.events set payload = null")
+    await transaction.commit()
+    await deleting.close()
+    assert [await task for task in late] == ["stale", "stale"]
+    assert await db.fetchval("select count(*) from clerk_sync.events where payload is not null") == 0
+    await db.execute("delete from users")
+
+
+async def are_two_waiting(db: asyncpg.Connection) -> bool:
+    return await count_lock_waiters(db) == 2
+
+
+async def test_unreadable_events_without_a_user_are_removed_after_the_retention(
+    retry: MaintenanceWorker, db: asyncpg.Connection
+) -> None:
+    """No deletion can name them. Unreadable events of a known user stay."""
+    bodies = [make_event("user.updated", "user_1", id=5), make_event("user.updated", "user_2", banned="yes")]
+    events = [parse_event(make_message_id(), encode_body(body)) for body in bodies]
+    await retry._applier.apply(events)
+    await db.execute("update clerk_sync.events set next_attempt_at = now() + interval '1 day'")
+    await db.execute("update clerk_sync.events set received_at = now() - interval '29 days'")
+    assert (await retry.run_once())["pruned"] == 0
+    await db.execute("update clerk_sync.events set received_at = now() - interval '31 days'")
+    assert (await retry.run_once())["pruned"] == 1
+    assert [row["clerk_id"] for row in await db.fetch("select clerk_id from clerk_sync.events")] == ["user_2"]
 
 
 async def test_old_events_lose_their_payload_and_are_then_deleted(
@@ -238,6 +310,47 @@ async def test_old_events_lose_their_payload_and_are_then_deleted(
         await db.fetchval("select count(*) from clerk_sync.events where status = 'failed' and payload is not null") == 1
     )
     assert await db.fetchval("select count(*) from clerk_sync.identities where deleted_at is not null") == 1
+
+
+@pytest.mark.parametrize("order", [("Ada", "Grace"), ("Grace", "Ada")])
+@pytest.mark.parametrize("stored", [False, True])
+async def test_two_versions_with_one_timestamp_in_one_batch_mark_the_user_for_a_fetch(
+    retry: MaintenanceWorker, db: asyncpg.Connection, order: tuple[str, str], stored: bool
+) -> None:
+    """The two contents are compared with each other too. The same content twice marks no user."""
+    if stored:
+        await retry._applier.apply(
+            [parse_event(make_message_id(), encode_body(make_event("user.created", f"user_{n}", T1))) for n in range(2)]
+        )
+    batch = [
+        parse_event(make_message_id(), encode_body(make_event("user.updated", user_id, T2, first_name=name)))
+        for user_id, names in (("user_0", order), ("user_1", ("Ada", "Ada")))
+        for name in names
+    ]
+    outcomes = await retry._applier.apply(batch)
+    assert sorted(outcome.outcome for outcome in outcomes) == ["applied", "applied", "applied", "stale"]
+    pending = await db.fetch("select clerk_id from clerk_sync.identities where refetch_pending")
+    assert [row["clerk_id"] for row in pending] == ["user_0"]
+
+
+@pytest.mark.parametrize("order", [("Ada", "Grace"), ("Grace", "Ada")])
+async def test_two_versions_with_one_timestamp_in_concurrent_transactions_mark_the_user_for_a_fetch(
+    retry: MaintenanceWorker, db: asyncpg.Connection, database: str, order: tuple[str, str]
+) -> None:
+    """The second statement waits for the first one's lock, and its snapshot does not contain the first content."""
+    first, second = (
+        parse_event(make_message_id(), encode_body(make_event("user.updated", "user_1", T2, first_name=name)))
+        for name in order
+    )
+    other = await asyncpg.connect(database)
+    bound = BoundConnection(other, await retry._applier.store.binding.ensure_bound(other))
+    async with other.transaction():
+        await apply_changes(bound, [first], source="webhook", lock_timeout_ms=1000)
+        waiting = asyncio.create_task(retry._applier.apply([second]))
+        await wait_until(lambda: count_lock_waiters(db))
+    await waiting
+    await other.close()
+    assert await db.fetchval("select refetch_pending from clerk_sync.identities")
 
 
 async def test_a_locked_row_delays_its_own_user_only(serve: Serve, database: str, db: asyncpg.Connection) -> None:

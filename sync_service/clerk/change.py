@@ -1,8 +1,9 @@
 """The two changes that a source can report: a snapshot of a user, or a deletion (pure)."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -44,11 +45,11 @@ class Version(Struct, frozen=True, order=True):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A user at `version`. `raw_json` is Clerk's JSON of the user, for mappings that read more than `User` has."""
+    """A user at `version`. `data` is Clerk's whole JSON of the user, for mappings that read more than `User` has."""
 
     user: User
     version: Version
-    raw_json: bytes = field(default=b"{}", repr=False, compare=False)
+    data: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     clerk_id: str = field(init=False)
 
     def __post_init__(self) -> None:

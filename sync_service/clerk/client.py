@@ -18,8 +18,9 @@ import structlog
 
 from sync_service.clerk.change import Snapshot, Version
 from sync_service.clerk.circuit_breaker import CircuitBreaker
-from sync_service.clerk.user import UNREADABLE_JSON, User
-from sync_service.errors import ClerkAuthError, ClerkUnavailable
+from sync_service.clerk.json_repair import parse_tolerantly
+from sync_service.clerk.user import UNREADABLE_JSON, decode_user
+from sync_service.errors import ClerkAuthError, ClerkUnavailable, UnconfirmedDeletion
 
 log = structlog.get_logger()
 
@@ -41,7 +42,7 @@ _ID = re.compile(r"[\w-]{1,255}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class UserNotFound:
-    """A 404. `confirmed_by_clerk` is false for a body of another server: CLERK_API_URL may be wrong."""
+    """Clerk does not know the user. `confirmed_by_clerk` is false if no request was made, because the ID is none."""
 
     confirmed_by_clerk: bool
 
@@ -83,7 +84,7 @@ class ClerkClient:
         self._clock = clock
         self._timeout = timeout
         self._breaker = CircuitBreaker()
-        self._instances: frozenset[str] | None = None
+        self._instances: frozenset[str] = frozenset()
 
     def ensure_available(self) -> None:
         """Raise `ClerkUnavailable` while the circuit breaker is open."""
@@ -92,26 +93,30 @@ class ClerkClient:
             raise ClerkUnavailable("circuit breaker open", retry_after_seconds=math.ceil(seconds))
 
     async def get_user(self, clerk_id: str) -> Snapshot | UserNotFound:
-        """Return the user as Clerk has it now. Raises `ClerkUnavailable`."""
+        """Return the user as Clerk has it now. Raises `ClerkUnavailable`, also for a 404 of another server."""
         if not _ID.fullmatch(clerk_id):
             return UserNotFound(confirmed_by_clerk=False)
         response = await self._get(f"/users/{clerk_id}")
         if response.status_code == 404:
-            return UserNotFound(_is_clerk_error(response.content))
+            if not _is_user_not_found(response.content):
+                raise UnconfirmedDeletion("the 404 is not Clerk's; check CLERK_API_URL")
+            return UserNotFound(confirmed_by_clerk=True)
         try:
-            user = _user.decode(response.content)
+            (user, data), replaced = parse_tolerantly(decode_user, response.content)
         except UNREADABLE_JSON:
             raise ClerkUnavailable("unreadable_user") from None
         if user.id != clerk_id:
             raise ClerkUnavailable("response about another user")
-        return Snapshot(user, Version.from_api(user), response.content)
+        if replaced:
+            log.warning("value_replaced", fields=replaced)
+        return Snapshot(user, Version.from_api(user), data)
 
     async def get_instances(self) -> frozenset[str]:
-        """Return the instances of the key, as Clerk's key set names them; empty if it names none.
+        """Return the instances of the key, as Clerk's key set names them; empty if it names none or is unreadable.
 
         Raises `ClerkUnavailable`.
         """
-        if self._instances is None:
+        if not self._instances:  # an empty answer is not kept
             response = await self._get("/jwks")
             self._instances = _read_instances(response.content)
         return self._instances
@@ -169,7 +174,8 @@ async def find_known_users(base_url: str, secret_key: str, clerk_ids: Sequence[s
     if isinstance(response, InstanceLookup):
         return None
     try:
-        return frozenset(user.id for user in _users.decode(response.content))
+        users, _ = parse_tolerantly(_users.decode, response.content)
+        return frozenset(user.id for user in users)
     except UNREADABLE_JSON:
         return None
 
@@ -199,15 +205,18 @@ class _KeySet(msgspec.Struct):
     keys: list[_Key]
 
 
+class _Error(msgspec.Struct):
+    code: str
+
+
 class _Errors(msgspec.Struct):
-    errors: list[dict[str, object]]
+    errors: list[_Error]
 
 
 class _Identified(msgspec.Struct):
     id: str
 
 
-_user = msgspec.json.Decoder(User)
 _users = msgspec.json.Decoder(list[_Identified])
 _key_set = msgspec.json.Decoder(_KeySet)
 _errors = msgspec.json.Decoder(_Errors)
@@ -222,12 +231,12 @@ def _read_instances(body: bytes) -> frozenset[str]:
     return frozenset(kid for kid in kids if kid.startswith("ins_"))
 
 
-def _is_clerk_error(body: bytes) -> bool:
+def _is_user_not_found(body: bytes) -> bool:
     try:
-        _errors.decode(body)
+        errors = _errors.decode(body).errors
     except UNREADABLE_JSON:
         return False
-    return True
+    return any(error.code == "resource_not_found" for error in errors)
 
 
 def _read_retry_after(response: httpx2.Response) -> int:

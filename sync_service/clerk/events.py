@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from sync_service.clerk.change import Change, Deletion, Snapshot, Version
+from sync_service.clerk.json_repair import parse_tolerantly
 from sync_service.clerk.user import REDACTED_FIELDS, UNREADABLE_JSON, ClerkId, User
 from sync_service.errors import BadPayload
 
@@ -49,7 +50,7 @@ class Event(Struct, frozen=True):
 
     `id` is None if the change did not come by webhook; such a change is applied without a row in the inbox. `change`
     is None if the type is not handled, or if the user cannot be read; then `error` is the reason. `payload` is Clerk's
-    user as JSON text, without the redacted fields.
+    user as JSON text, without the redacted fields. `replaced` are the fields with a value that could not be kept.
     """
 
     id: str | None
@@ -59,6 +60,7 @@ class Event(Struct, frozen=True):
     change: Change | None = None
     error: str | None = None
     payload: str | None = None
+    replaced: tuple[str, ...] = ()
 
 
 def parse_event(message_id: str, body: bytes, redacted: Iterable[str] = REDACTED_FIELDS) -> Event:
@@ -67,20 +69,25 @@ def parse_event(message_id: str, body: bytes, redacted: Iterable[str] = REDACTED
     Raises `BadPayload` if the body is not an event. An event with an unreadable user is returned with its `error`.
     """
     try:
-        envelope = _envelope_decoder.decode(body)
-        user = _extract_user(envelope)
-        if user is None:
-            return Event(message_id, envelope.type, envelope.instance_id)
-        # Only the top level is decoded, so the payload keeps the values byte for byte as Clerk sent them.
-        fields = _fields_decoder.decode(user)
-        for name in redacted:
-            fields.pop(name, None)
-        payload = msgspec.json.encode(fields).decode()
+        event, replaced = parse_tolerantly(lambda content: _parse_event(message_id, content, redacted), body)
     except UNREADABLE_JSON as error:
         raise BadPayload(_describe_error(error)) from None
+    return msgspec.structs.replace(event, replaced=replaced) if replaced else event
+
+
+def _parse_event(message_id: str, body: bytes, redacted: Iterable[str]) -> Event:
+    envelope = _envelope_decoder.decode(body)
+    user = _extract_user(envelope)
+    if user is None:
+        return Event(message_id, envelope.type, envelope.instance_id)
+    # All values are decoded here. So a value that cannot be kept affects this event only, and no batch.
+    fields = _fields_decoder.decode(user)
+    hidden = {name: fields.pop(name) for name in redacted if name in fields}
+    payload = msgspec.json.encode(fields).decode()
+    fields.update(hidden)
     message = message_id, envelope.type, envelope.instance_id
     try:
-        change = parse_change(envelope.type, user)
+        change = _build_change(envelope.type, user, fields)
     except UNREADABLE_JSON:
         return Event(*message, clerk_id=_read_id(user), error=UNREADABLE_USER, payload=payload)
     return Event(*message, clerk_id=change.clerk_id, change=change, payload=payload)
@@ -98,15 +105,23 @@ def _extract_user(envelope: _Envelope) -> Raw | None:
     return user
 
 
-def parse_change(event_type: str, data: bytes | Raw) -> Change:
+def parse_change(event_type: str, data: bytes) -> Change:
     """Return the change that an event of a handled type makes; `data` is the JSON of its user.
 
     Raises one of `UNREADABLE_JSON` if the user cannot be read.
     """
+
+    def parse(content: bytes) -> Change:
+        return _build_change(event_type, content, _fields_decoder.decode(content))
+
+    return parse_tolerantly(parse, data)[0]
+
+
+def _build_change(event_type: str, data: bytes | Raw, fields: Mapping[str, Any]) -> Change:
     if event_type == USER_DELETED:
         return Deletion(_id_decoder.decode(data).id)
     user = _user_decoder.decode(data)
-    return Snapshot(user, Version.from_webhook(user), bytes(data))
+    return Snapshot(user, Version.from_webhook(user), fields)
 
 
 def event_from_row(row: Mapping[str, Any]) -> Event:
@@ -143,7 +158,7 @@ def _describe_error(error: Exception) -> str:
 
 
 _envelope_decoder = msgspec.json.Decoder(_Envelope)
-_fields_decoder = msgspec.json.Decoder(dict[str, Raw])
+_fields_decoder = msgspec.json.Decoder(dict[str, Any])
 _session_decoder = msgspec.json.Decoder(_Session)
 _id_decoder = msgspec.json.Decoder(_WithId)
 _user_decoder = msgspec.json.Decoder(User)

@@ -7,7 +7,7 @@ lenient: a missing field and null are both None, and unknown fields are ignored.
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 # Milliseconds since 1970, up to the year 9999. JSON has one kind of number, so 1716883200000.0 must be accepted like
 # 1716883200000. `float` accepts both, and represents these numbers exactly.
@@ -74,3 +74,12 @@ class User(Struct, frozen=True, kw_only=True):
         """The phone number that `primary_phone_number_id` names."""
         primary_id = self.primary_phone_number_id
         return next((phone for phone in self.phone_numbers or () if primary_id and phone.id == primary_id), None)
+
+
+def decode_user(content: bytes | Raw) -> tuple[User, dict[str, Any]]:
+    """Return a user from Clerk's JSON, and all its fields. Raises one of `UNREADABLE_JSON`."""
+    return _user_decoder.decode(content), _fields_decoder.decode(content)
+
+
+_user_decoder = msgspec.json.Decoder(User)
+_fields_decoder = msgspec.json.Decoder(dict[str, Any])

@@ -28,7 +28,7 @@ from sync_service.sync.apply import Applier
 
 log = structlog.get_logger()
 
-FAILURES = frozenset({"parked", "unavailable", "unstorable", "would fail"})
+FAILURES = frozenset({"parked", "unavailable", "would fail"})
 
 
 def replay(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:

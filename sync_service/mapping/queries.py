@@ -21,7 +21,6 @@ class LookupQueries:
 
     row: str
     user_state: str
-    reset_version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,6 @@ def build_lookup_queries(mapping: TableMapping) -> LookupQueries:
     return LookupQueries(
         row=_render("user_row.sql", names),
         user_state=_render("user_state.sql", names),
-        reset_version=_render("reset_version.sql", names),
     )
 
 
@@ -153,11 +151,12 @@ def _render_link_rows(policy: EmailPolicy, names: dict[str, str]) -> str | None:
     return _render("link_rows_by_email.sql", names | {"link_column": quote_ident(policy.link_column)})
 
 
-# An operator may have cancelled the deletion: only rows of users with a tombstone are touched.
+# An operator may have cancelled the deletion: only rows of users with a tombstone are touched. The function reads the
+# tombstone again after a wait for the row's lock, because PostgreSQL then evaluates the condition on the changed row.
 _TOMBSTONED = """{id_column} = any(array(
         select known.clerk_id::{id_type} from clerk_sync.identities as known
         where known.clerk_id = any($1::text[]) and known.deleted_at is not null and exists (select from lock_timeout)
-    ))"""
+    )) and (clerk_sync.current_identity({id_column}::text)).deleted_at is not null"""
 
 
 def _id_type(bound: BoundMapping) -> str:

@@ -63,7 +63,7 @@ class TableMapping:
 
     def build_row(self, snapshot: Snapshot) -> Row:
         """Return the values of the mapped columns, in JSON's types."""
-        user, data = snapshot.user, self._decode_raw_json(snapshot)
+        user, data = snapshot.user, snapshot.data
         return {self.id_column: user.id} | {name: read(user, data) for name, read in self._readers}
 
     def compute_version(self, snapshot: Snapshot) -> Version:
@@ -75,14 +75,7 @@ class TableMapping:
         tiebreak = snapshot.version.tiebreak
         if not (self._raw_json_columns and tiebreak):
             return snapshot.version
-        data = self._decode_raw_json(snapshot)
-        values = [column.read_value(snapshot.user, data) for column in self._raw_json_columns]
+        values = [column.read_value(snapshot.user, snapshot.data) for column in self._raw_json_columns]
         content = snapshot.version.digest + msgspec.json.encode(values, order="sorted")
         digest = hashlib.blake2b(content, digest_size=DIGEST_SIZE).digest()
         return Version(snapshot.version.updated_at, tiebreak[:-DIGEST_SIZE] + digest)
-
-    def _decode_raw_json(self, snapshot: Snapshot) -> dict[str, Any]:
-        return _decoder.decode(snapshot.raw_json) if self._raw_json_columns else {}
-
-
-_decoder = msgspec.json.Decoder(dict[str, Any])

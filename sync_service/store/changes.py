@@ -143,6 +143,14 @@ async def continue_in_background(connection: Connection, event_ids: Sequence[str
     )
 
 
+async def note_replaced_values(connection: Connection, event_ids: Sequence[str]) -> None:
+    """Note in the inbox that finished events were applied without some of their values."""
+    await connection.execute(
+        "update clerk_sync.events set reason = 'value_replaced' where id = any($1) and status in ('applied', 'stale')",
+        event_ids,
+    )
+
+
 async def restore_user(bound: BoundConnection, clerk_id: str) -> bool:
     """Cancel a deletion whose row still exists, for good; return whether there was one."""
     return bool(await bound.connection.fetchval(bound.queries.restore_user, clerk_id))
@@ -151,7 +159,10 @@ async def restore_user(bound: BoundConnection, clerk_id: str) -> bool:
 async def park_event(
     connection: Connection, event: Event, error: DatabaseError, *, max_attempts: int, pause: timedelta = FIRST_PAUSE
 ) -> str | None:
-    """File an event that cannot be applied; return `failed` or `dead`, or None if it succeeded meanwhile."""
+    """File an event that cannot be applied; return its status, or None if it succeeded meanwhile.
+
+    The status is `failed`, `dead`, or `stale` if the user is deleted.
+    """
     status: str | None = await connection.fetchval(
         _PARK_EVENT,
         event.id,

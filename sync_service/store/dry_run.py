@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import msgspec
-
 from sync_service.clerk.change import Deletion
 from sync_service.clerk.events import Event
 from sync_service.store.access import BoundConnection
 from sync_service.store.changes import apply_changes, delete_rows, file_deletions
+from sync_service.store.events import decode_json
 
 Row = dict[str, Any] | None
 
@@ -39,4 +38,4 @@ async def dry_run(bound: BoundConnection, lookup: str, event: Event) -> tuple[Ro
 
 
 def _decode(row: str | None) -> Row:
-    return msgspec.json.decode(row) if row else None
+    return decode_json(row) if row else None

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from sync_service.clerk.events import HANDLED_TYPES, Event, event_from_row
+from sync_service.clerk.json_repair import parse_tolerantly
 from sync_service.mapping.queries import LookupQueries
 from sync_service.postgres.pool import Connection
 
@@ -36,8 +37,14 @@ async def get_event(connection: Connection, message_id: str) -> dict[str, Any] |
     row = await connection.fetchrow("select * from clerk_sync.events where id = $1", message_id)
     if row is None:
         return None
-    decoded = {name: msgspec.json.decode(row[name]) for name in ("payload", "failures") if row[name]}
+    decoded = {name: decode_json(row[name]) for name in ("payload", "failures") if row[name]}
     return dict(row) | decoded
+
+
+def decode_json(text: str) -> Any:
+    """Return the value of a jsonb text. PostgreSQL stores longer numbers than Python reads; those become None."""
+    value, _ = parse_tolerantly(msgspec.json.decode, text.encode())
+    return value
 
 
 async def count_events(connection: Connection, selection: Filter) -> int:
@@ -71,7 +78,7 @@ async def get_user_history(connection: Connection, lookups: LookupQueries, clerk
     identity = await connection.fetchrow(_IDENTITY, clerk_id)
     return {
         "clerk_id": clerk_id,
-        "row": msgspec.json.decode(row) if row else None,
+        "row": decode_json(row) if row else None,
         "identity": dict(identity) if identity else None,
         "events": [dict(event) for event in await connection.fetch(_HISTORY, clerk_id)],
     }

@@ -47,11 +47,6 @@ async def pin_instance(connection: Connection, instance_id: str) -> str:
     return str(pinned or await connection.fetchval("select id from clerk_sync.instance"))
 
 
-async def reset_version(connection: Connection, lookups: LookupQueries, clerk_id: str, updated_at: int) -> None:
-    """Let a snapshot of this time be saved although it is known, if the row is missing or lacks its email."""
-    await connection.execute(lookups.reset_version, clerk_id, updated_at)
-
-
 async def confirm_version(connection: Connection, clerk_id: str, updated_at: int) -> None:
     """Record that Clerk was asked and has no newer version."""
     await connection.execute(

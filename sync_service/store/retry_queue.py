@@ -21,11 +21,13 @@ async def claim_due(connection: Connection, limit: int, *, deletions: bool = Fal
 async def prune(connection: Connection, retention: timedelta, limit: int) -> int:
     """Remove payloads of finished events older than `retention`, later their rows; return the number of both.
 
-    Each statement handles `limit` rows and skips locked ones, so that none runs long. Failed and dead events stay.
+    Each statement handles `limit` rows and skips locked ones, so that none runs long. Failed and dead events stay,
+    unless their user's ID is unreadable: no deletion could remove the data in those.
     """
     payloads = await connection.execute(_PRUNE_PAYLOADS, limit, retention)
     rows = await connection.execute(_PRUNE_ROWS, limit, retention + REPLAY_WINDOW)
-    return sum(int(tag.rpartition(" ")[2]) for tag in (payloads, rows))
+    unreadable = await connection.execute(_PRUNE_UNREADABLE, limit, retention)
+    return sum(int(tag.rpartition(" ")[2]) for tag in (payloads, rows, unreadable))
 
 
 async def seconds_until_due(connection: Connection, *, can_refetch: bool, can_delete: bool = True) -> float | None:
@@ -71,6 +73,17 @@ delete from clerk_sync.events
 where id in (
     select id from clerk_sync.events
     where received_at < now() - $2::interval and finished_at < now() - $2::interval and payload is null
+    order by received_at
+    limit $1
+    for update skip locked
+)
+"""
+
+_PRUNE_UNREADABLE = """
+delete from clerk_sync.events
+where id in (
+    select id from clerk_sync.events
+    where clerk_id is null and finished_at is null and received_at < now() - $2::interval
     order by received_at
     limit $1
     for update skip locked

@@ -18,6 +18,7 @@ from sync_service.store.changes import (
     continue_in_background,
     delete_rows,
     file_deletions,
+    note_replaced_values,
 )
 from sync_service.store.email_claims import link_rows_by_email
 from sync_service.store.identities import request_refetch
@@ -98,11 +99,19 @@ class BatchCommitter:
             else:
                 # A statement is a transaction of its own; BEGIN and COMMIT would cost two more round trips.
                 records = await apply_changes(bound, events, source=self.source, lock_timeout_ms=lock_timeout_ms)
-            ambiguous = [e.clerk_id for e, r in zip(events, records, strict=True) if r["same_instant"] and e.clerk_id]
-            if ambiguous:
-                await request_refetch(bound.connection, ambiguous)
-                self.on_work_left()
+            await self._follow_up(bound, events, records)
         return [Outcome(record["status"]) for record in records]
+
+    async def _follow_up(
+        self, bound: BoundConnection, events: Sequence[Event], records: Sequence[asyncpg.Record]
+    ) -> None:
+        """Record the rare facts about a batch; most batches cost no further statement."""
+        ambiguous = [e.clerk_id for e, r in zip(events, records, strict=True) if r["same_instant"] and e.clerk_id]
+        if ambiguous:
+            await request_refetch(bound.connection, ambiguous)
+            self.on_work_left()
+        if replaced := [event.id for event in events if event.replaced and event.id]:
+            await note_replaced_values(bound.connection, replaced)
 
     async def _link_and_save(
         self, bound: BoundConnection, events: Sequence[Event], lock_timeout_ms: int

@@ -9,11 +9,11 @@ import structlog
 from sync_service.clerk.change import Snapshot
 from sync_service.clerk.events import Event
 from sync_service.errors import (
-    BadRequest,
     BadToken,
     ClerkUnavailable,
     DatabaseError,
     TooManyRequests,
+    UnconfirmedDeletion,
     UnknownUser,
 )
 from sync_service.store.identities import UserState
@@ -60,7 +60,7 @@ class LoginService:
         """Return the user's row, created or refreshed if necessary.
 
         `token_instance` is the instance of the session token; `profile` creates an unknown user where no key for
-        Clerk's API is set. Raises `BadToken`, `BadRequest`, `UnknownUser`, `DeletedUser`, `TooManyRequests`,
+        Clerk's API is set. Raises `BadToken`, `UnknownUser`, `DeletedUser`, `TooManyRequests`,
         `ClerkUnavailable` or `DatabaseError`.
         """
         state = await self._refresher.get_user_state(clerk_id)
@@ -78,9 +78,7 @@ class LoginService:
 
     async def _sync_without_clerk(self, clerk_id: str, state: UserState, profile: Snapshot | None) -> Login:
         if state.row is None and profile:
-            outcome = await apply_event(self._applier, "profile", Event(None, "profile", None, clerk_id, profile))
-            if outcome.outcome == "unstorable":
-                raise BadRequest("The profile contains text or numbers that PostgreSQL cannot store.")
+            await apply_event(self._applier, "profile", Event(None, "profile", None, clerk_id, profile))
             state = await self._refresher.get_user_state(clerk_id)
         if state.row is None:
             raise ClerkUnavailable("CLERK_SECRET_KEY is not set")
@@ -94,6 +92,8 @@ class LoginService:
         if task.done():
             try:
                 return _login_result(state, task.result())
+            except UnconfirmedDeletion:  # Clerk answered: the row may be of a deleted user
+                raise
             except TooManyRequests:
                 if refresh:
                     raise

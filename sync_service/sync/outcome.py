@@ -7,7 +7,7 @@ class Outcome(Struct, frozen=True):
     """The result of one event.
 
     Committed: applied, stale, duplicate, ignored, or parked with its reason. Not committed: `unavailable`, the sender
-    must retry; `unstorable`, PostgreSQL's jsonb cannot hold the event (NUL in a text, 1e99999).
+    must retry.
     """
 
     outcome: str

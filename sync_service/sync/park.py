@@ -7,15 +7,12 @@ import structlog
 
 from sync_service.clerk.change import Snapshot
 from sync_service.clerk.events import Event
-from sync_service.errors import ChangeRejected, DatabaseError, DatabaseUnavailable
+from sync_service.errors import ChangeRejected, DatabaseError
 from sync_service.store.access import Store
 from sync_service.store.changes import FIRST_PAUSE, find_rejected_column, park_event
 from sync_service.sync.outcome import Outcome
 
 log = structlog.get_logger()
-
-# SQLSTATE class of data exceptions: here, text or numbers that jsonb cannot hold.
-DATA_EXCEPTION = "22"
 
 
 async def park(
@@ -26,17 +23,16 @@ async def park(
     bound_log = log.bind(reason=error.reason, **objects)
     if event.id is None:  # no message of Svix, so there is no row; the source of the change repeats it
         bound_log.warning("not_applied")
-        return Outcome("unstorable" if error.sqlstate.startswith(DATA_EXCEPTION) else "unavailable", error.reason)
+        return Outcome("unavailable", error.reason)
     bound_log.warning("parked")
     try:
         async with store.database.acquire() as connection:
             status = await park_event(connection, event, error, max_attempts=max_attempts, pause=pause)
-    except ChangeRejected as other:
-        # A rejection by the inbox itself, such as a missing privilege, is `unavailable`: Svix keeps the event.
-        is_unstorable = other.sqlstate.startswith(DATA_EXCEPTION)
-        return Outcome("unstorable" if is_unstorable else "unavailable", other.reason)
-    except DatabaseUnavailable as other:
+    except DatabaseError as other:
+        # Also a rejection by the inbox itself, such as a missing privilege: Svix keeps the event.
         return Outcome("unavailable", other.reason)
+    if status == "stale":
+        return Outcome("stale")
     return Outcome("parked", error.reason) if status else Outcome("duplicate")
 
 

@@ -18,13 +18,13 @@ from sync_service.clerk.events import USER_DELETED, Event
 from sync_service.clerk.rate_limit import RateLimiter
 from sync_service.clerk.user import User
 from sync_service.errors import (
-    ClerkAuthError,
     ClerkUnavailable,
     DatabaseError,
     DatabaseUnavailable,
     DeletedUser,
     SyncError,
     TooManyRequests,
+    UnconfirmedDeletion,
 )
 from sync_service.store.identities import (
     UserState,
@@ -34,7 +34,6 @@ from sync_service.store.identities import (
     get_user_state,
     prune_leases,
     release_lease,
-    reset_version,
     users_to_refetch,
 )
 from sync_service.sync.apply import Applier
@@ -200,26 +199,26 @@ class UserRefresher:
     async def _save(self, snapshot: Snapshot, before: UserState) -> None:
         clerk_id = snapshot.clerk_id
         updated_at = snapshot.version.updated_at
-        if before.is_known and (before.row is None or before.email_pending):
-            async with self._store.database.acquire() as connection:
-                await reset_version(connection, self._store.binding.lookups, clerk_id, updated_at)
-        outcome = await apply_event(self._applier, "login", Event(None, "login", None, clerk_id, snapshot))
-        if outcome.outcome == "unstorable":
-            raise DatabaseUnavailable(outcome.reason or "")
+        await apply_event(self._applier, "login", Event(None, "login", None, clerk_id, snapshot))
         async with self._store.database.acquire() as connection:
             await confirm_version(connection, clerk_id, updated_at)
         if before.row is None and not before.is_known:
             self._report_missed_webhook(snapshot.user)
 
     async def _delete(self, client: ClerkClient, clerk_id: str, found: UserNotFound, before: UserState) -> None:
-        """Delete as `user.deleted` does, if Clerk itself reported 404 and the key belongs to the pinned instance."""
-        if not found.confirmed_by_clerk:
-            raise ClerkUnavailable("the 404 is not Clerk's; check CLERK_API_URL")
+        """Delete as `user.deleted` does, if nothing else explains the 404.
+
+        A wrong CLERK_API_URL or CLERK_SECRET_KEY must delete no row. So the service must know the user, Clerk itself
+        must report the 404, and the key set must name the pinned instance.
+        """
         pinned = self._instance_id or before.instance_id
-        instances = await client.get_instances() if pinned else frozenset()
-        if instances and pinned not in instances:
-            log.error("clerk_key_of_other_instance", setting="CLERK_SECRET_KEY")
-            raise ClerkAuthError("another instance")
+        if not (before.is_known and found.confirmed_by_clerk and pinned):
+            raise UnconfirmedDeletion("an unknown user, or no Clerk instance is known")
+        instances = await client.get_instances()
+        if pinned not in instances:
+            if instances:
+                log.error("clerk_key_of_other_instance", setting="CLERK_SECRET_KEY")
+            raise UnconfirmedDeletion("the key set does not name the pinned instance")
         # The event has an ID, so that an obstacle is filed and the retries finish the deletion.
         event = Event(f"login_{clerk_id}", USER_DELETED, None, clerk_id, Deletion(clerk_id))
         outcome = await apply_event(self._applier, "login", event)

@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sync_service.clerk.change import Snapshot, Version
-from sync_service.clerk.user import ClerkId, User
+from sync_service.clerk.json_repair import parse_tolerantly
+from sync_service.clerk.user import UNREADABLE_JSON, ClerkId, User
 from sync_service.errors import BadRequest, WrongUser
 from sync_service.sync.login import LoginService
 from sync_service.web.auth import Authenticator
@@ -87,7 +88,13 @@ async def _read_request_body(request: Request, seconds: float) -> _RequestBody:
     content = await read_body(request, seconds)
     if not content.strip():
         return _RequestBody()
-    return decode_body(_decoder, content)
+    try:
+        body, replaced = parse_tolerantly(_decoder.decode, content)
+    except UNREADABLE_JSON:
+        return decode_body(_decoder, content)  # raises the error for the caller
+    if replaced:
+        log.warning("value_replaced", fields=replaced)
+    return body
 
 
 def _parse_refresh(request: Request) -> bool:
@@ -119,7 +126,7 @@ def _parse_profile(clerk_id: str, profile: dict[str, Any] | None) -> Snapshot | 
     updated_at = profile.get("updated_at") or int(time.time() * 1000)
     data = profile | {"id": clerk_id, "updated_at": updated_at}
     try:
-        return Snapshot(msgspec.convert(data, User), Version(0, b""), msgspec.json.encode(data))
+        return Snapshot(msgspec.convert(data, User), Version(0, b""), data)
     except (msgspec.ValidationError, RecursionError) as error:
         raise BadRequest(f"The profile does not consist of Clerk's fields: {error}.") from None
 

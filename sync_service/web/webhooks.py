@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from sync_service.clerk.events import EXAMPLE_INSTANCE, Event, parse_event
 from sync_service.clerk.webhook_signature import WebhookVerifier
-from sync_service.errors import BadPayload, DatabaseUnavailable, RequestError, WrongInstance
+from sync_service.errors import DatabaseUnavailable, RequestError, WrongInstance
 from sync_service.store.identities import pin_instance
 from sync_service.sync.apply import Applier
 from sync_service.sync.batch import EventBatcher
@@ -61,6 +61,8 @@ class WebhookEndpoint:
             body = await read_body(request, self._limits.body)
             message_id = self._verifier.verify(_select_signature_headers(request), body, now=time.time())
             event = parse_event(message_id, body, self._redacted_fields)
+            if event.replaced:
+                self._log.warning("value_replaced", fields=event.replaced)
             outcome = await self._apply(event)
         except RequestError as error:
             self._count(error.code).inc()
@@ -91,8 +93,6 @@ class WebhookEndpoint:
             raise DatabaseUnavailable("no response from the database in time") from None
         if outcome.outcome == "unavailable":
             raise DatabaseUnavailable(outcome.reason or "")
-        if outcome.outcome == "unstorable":
-            raise BadPayload("The event contains text or numbers that PostgreSQL cannot store.")
         return outcome
 
     async def _check_instance(self, instance_id: str) -> None:

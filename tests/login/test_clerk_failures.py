@@ -6,7 +6,7 @@ import httpx2
 
 from sync_service.clerk.client import ClerkClient
 from sync_service.errors import ClerkUnavailable
-from tests.clerk_stub import SECRET_KEY, ClerkStub
+from tests.clerk_stub import SECRET_KEY, ClerkStub, make_error
 from tests.sync_requests import post_sync
 from tests.world import World
 
@@ -28,7 +28,7 @@ async def test_one_successful_probe_closes_the_breaker() -> None:
         nonlocal calls
         calls += 1
         await asyncio.sleep(0.01)
-        return httpx2.Response(status[0], json={"errors": []})
+        return httpx2.Response(status[0], json=make_error("resource_not_found", "not found"))
 
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(transport)) as client:
         api = ClerkClient(client, "https://api.example", SECRET_KEY, clock=lambda: now[0])
@@ -60,7 +60,7 @@ async def test_a_dead_pooled_connection_is_retried(clerk: ClerkStub) -> None:
         attempts += 1
         if attempts == 1:
             raise httpx2.RemoteProtocolError("Server disconnected")
-        return httpx2.Response(404, json={"errors": []})
+        return httpx2.Response(404, json=make_error("resource_not_found", "not found"))
 
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(transport)) as client:
         await ClerkClient(client, "https://api.example/v1", SECRET_KEY).get_user("user_1")

@@ -48,41 +48,86 @@ async def test_a_stale_row_of_a_deleted_user_is_deleted_after_one_request(serve:
         assert clerk.user_calls == 1
 
 
-async def test_a_row_older_than_the_service_is_deleted_too(world: World, clerk: ClerkStub) -> None:
+async def test_a_row_that_the_service_does_not_know_is_not_deleted(world: World, clerk: ClerkStub) -> None:
+    """The row may be of another instance, so a 404 for its ID deletes no row below it either."""
+    await world.deliver_ok(make_event("user.created", "user_2"))
     await world.db.execute(
         "insert into users (id, email_verified, banned, locked, public_metadata)"
         " values ('user_1', false, false, false, '{}')"
     )
-    assert (await post_sync(world)).status_code == 410
-    assert await world.get_user("user_1") is None
+    await check_no_row_is_deleted(world)
 
 
-@pytest.mark.parametrize("kids", [("ins_another",), (INSTANCE,), ("key_1",)])
-async def test_a_key_of_another_instance_deletes_no_user(
+async def check_no_row_is_deleted(world: World, user_id: str = "user_1") -> None:
+    before = await world.get_users(), await count_stored(world)
+    for query in ("?refresh=true", "?refresh=true"):
+        response = await post_sync_as_backend(world, user_id, query)
+        assert (response.status_code, read_problem_code(response)) == (503, "clerk_unavailable")
+        assert "retry-after" in response.headers
+    assert (await world.get_users(), await count_stored(world)) == before
+
+
+async def count_stored(world: World) -> list[int]:
+    tables = ("events", "identities where deleted_at is null", "fetches")
+    return [await world.db.fetchval(f"select count(*) from clerk_sync.{table}") for table in tables]
+
+
+@pytest.mark.parametrize("kids", [("ins_another",), ("key_1",), ()])
+async def test_a_key_that_is_not_of_the_pinned_instance_deletes_no_user(
     world: World, clerk: ClerkStub, output: Output, kids: tuple[str, ...]
 ) -> None:
-    """Before a 404 deletes a user, the pinned instance is compared with the instance of the secret key."""
+    """The key set must name the pinned instance. A key set that names no instance is no permission."""
     await world.deliver_ok(make_event("user.created", "user_1"))
     await age_identities(world.db)
     clerk.kids = dict.fromkeys(kids, "clerk")
-    response = await post_sync(world, query="?refresh=true")
-    if kids == ("ins_another",):
-        assert await read_outcome(response) == "unverified"
-        assert await world.get_user("user_1")
-        assert output.log("clerk_key_of_other_instance")[0]["setting"] == "CLERK_SECRET_KEY"
-    else:
-        assert response.status_code == 410
+    await check_no_row_is_deleted(world)
+    lines = output.log("clerk_key_of_other_instance")
+    assert [line["setting"] for line in lines] == ["CLERK_SECRET_KEY"] * (2 if kids == ("ins_another",) else 0)
+    if kids != ("ins_another",):  # the empty answer was not kept
+        clerk.kids = {INSTANCE: "clerk"}
+        assert (await post_sync(world, query="?refresh=true")).status_code == 410
 
 
-async def test_a_404_that_is_not_clerk_s_deletes_no_user(world: World, clerk: ClerkStub) -> None:
-    """A 404 of a proxy, or of any other server behind CLERK_API_URL, deletes no user."""
+async def test_without_a_known_instance_no_user_is_deleted(world: World, clerk: ClerkStub) -> None:
+    """A fresh installation has no pinned instance, so its key may be of any."""
+    body = make_event("user.created", "user_1")
+    del body["instance_id"]
+    await world.deliver_ok(body)
+    await age_identities(world.db)
+    await check_no_row_is_deleted(world)
+
+
+async def test_a_configured_instance_confirms_the_key(serve: Serve, clerk: ClerkStub) -> None:
+    async with serve(**build_settings(clerk, clerk_instance_id=INSTANCE)) as world:
+        await world.deliver_ok(make_event("user.created", "user_1"))
+        await age_identities(world.db)
+        assert (await post_sync(world, query="?refresh=true")).status_code == 410
+    async with serve(**build_settings(clerk, clerk_instance_id="ins_mine")) as world:
+        await world.deliver_ok(make_event("user.created", "user_2") | {"instance_id": "ins_mine"})
+        await age_identities(world.db)
+        await check_no_row_is_deleted(world, "user_2")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"404 page not found",
+        b'{"message": "no Route matched"}',
+        b"null",
+        b'{"errors": []}',
+        b'{"errors": [{}]}',
+        b'{"errors": [{"code": "not_found"}]}',
+        b'{"errors": [{"code": "route_not_found"}], "clerk_trace_id": "x"}',
+    ],
+)
+async def test_a_404_that_is_not_clerk_s_deletes_no_user(world: World, clerk: ClerkStub, body: bytes) -> None:
+    """A 404 of a proxy, or of any other server behind CLERK_API_URL, deletes no user and says so of none."""
     await world.deliver_ok(make_event("user.created", "user_1"))
     await age_identities(world.db)
-    for body in (b"", b"404 page not found", b'{"message": "no Route matched"}', b"null"):
-        clerk.error_response = Response(body, 404)
-        assert await read_outcome(post_sync(world, query="?refresh=true")) == "unverified"
-    assert await world.get_user("user_1")
-    assert (await post_sync(world, "user_2")).status_code == 404
+    clerk.error_response = Response(body, 404)
+    await check_no_row_is_deleted(world)
+    await check_no_row_is_deleted(world, "user_2")
 
 
 @pytest.mark.parametrize("deleted_first", [False, True])
@@ -118,12 +163,10 @@ async def test_a_deletion_that_a_foreign_key_refuses_is_stored_and_retried(world
 
     Svix sends no further message for such a deletion, so the inbox must contain an event to retry.
     """
-    clerk.add_user("user_1")
-    await post_sync(world)
+    await world.deliver_ok(make_event("user.created", "user_1"))
     await age_identities(world.db)
     await world.db.execute("create table child (user_id text references users)")
     await world.db.execute("insert into child values ('user_1')")
-    clerk.remove_user("user_1")
     assert (await post_sync(world, query="?refresh=true")).status_code == 410
     assert (await post_sync(world)).status_code == 410
     stored = await world.get_event("login_user_1")

@@ -1,14 +1,18 @@
 """POST /sync serves a fresh row from the database and refreshes a stale one from Clerk."""
 
 import asyncio
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
+import asyncpg
 import pytest
 
+from sync_service.mapping.fields import FieldSource
+from sync_service.mapping.presets import DEFAULT
 from tests.clerk_stub import ClerkStub, make_bearer_header, make_session_token
 from tests.conftest import Serve
 from tests.sync_requests import age_identities, build_settings, post_sync, read_outcome
-from tests.world import T1, T2, World, make_event, wait_until
+from tests.world import T1, T2, T3, World, make_email_fields, make_event, wait_until
 
 
 async def test_a_fresh_row_needs_no_call_to_clerk(world: World, clerk: ClerkStub) -> None:
@@ -78,6 +82,43 @@ async def test_a_refresh_calls_clerk_although_the_row_is_fresh(world: World, cle
     clerk.add_user("user_1", T1, first_name="Old")  # Clerk's API may lag behind its own webhooks
     assert await read_outcome(post_sync(world, query=query)) == "current"
     assert clerk.user_calls == 3
+
+
+async def test_a_refresh_writes_the_response_of_clerk_although_its_time_did_not_change(
+    serve: Serve, clerk: ClerkStub, db: asyncpg.Connection
+) -> None:
+    """Clerk does not change `updated_at` with `last_active_at`."""
+    await db.execute("alter table users add last_active_at timestamptz")
+    columns = {**DEFAULT.columns, "last_active_at": FieldSource("last_active_at")}
+    async with serve(**build_settings(clerk, mapping=replace(DEFAULT, columns=columns))) as world:
+        for minute in (1, 3, 2, 4):
+            clerk.add_user("user_1", T1, last_active_at=T1 + minute * 60_000)
+            response = await post_sync(world, query="?refresh=true")
+            active_at = datetime.fromisoformat(response.json()["user"]["last_active_at"])
+            assert active_at.timestamp() * 1000 == T1 + minute * 60_000
+
+
+@pytest.mark.parametrize("missing", [False, True])
+async def test_a_refused_save_keeps_the_version(
+    world: World, clerk: ClerkStub, db: asyncpg.Connection, missing: bool
+) -> None:
+    """After the refusal an old message is stale, so that it cannot overwrite a newer row."""
+    await world.deliver_ok(make_event("user.created", "user_1", T2, first_name="New"))
+    await world.deliver_ok(make_event("user.created", "user_2", T3, **make_email_fields("a")))
+    if missing:
+        await db.execute("delete from users where id = 'user_1'")
+    else:
+        await db.execute("update clerk_sync.identities set email_pending = true where clerk_id = 'user_1'")
+    await age_identities(db)
+    clerk.add_user("user_1", T2, first_name="Refused")
+    await db.execute("alter table users add constraint refuses check (first_name <> 'Refused') not valid")
+    await post_sync(world, query="?refresh=true")
+    assert await db.fetchval("select version from clerk_sync.identities where clerk_id = 'user_1'") == T2
+    assert await world.deliver_ok(make_event("user.updated", "user_1", T1, first_name="Old")) == "stale"
+    await db.execute("alter table users drop constraint refuses")
+    await age_identities(db)
+    response = await post_sync(world, query="?refresh=true")
+    assert response.json()["user"]["first_name"] == "Refused"
 
 
 async def test_the_maximum_age_of_a_row_is_a_setting(serve: Serve, clerk: ClerkStub) -> None:

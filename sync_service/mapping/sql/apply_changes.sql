@@ -36,10 +36,21 @@ joined as (
     order by clerk_id
     on conflict (clerk_id) do update
         set version = excluded.version, tiebreak = excluded.tiebreak, changed_at = now(),
-            confirmed_at = excluded.confirmed_at, email_pending = false, refetch_pending = false
+            confirmed_at = excluded.confirmed_at, email_pending = false,
+            -- Two contents of one millisecond: the tiebreak chooses one of them, and only Clerk knows the right one.
+            -- A tiebreak longer than a digest comes from Clerk's API (clerk/change.py), which needs no second request.
+            refetch_pending = excluded.version = known.version and excluded.tiebreak <> known.tiebreak
+                and greatest(length(excluded.tiebreak), length(known.tiebreak)) <= 16
         where known.deleted_at is null
             and (
                 (excluded.version, excluded.tiebreak) > (known.version, known.tiebreak)
+                -- Clerk's API has the current state. Its response also replaces another content of the same time, and
+                -- it is written again if the row lacks a value.
+                or (
+                    excluded.version = known.version
+                    and length(excluded.tiebreak) > 16
+                    and (excluded.tiebreak <> known.tiebreak or known.email_pending)
+                )
                 -- A row that the application removed is written again: by the same content, whose digest is in the last
                 -- 16 bytes, and by a login, which has the current state. `offset 0` keeps one index look-up.
                 or (
@@ -49,13 +60,13 @@ joined as (
                             = (known.version, substr(known.tiebreak, greatest(length(known.tiebreak) - 15, 1)))
                     )
                     and not exists (
-                        select from /*<table>*/public.users/*</table>*/ as app
-                        where app./*<id_column>*/id/*</id_column>*/ = excluded.clerk_id::/*<id_type>*/text/*</id_type>*/
+                        select from /*<table>*/public.users/*</table>*/ as theirs
+                        where theirs./*<id_column>*/id/*</id_column>*/ = excluded.clerk_id::/*<id_type>*/text/*</id_type>*/
                         offset 0
                     )
                 )
             )
-    returning clerk_id, version, tiebreak
+    returning clerk_id, version, tiebreak, refetch_pending
 ),
 /*<update_first>*//*</update_first>*/
 saved as (
@@ -80,41 +91,49 @@ written as (
 outcome as (
     select
         input.*,
-        -- Two contents of one millisecond: the tiebreak chooses one of them, and only Clerk knows the right one.
-        -- A tiebreak longer than a digest comes from Clerk's API (clerk/change.py), which needs no second request.
-        coalesce(
-            input.version = known.version and input.tiebreak <> known.tiebreak
-                and greatest(length(input.tiebreak), length(known.tiebreak)) <= 16,
+        coalesce(joined.refetch_pending, false) or coalesce(
+            input.version = latest.version and input.tiebreak <> latest.tiebreak
+                and greatest(length(input.tiebreak), length(latest.tiebreak)) <= 16,
             false
         ) as same_instant,
         case
             when kind = 'none' then 'ignored'
             -- Applied: the row shows exactly this content, written now or before. The last 16 bytes are its digest.
             when (input.version, substr(input.tiebreak, greatest(length(input.tiebreak) - 15, 1)))
-                = (joined.version, substr(joined.tiebreak, greatest(length(joined.tiebreak) - 15, 1)))
-            then 'applied'
-            when joined.clerk_id is null
-                and (input.version, substr(input.tiebreak, greatest(length(input.tiebreak) - 15, 1)))
-                    = (known.version, substr(known.tiebreak, greatest(length(known.tiebreak) - 15, 1)))
+                = (latest.version, substr(latest.tiebreak, greatest(length(latest.tiebreak) - 15, 1)))
             then 'applied'
             else 'stale'
-        end as status
+        end as status,
+        latest.deleted_at is not null as is_deleted
     from input
     left join joined using (clerk_id)
-    -- `offset 0` keeps one index look-up for each event. A plan made while the table was small would scan all of it.
+    -- Another transaction may have changed the identity after this statement's snapshot and before its lock.
     left join lateral (
-        select i.version, i.tiebreak from clerk_sync.identities as i where i.clerk_id = input.clerk_id offset 0
+        select i.version, i.tiebreak, i.deleted_at
+        from clerk_sync.current_identity(input.clerk_id) as i
+        where joined.clerk_id is null and input.kind <> 'none'
+        offset 0
     ) as known on true
+    cross join lateral (
+        select
+            coalesce(joined.version, known.version) as version,
+            coalesce(joined.tiebreak, known.tiebreak) as tiebreak,
+            known.deleted_at
+    ) as latest
 ),
 filed as (
     insert into clerk_sync.events as e (id, type, instance_id, clerk_id, status, payload, finished_at)
-    select event_id, type, instance_id, clerk_id, status, /*<payload>*/($8::jsonb[])[n]/*</payload>*/, now()
+    select
+        event_id, type, instance_id, clerk_id, status,
+        -- Of a deleted user no data is kept.
+        case when not is_deleted then /*<payload>*/($8::jsonb[])[n]/*</payload>*/ end,
+        now()
     from outcome
     where event_id is not null and first
     order by event_id
     on conflict (id) do update
         set status = excluded.status, reason = null, attempts = e.attempts + 1, next_attempt_at = null,
-            finished_at = excluded.finished_at
+            finished_at = excluded.finished_at, payload = case when excluded.payload is not null then e.payload end
         -- A finished event stays as it is; a failed one is tried again with each delivery.
         where e.status in ('failed', 'dead')
     returning id

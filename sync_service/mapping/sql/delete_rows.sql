@@ -26,10 +26,10 @@ concerned as (
         e.type = /*<deletion_type>*/'user.deleted'/*</deletion_type>*/ as is_deletion,
         e.status in ('failed', 'dead') as is_waiting
     from clerk_sync.events as e
-    where exists (select from lock_timeout)
-        and e.clerk_id in (
-            select clerk_id from clerk_sync.identities where clerk_id = any($1) and deleted_at is not null
-        )
+    -- Read after the rows, for which the statement may have waited: an operator may have restored the user meanwhile.
+    where (select count(*) from gone) is not null
+        and e.clerk_id = any($1)
+        and (clerk_sync.current_identity(e.clerk_id)).deleted_at is not null
 ),
 finished as (
     update clerk_sync.events as e

@@ -1,10 +1,16 @@
 -- Cancels a deletion while its row exists. The version is reset with the tombstone, so that any later snapshot is newer.
-with restored as (
+-- The row is locked first: a deletion that already runs ends before, and the row is gone then, or stays.
+with locked as materialized (
+    select /*<id_column>*/id/*</id_column>*/::text as clerk_id
+    from /*<table>*/public.users/*</table>*/
+    where /*<id_column>*/id/*</id_column>*/ = $1::text::/*<id_type>*/text/*</id_type>*/
+    for update
+),
+restored as (
     update clerk_sync.identities as known
     set version = 0, tiebreak = '', deleted_at = null, restored_at = now(), changed_at = now()
-    from /*<table>*/public.users/*</table>*/ as app
-    where known.clerk_id = $1 and known.deleted_at is not null and app./*<id_column>*/id/*</id_column>*/ = $1::text::/*<id_type>*/text/*</id_type>*/
-        and app./*<id_column>*/id/*</id_column>*/::text = $1
+    from locked
+    where known.clerk_id = $1 and known.clerk_id = locked.clerk_id and known.deleted_at is not null
     returning known.clerk_id
 ),
 unmarked as (

@@ -32,8 +32,12 @@ decided as (
         end as state
     from input
     left join tombstoned using (clerk_id)
+    -- An operator may have restored the user after this statement's snapshot and before its lock.
     left join lateral (
-        select i.deleted_at, i.restored_at from clerk_sync.identities as i where i.clerk_id = input.clerk_id offset 0
+        select i.deleted_at, i.restored_at
+        from clerk_sync.current_identity(input.clerk_id) as i
+        where tombstoned.clerk_id is null
+        offset 0
     ) as known on true
 ),
 filed as (
