@@ -49,7 +49,7 @@ async def test_lookups_use_the_index_of_the_clerk_id(db: asyncpg.Connection, id_
         assert "people" not in await find_sequential_scans(db, sql, f"'{USER_ID}'")
     assert "people" not in await find_sequential_scans(db, queries.resolve_keys, f"array['{USER_ID}']")
     assert "people" not in await find_sequential_scans(db, queries.restore_user, f"'{USER_ID}'")
-    assert "people" not in await find_sequential_scans(db, queries.email.release, f"'{USER_ID}'", "'e'")
+    assert "people" not in await find_sequential_scans(db, queries.claims[0].release, f"'{USER_ID}'", "'e'")
 
 
 @pytest.mark.parametrize("id_type", ID_TYPES)

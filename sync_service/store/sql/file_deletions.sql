@@ -27,7 +27,7 @@ decided as (
         coalesce(tombstoned.deleted_at, known.deleted_at, now()) + $6::interval as due_at,
         case
             when tombstoned.clerk_id is null and known.deleted_at is null and known.restored_at is not null then 'stale'
-            when coalesce(tombstoned.deleted_at, known.deleted_at, now()) + $6 > now() then 'deferred'
+            when $6 > interval '0' and coalesce(tombstoned.deleted_at, known.deleted_at, now()) + $6 > now() then 'deferred'
             else 'due'
         end as state
     from input
