@@ -54,29 +54,29 @@ where e.id = due.id
 returning e.id, e.type, e.instance_id, e.clerk_id, e.payload
 """
 
-# The order makes PostgreSQL use an index. It does not know the interval when it plans, and would else expect that a
-# scan of the table soon finds enough rows. An event is received before it is finished, and only the first time has an
-# index with rows that have no payload.
+# The order and the array make PostgreSQL use indexes. It knows neither the interval nor the limit when it plans, and
+# would else expect that a scan of the table soon finds enough rows. An event is received before it is finished, and
+# the index of the first time also has the rows without a payload.
 _PRUNE_PAYLOADS = """
 update clerk_sync.events set payload = null
-where id in (
+where id = any(array(
     select id from clerk_sync.events
     where payload is not null and finished_at < now() - $2::interval
     order by finished_at
     limit $1
     for update skip locked
-)
+))
 """
 
 _PRUNE_ROWS = """
 delete from clerk_sync.events
-where id in (
+where id = any(array(
     select id from clerk_sync.events
     where received_at < now() - $2::interval and finished_at < now() - $2::interval and payload is null
     order by received_at
     limit $1
     for update skip locked
-)
+))
 """
 
 _PRUNE_UNREADABLE = """

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,7 @@ BATCH_LOCK_TIMEOUT_MS = 300
 
 # The parts of a failed batch are applied over so many connections at the same time: few round trips for the callers,
 # and free connections for other batches and logins. The background uses fewer.
-MAX_CONCURRENT_PARTS = 4
+MAX_CONCURRENT_PARTS = 6
 MAX_CONCURRENT_PARTS_IN_BACKGROUND = 2
 
 LOCKED = Outcome("unavailable", "lock_not_available")
@@ -153,7 +154,7 @@ class Applier(BatchCommitter):
         """Continue with smaller batches, or end the attempt."""
         match recovery:
             case Recovery.SPLIT | Recovery.ISOLATE:
-                parts = _halve(events) if recovery is Recovery.SPLIT else _group_by_user(events, range(len(events)))
+                parts = _split(events) if recovery is Recovery.SPLIT else _group_by_user(events, range(len(events)))
                 return await self._apply_parts(events, parts, batch)
             case Recovery.WAIT:
                 return [None] * len(events)
@@ -196,9 +197,10 @@ _SAME_BATCH: Mapping[Recovery, Callable[[Batch], Batch]] = {
 }
 
 
-def _halve(events: Sequence[Event]) -> list[range]:
-    middle = len(events) // 2
-    return [range(middle), range(middle, len(events))]
+def _split(events: Sequence[Event]) -> list[range]:
+    """Return parts of the square root's size: the parts of these are single events, however many are refused."""
+    count, size = len(events), math.isqrt(len(events))
+    return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 
 def _group_by_user(events: Sequence[Event], numbers: Iterable[int]) -> list[list[int]]:

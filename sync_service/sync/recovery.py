@@ -64,7 +64,7 @@ class Recovery(Enum):
     RETRY = "apply the same batch again"
     REBIND = "read the table again, then apply the same batch again"
     PROBE = "find out whether the database accepts a write, then decide again"
-    SPLIT = "apply both halves, at the same time"
+    SPLIT = "apply smaller parts, all at the same time"
     ISOLATE = "apply each user's events alone, all at the same time"
     WAIT = "leave each event to a caller that applies it alone and waits for the lock"
     RESOLVE_EMAIL = "settle the claims to its unique values, then apply"
