@@ -105,3 +105,32 @@ async def test_named_constraints_refuse_invalid_states(db: asyncpg.Connection) -
 
 def test_versions_are_the_numbers_from_one() -> None:
     assert [migration.version for migration in list_migrations()] == list(range(1, migrations.get_needed_version() + 1))
+
+
+async def test_payloads_that_an_older_release_kept_of_deleted_users_are_removed(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A waiting one is finished. Other users and events before a deferred deletion keep theirs."""
+    all_migrations = list_migrations()
+    monkeypatch.setattr(migrations, "list_migrations", lambda: [m for m in all_migrations if m.version < 7])
+    connection = await asyncpg.connect(empty_database)
+    await migrate(connection)
+    await connection.execute(
+        "insert into clerk_sync.identities (clerk_id, deleted_at, created_by) values ('user_1', now(), 'webhook');"
+        " insert into clerk_sync.events"
+        " (id, type, clerk_id, status, payload, received_at, next_attempt_at, finished_at)"
+        " values ('early', 'user.updated', 'user_1', 'applied', '{}', now() - interval '1 s', null, now()),"
+        " ('late', 'user.updated', 'user_1', 'stale', '{}', now() + interval '1 s', null, now()),"
+        " ('waiting', 'user.updated', 'user_1', 'failed', '{}', now() + interval '1 s', now(), null),"
+        " ('other', 'user.updated', 'user_2', 'failed', '{}', now(), now(), null)"
+    )
+    monkeypatch.setattr(migrations, "list_migrations", lambda: all_migrations)
+    await migrate(connection)
+    rows = await connection.fetch("select id, status, payload is not null as kept from clerk_sync.events order by id")
+    assert [tuple(row) for row in rows] == [
+        ("early", "applied", True),
+        ("late", "stale", False),
+        ("other", "failed", True),
+        ("waiting", "stale", False),
+    ]
+    await connection.close()
