@@ -13,10 +13,23 @@ from sync_service.errors import MappingMismatch, SettingsError, SyncError
 
 COMMANDS = (dev, serve, migrate, send, events, doctor, mapping, users, docs)
 
+STANDARD_ERROR = 2
+
 
 def main() -> None:
     """Run `sync-service` with the process's arguments and environment."""
+    _open_standard_streams()
     sys.exit(run(sys.argv[1:], os.environ))
+
+
+def _open_standard_streams() -> None:
+    """Open /dev/null in place of each closed standard stream. A socket would get its number, and libuv would abort."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STANDARD_ERROR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    # Python sets these to None if the stream was closed at its start.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115  it stays open until the exit
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115  as above
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
