@@ -14,6 +14,7 @@ SyncError
 │   ├── SlowBody          the body did not arrive in time
 │   ├── BadRequest        body, query or path is not valid for the route
 │   ├── BadToken          no token, or a token that is not accepted
+│   │   └── NoTokenKey    operator: no setting gives a key for session tokens
 │   ├── WrongUser         the session token of one user in a request for another user
 │   ├── UnknownUser       neither the database nor Clerk has the user
 │   ├── DeletedUser       the user is deleted
@@ -57,6 +58,8 @@ class RequestError(SyncError):
     code = "bad_request"
     title = "Bad request"
     headers: Mapping[str, str] = MappingProxyType({})
+    # For the operator's log.
+    hint: str | None = None
 
 
 class MissingHeaders(RequestError):
@@ -124,6 +127,12 @@ class BadToken(RequestError):
     code = "bad_token"
     title = "The token is not accepted"
     headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
+
+
+class NoTokenKey(BadToken):
+    """No setting gives a key that verifies session tokens."""
+
+    hint = "set CLERK_PUBLISHABLE_KEY or CLERK_JWT_KEY, so that the service can verify session tokens"
 
 
 class WrongUser(RequestError):
