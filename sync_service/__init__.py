@@ -5,7 +5,9 @@ tests/test_package_map.py compares the list with the imports.
 
     errors                      error types: the party at fault, and whether a retry helps
     dsn                         a database URL of a platform → a DSN for asyncpg
+    dsn_check                   checks a DSN with the parser of asyncpg
     parsers                     the text of one setting → its value
+    big_integers                integers in JSON that JavaScript cannot read exactly
 
     clerk.user                  Clerk's user
     clerk.change                a snapshot of a user, its version, a deletion
@@ -100,6 +102,7 @@ tests/test_package_map.py compares the list with the imports.
     web.health                  GET /healthz, GET /readyz
     web.app                     settings → the ASGI app
     web.protocol                one packet per response
+    web.listener                the listening sockets of HOST and PORT
     web.server                  runs uvicorn
 
     cli.arguments               parsing and formatting that commands share

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from sync_service import parsers
 from sync_service.dsn import Dsn
+from sync_service.dsn_check import check_dsn
 from sync_service.errors import SettingsError
 from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table import TableMapping
@@ -96,7 +97,7 @@ def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = ())
             where = "" if "SYNC_CONFIG" in given else f"{MAPPING_FILE}: "
             errors += [f"SYNC_CONFIG: {where}{sentence}" for sentence in error.errors]
     settings = Settings(
-        database=get("DATABASE_URL", parsers.parse_database_url, None),
+        database=get("DATABASE_URL", _parse_database_url, None),
         clerk_webhook_signing_secrets=get("CLERK_WEBHOOK_SIGNING_SECRET", parsers.parse_signing_secrets, ()),
         clerk_secret_key=get("CLERK_SECRET_KEY", parsers.make_prefix_parser("sk_"), None),
         clerk_api_url=get("CLERK_API_URL", parsers.parse_url, "https://api.clerk.com"),
@@ -151,6 +152,15 @@ def _read_variable(environ: Mapping[str, str], name: str) -> str:
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidValue(f"{name}_FILE names a file that cannot be read ({type(error).__name__})") from None
     return strip_quotes(text)
+
+
+def _parse_database_url(text: str) -> Dsn:
+    dsn = parsers.parse_database_url(text)
+    try:
+        check_dsn(dsn)
+    except ValueError as error:
+        raise InvalidValue(str(error)) from None
+    return dsn
 
 
 def _read_mapping_file(file: Path) -> TableMapping:

@@ -9,12 +9,13 @@ from dataclasses import replace
 
 from sync_service.cli.arguments import Commands
 from sync_service.cli.migrate import migrate_database
-from sync_service.cli.serve import check_mapping, check_port
+from sync_service.cli.serve import check_mapping
 from sync_service.dev.embedded import run_embedded_postgres
 from sync_service.dev.state import DATA_FOLDER, SECRET_FILE, ensure_signing_secret
 from sync_service.dsn import Dsn, parse_dsn
 from sync_service.logs import configure_logging
 from sync_service.settings import Settings, read_settings
+from sync_service.web.listener import bind_sockets
 
 
 def add_parser(commands: Commands) -> None:
@@ -28,7 +29,7 @@ def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(environ)
     configure_logging(level=settings.log_level, form=settings.log_format)
     host = settings.host or "127.0.0.1"
-    check_port(host, settings.port)
+    sockets = bind_sockets(host, settings.port)
     own_secret = None if settings.clerk_webhook_signing_secrets else ensure_signing_secret()
     with _open_database(settings) as dsn:
         with_database = replace(settings, database=dsn)
@@ -42,7 +43,7 @@ def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print(_format_welcome(settings, host, own_secret), flush=True)
         from sync_service.web import server  # noqa: PLC0415  slow import, as in serve.py
 
-        return server.serve(settings, host=host, reload=True)
+        return server.serve(settings, sockets=sockets, reload=True)
 
 
 @contextlib.contextmanager

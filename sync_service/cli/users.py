@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from sync_service.big_integers import quote_big_integers
 from sync_service.cli.arguments import Commands, format_error, format_time
 from sync_service.cli.database import open_connection
 from sync_service.dev.state import load_settings
@@ -34,7 +35,8 @@ def add_parser(commands: Commands) -> None:
 def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = load_settings(environ, "DATABASE_URL")
     user = asyncio.run(_find_user(settings, arguments.clerk_id))
-    print(json.dumps(user, default=datetime.isoformat, indent=2) if arguments.json else _format_user(user))
+    as_json = quote_big_integers(json.dumps(user, default=datetime.isoformat, indent=2))
+    print(as_json if arguments.json else _format_user(user))
     return 0 if user["row"] or user["identity"] or user["events"] else 1
 
 

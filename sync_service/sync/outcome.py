@@ -7,7 +7,8 @@ class Outcome(Struct, frozen=True):
     """The result of one event.
 
     Committed: applied, stale, duplicate, ignored, or parked with its reason. Not committed: `unavailable`, the sender
-    must retry; `unstorable`, PostgreSQL's jsonb cannot hold the event (NUL in a text, 1e99999).
+    must retry; `refused`, the table refuses the row of a login, which has no event to park; `unstorable`, PostgreSQL's
+    jsonb cannot hold the event (NUL in a text, 1e99999).
     """
 
     outcome: str

@@ -25,7 +25,7 @@ async def park(
     bound_log = log.bind(reason=error.reason, table=error.table, column=error.column, constraint=error.constraint)
     if event.id is None:  # no message of Svix, so there is no row; the source of the change repeats it
         bound_log.warning("not_applied")
-        return Outcome("unstorable" if error.sqlstate.startswith(DATA_EXCEPTION) else "unavailable", error.reason)
+        return Outcome("unstorable" if error.sqlstate.startswith(DATA_EXCEPTION) else "refused", error.reason)
     bound_log.warning("parked")
     try:
         async with store.database.acquire() as connection:

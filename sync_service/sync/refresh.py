@@ -23,6 +23,7 @@ from sync_service.errors import (
     DatabaseError,
     DatabaseUnavailable,
     DeletedUser,
+    RowRefused,
     SyncError,
     TooManyRequests,
 )
@@ -188,7 +189,7 @@ class UserRefresher:
                 await reset_version(connection, self._store.binding.lookups, clerk_id, updated_at)
         outcome = await apply_event(self._applier, "login", Event(None, "login", None, clerk_id, snapshot))
         if outcome.outcome == "unstorable":
-            raise DatabaseUnavailable(outcome.reason or "")
+            raise RowRefused(outcome.reason or "")
         async with self._store.database.acquire() as connection:
             await confirm_version(connection, clerk_id, updated_at)
         if before.row is None and not before.is_known:
@@ -217,8 +218,10 @@ class UserRefresher:
 
 
 async def apply_event(applier: Applier, source: str, event: Event) -> Outcome:
-    """Apply one event from this source; return its outcome. Raises `DatabaseUnavailable`."""
+    """Apply one event from this source; return its outcome. Raises `DatabaseUnavailable` or `RowRefused`."""
     [outcome] = await applier.with_source(source).apply([event])
     if outcome.outcome == "unavailable":
         raise DatabaseUnavailable(outcome.reason or "")
+    if outcome.outcome in {"refused", "parked"} and event.id is None:
+        raise RowRefused(outcome.reason or "")
     return outcome

@@ -80,7 +80,7 @@ def count_errors(counter: Counter, event: str) -> Iterator[None]:
         yield
     except RequestError as error:
         counter.labels(error.code).inc()
-        log.info(event, code=error.code, detail=str(error), hint=error.hint)
+        log.info(event, code=error.code, reason=error.reason, detail=str(error), hint=error.hint)
         raise
     except ClerkUnavailable as error:
         counter.labels("clerk_unavailable").inc()
