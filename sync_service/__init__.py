@@ -101,7 +101,9 @@ tests/test_package_map.py compares the list with the imports.
     web.users                   GET /users/{clerk_id}, POST /users/resolve
     web.health                  GET /healthz, GET /readyz
     web.app                     settings → the ASGI app
-    web.protocol                one packet per response
+    web.connections             limits on connections and their bodies, for each peer
+    web.transport               one packet per response
+    web.protocol                one connection: limits on requests and responses
     web.listener                the listening sockets of HOST and PORT
     web.server                  runs uvicorn
 

@@ -13,6 +13,7 @@ import yaml
 
 from sync_service.cli import COMMANDS
 from sync_service.settings import iter_setting_names
+from sync_service.web.connections import MAX_CONNECTIONS, RESERVED_DESCRIPTORS
 from tests.processes import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,6 +72,12 @@ def test_compose_migrates_before_it_serves_and_holds_no_secret() -> None:
     assert set(web["environment"]) <= set(iter_setting_names())
     assert web["environment"]["CLERK_WEBHOOK_SIGNING_SECRET"].startswith("${")
     assert int(web["stop_grace_period"].rstrip("s")) > 10
+
+
+def test_the_systemd_unit_allows_many_connections() -> None:
+    unit = (ROOT / "deploy" / "sync-service.service").read_text()
+    [limit] = re.findall(r"^LimitNOFILE=([0-9]+)$", unit, re.MULTILINE)
+    assert int(limit) > MAX_CONNECTIONS + RESERVED_DESCRIPTORS
 
 
 def test_the_systemd_unit_is_valid() -> None:

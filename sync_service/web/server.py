@@ -14,8 +14,9 @@ from uvicorn.supervisors.statreload import StatReload
 import sync_service
 from sync_service.settings import Settings
 from sync_service.web.app import STOP_TIMEOUT
+from sync_service.web.connections import raise_descriptor_limit
 from sync_service.web.metrics import MULTIPROCESS_DIR_VARIABLE
-from sync_service.web.protocol import CoalescingProtocol
+from sync_service.web.protocol import LimitedProtocol
 
 INTERRUPTED = 130
 
@@ -26,6 +27,7 @@ def serve(settings: Settings, *, sockets: list[socket.socket], reload: bool = Fa
     The status is 130 after Ctrl-C, 0 after SIGTERM, 3 if the service did not start. uvicorn gets the app's name, not
     the app, because each process creates its own from the environment.
     """
+    raise_descriptor_limit()
     config = uvicorn.Config(
         "sync_service.web.app:create_app_from_environment",
         factory=True,
@@ -33,7 +35,7 @@ def serve(settings: Settings, *, sockets: list[socket.socket], reload: bool = Fa
         reload=reload,
         reload_dirs=list(sync_service.__path__) if reload else None,
         loop="uvloop" if os.name == "posix" else "asyncio",
-        http=CoalescingProtocol,
+        http=LimitedProtocol,
         ws="none",
         lifespan="on",
         # structlog is configured already, and RequestLogMiddleware logs the requests.
