@@ -19,6 +19,8 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from sync_service.terminal import escape_value
+
 # A full pipe blocks the writer, and with it all requests. A reader that falls behind gets this time once.
 WRITE_TIMEOUT_MS = 100
 
@@ -66,6 +68,8 @@ def configure_logging(*, level: str = "info", form: str | None = None, stream: T
             serializer=lambda line, **_: msgspec.json.encode(line, enc_hook=str).decode()
         )
     )
+    if console:
+        shared.append(escape_line)
     structlog.configure(
         processors=[_guard([*shared, renderer])],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -165,6 +169,11 @@ def format_exception(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
             for frame in traceback.extract_tb(error.__traceback__)
         ]
     return line
+
+
+def escape_line(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """Escape control characters of texts; JSON does so itself."""
+    return {name: escape_value(value) if isinstance(value, str) else value for name, value in line.items()}
 
 
 def keep_first_line(_: WrappedLogger, __: str, line: EventDict) -> EventDict:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from sync_service.cli import dev, docs, doctor, events, mapping, migrate, send, serve, users
 from sync_service.errors import MappingMismatch, SettingsError, SyncError
+from sync_service.terminal import escape_controls
 
 COMMANDS = (dev, serve, migrate, send, events, doctor, mapping, users, docs)
 
@@ -47,10 +48,10 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         status: int = parsed.run(parsed, environ)
     except (SettingsError, MappingMismatch) as error:
-        print(_format_errors(_HEADLINES[type(error)], error.errors), file=sys.stderr)
+        print(escape_controls(_format_errors(_HEADLINES[type(error)], error.errors)), file=sys.stderr)
         return 2
     except SyncError as error:
-        print(f"sync-service: {error}", file=sys.stderr)
+        print(escape_controls(f"sync-service: {error}"), file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The reader of the output has closed the pipe, as `| head` does. Without stderr, Python cannot report it again.

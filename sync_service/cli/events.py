@@ -13,6 +13,7 @@ from sync_service.cli.replay import replay
 from sync_service.dev.state import load_settings
 from sync_service.settings import Settings
 from sync_service.store.events import get_event, list_events
+from sync_service.terminal import escape_value, print_text
 
 STATUSES = ("applied", "stale", "ignored", "failed", "dead")
 
@@ -56,7 +57,7 @@ def _run_list(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         for event in events:
             fields = [format_time(event["received_at"]), f"{event['status']:8}", f"{event['type']:14}", event["id"]]
             fields += [event["clerk_id"] or "-", *format_error(event)]
-            print("  ".join(fields))
+            print(escape_value("  ".join(fields)))
     return 0
 
 
@@ -67,7 +68,7 @@ async def _list(settings: Settings, arguments: argparse.Namespace) -> list[dict[
 
 def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     event = asyncio.run(_show(load_settings(environ, "DATABASE_URL"), arguments.id))
-    print(json.dumps(event, default=datetime.isoformat, indent=2, ensure_ascii=False))
+    print_text(json.dumps(event, default=datetime.isoformat, indent=2, ensure_ascii=False))
     return 0 if event else 1
 
 

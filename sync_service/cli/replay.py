@@ -25,6 +25,7 @@ from sync_service.store.access import Store
 from sync_service.store.dry_run import dry_run
 from sync_service.store.events import Filter, count_events, get_events, iter_pages
 from sync_service.sync.apply import Applier
+from sync_service.terminal import escape_value
 
 log = structlog.get_logger()
 
@@ -45,7 +46,7 @@ def replay(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         counts = [f"{outcome}: {number}" for outcome, number in sorted(outcomes.items())]
         print(", ".join(counts) or "no events to replay")
         for message_id in missing:
-            print(f"{message_id}: no such event")
+            print(escape_value(f"{message_id}: no such event"))
     return 1 if missing or FAILURES & outcomes.keys() else 0
 
 
@@ -94,9 +95,10 @@ async def _preview_page(store: Store, page: list[Event], *, as_json: bool) -> Co
         if as_json:
             print(json.dumps({"id": event.id, "clerk_id": event.clerk_id, "outcome": outcome, "changes": changes}))
         elif changes:
-            print(f"{event.id}  {event.clerk_id}  {outcome}")
+            print(escape_value(f"{event.id}  {event.clerk_id}  {outcome}"))
             for column, (old, new) in changes.items():
-                print(f"    {column}: {json.dumps(old, ensure_ascii=False)} → {json.dumps(new, ensure_ascii=False)}")
+                shown = f"{column}: {json.dumps(old, ensure_ascii=False)} → {json.dumps(new, ensure_ascii=False)}"
+                print(escape_value(f"    {shown}"))
     return outcomes
 
 

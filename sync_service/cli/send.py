@@ -14,6 +14,7 @@ from sync_service.clerk.samples import build_sample_event
 from sync_service.cli.arguments import Commands
 from sync_service.dev.state import load_settings
 from sync_service.errors import SettingsError, SyncError
+from sync_service.terminal import print_text
 
 SEND_TIMEOUT = 15  # Svix waits as long for a response
 
@@ -102,7 +103,7 @@ def _print_response(arguments: argparse.Namespace, message_id: str, status: int,
             content = text
         print(json.dumps({"svix_id": message_id, "status": status, "answer": content}))
     else:
-        print(f"{status} {text}  {message_id}")
+        print_text(f"{status} {text}  {message_id}")
 
 
 def _parse_count(text: str) -> int:

@@ -18,6 +18,7 @@ from sync_service.settings import Settings
 from sync_service.store.access import BoundConnection
 from sync_service.store.changes import restore_user
 from sync_service.store.events import get_user_history
+from sync_service.terminal import escape_value, print_text
 
 
 def add_parser(commands: Commands) -> None:
@@ -36,7 +37,7 @@ def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = load_settings(environ, "DATABASE_URL")
     user = asyncio.run(_find_user(settings, arguments.clerk_id))
     as_json = quote_big_integers(json.dumps(user, default=datetime.isoformat, indent=2))
-    print(as_json if arguments.json else _format_user(user))
+    print_text(as_json if arguments.json else _format_user(user))
     return 0 if user["row"] or user["identity"] or user["events"] else 1
 
 
@@ -82,10 +83,10 @@ def _format_identity(identity: dict[str, Any] | None) -> str:
 
 def _format_event(event: dict[str, Any]) -> str:
     fields = [format_time(event["received_at"]), f"{event['type']:14}", f"{event['status']:8}", event["id"]]
-    return "  " + "  ".join([*fields, *format_error(event)])
+    return escape_value("  " + "  ".join([*fields, *format_error(event)]))
 
 
 def _format_value(value: object) -> str:
     if value is None:
         return "-"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return escape_value(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
