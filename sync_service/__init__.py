@@ -4,8 +4,11 @@ The module map, from the bottom, in reading order. A module imports only modules
 tests/test_package_map.py compares the list with the imports.
 
     errors                      error types: the party at fault, and whether a retry helps
+    terminal                    text without control sequences
     dsn                         a database URL of a platform → a DSN for asyncpg
+    dsn_check                   checks a DSN with the parser of asyncpg
     parsers                     the text of one setting → its value
+    big_integers                integers in JSON that JavaScript cannot read exactly
 
     clerk.user                  Clerk's user
     clerk.json_repair           replaces values that cannot be stored
@@ -108,7 +111,10 @@ tests/test_package_map.py compares the list with the imports.
     web.users                   GET /users/{clerk_id}, POST /users/resolve
     web.health                  GET /healthz, GET /readyz
     web.app                     settings → the ASGI app
-    web.protocol                one packet per response
+    web.connections             limits on connections and their bodies, for each peer
+    web.transport               one packet per response
+    web.protocol                one connection: limits on requests and responses
+    web.listener                the listening sockets of HOST and PORT
     web.server                  runs uvicorn
 
     cli.global_options          `--version`, `--print-completion`

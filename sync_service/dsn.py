@@ -1,5 +1,6 @@
 """Convert a database URL, as Neon, Supabase and Heroku print it, into a DSN that asyncpg accepts (pure)."""
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
@@ -14,8 +15,13 @@ _SUPPORTED = """
     application_name options search_path timezone TimeZone
 """
 SUPPORTED_PARAMETERS = frozenset(_SUPPORTED.split())
-OWN_PARAMETERS = frozenset({"pgbouncer", "ssl"})
+OWN_PARAMETERS = frozenset({"pgbouncer", "ssl", "port"})
 TRUE_WORDS = frozenset({"true", "1", "yes", "on"})
+FALSE_WORDS = frozenset({"false", "0", "no", "off"})
+
+# SQLAlchemy and node-postgres write `ssl=true`; node-postgres also writes `sslmode=no-verify`. As in libpq, `require`
+# verifies no certificate.
+_SSL_MODES = dict.fromkeys(TRUE_WORDS, "require") | dict.fromkeys(FALSE_WORDS, "disable") | {"no-verify": "require"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +39,12 @@ def parse_dsn(text: str) -> Dsn:
     Raises `ValueError`. Its message continues after the name of the setting and does not contain the value.
     """
     parts, given = _split_url(text)
-    kept = _select_parameters(given)
+    kept = _select_parameters(given, parts.netloc)
+    authority = _build_authority(parts, kept)
+    path = "" if kept.keys() & {"dbname", "database"} else parts.path
     query = f"?{urlencode(kept)}" if kept else ""
     return Dsn(
-        url=f"postgresql://{parts.netloc}{parts.path}{query}",
+        url=f"postgresql://{authority}{path}{query}",
         is_transaction_pooler=given.get("pgbouncer", "").lower() in TRUE_WORDS or _is_pooler_host(parts.netloc),
         ignored_parameters=tuple(sorted(given.keys() - kept.keys() - OWN_PARAMETERS)),
     )
@@ -59,13 +67,48 @@ def _split_url(text: str) -> tuple[SplitResult, dict[str, str]]:
     return parts, dict(query)
 
 
-def _select_parameters(given: Mapping[str, str]) -> dict[str, str]:
-    """Return the parameters that asyncpg supports."""
+def _select_parameters(given: Mapping[str, str], netloc: str) -> dict[str, str]:
+    """Return the parameters that asyncpg supports, in its spelling."""
     kept = {key: value for key, value in given.items() if key in SUPPORTED_PARAMETERS and value}
-    # SQLAlchemy writes `?ssl=require` for asyncpg.
-    if "ssl" in given and "sslmode" not in kept:
-        kept["sslmode"] = "require" if given["ssl"].lower() in TRUE_WORDS else given["ssl"]
+    mode = kept.get("sslmode") or given.get("ssl", "")
+    if mode:
+        kept["sslmode"] = _SSL_MODES.get(mode.lower(), mode.lower())
+    if kept.get("sslrootcert") == "system":
+        _use_system_certificates(kept)
+    # Neon's proxy takes the endpoint for clients without SNI. asyncpg has SNI, and any other server refuses the option.
+    if kept.get("options", "").startswith("endpoint=") and ".neon." not in netloc:
+        del kept["options"]
     return kept
+
+
+def _use_system_certificates(kept: dict[str, str]) -> None:
+    """Replace `sslrootcert=system` by the file of OpenSSL, and verify the host name, as libpq does."""
+    paths = ssl.get_default_verify_paths()
+    kept["sslrootcert"] = paths.cafile or paths.openssl_cafile
+    kept["sslmode"] = "verify-full"
+
+
+def _build_authority(parts: SplitResult, kept: dict[str, str]) -> str:
+    """Return user, password and hosts. As in libpq, the query takes precedence; asyncpg prefers the authority."""
+    login, at, hosts = parts.netloc.rpartition("@")
+    user, colon, password = login.partition(":")
+    if "user" in kept:
+        user = ""
+    if "password" in kept:
+        colon, password = "", ""
+    return f"{user}{colon}{password}{at}{_build_hosts(hosts, parts, kept)}"
+
+
+def _build_hosts(hosts: str, parts: SplitResult, kept: dict[str, str]) -> str:
+    if "," in hosts:  # several hosts have several ports
+        return hosts
+    port = kept.pop("port", "") or str(parts.port or "")
+    if "host" in kept or not parts.hostname:
+        if port:
+            kept["port"] = port
+        return ""
+    name = hosts if hosts.endswith("]") else hosts.rpartition(":")[0] or hosts
+    return f"{name}:{port}" if port else name
 
 
 def _is_pooler_host(netloc: str) -> bool:

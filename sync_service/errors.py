@@ -14,9 +14,11 @@ SyncError
 │   ├── SlowBody          the body did not arrive in time
 │   ├── BadRequest        body, query or path is not valid for the route
 │   ├── BadToken          no token, or a token that is not accepted
+│   │   └── NoTokenKey    operator: no setting gives a key for session tokens
 │   ├── WrongUser         the session token of one user in a request for another user
 │   ├── UnknownUser       neither the database nor Clerk has the user
 │   ├── DeletedUser       the user is deleted
+│   ├── RowRefused        operator: the app's table refuses the row of a login
 │   └── TooManyRequests   more requests to Clerk than its rate limit allows
 ├── ClerkUnavailable      Clerk: no usable response now; a later retry helps (503)
 │   └── ClerkAuthError    operator: Clerk rejects CLERK_SECRET_KEY, or the key belongs to another instance
@@ -58,6 +60,10 @@ class RequestError(SyncError):
     code = "bad_request"
     title = "Bad request"
     headers: Mapping[str, str] = MappingProxyType({})
+    # The class of the error, for the caller's program.
+    reason: str | None = None
+    # For the operator's log.
+    hint: str | None = None
 
 
 class MissingHeaders(RequestError):
@@ -127,6 +133,12 @@ class BadToken(RequestError):
     headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
+class NoTokenKey(BadToken):
+    """No setting gives a key that verifies session tokens."""
+
+    hint = "set CLERK_PUBLISHABLE_KEY or CLERK_JWT_KEY, so that the service can verify session tokens"
+
+
 class WrongUser(RequestError):
     """A session token gives access to its own user only."""
 
@@ -149,6 +161,18 @@ class DeletedUser(RequestError):
     status = 410
     code = "deleted_user"
     title = "The user is deleted"
+
+
+class RowRefused(RequestError):
+    """Clerk and the database answer, but the app's table refuses the row. `reason` is the class of its error."""
+
+    status = 409
+    code = "row_refused"
+    title = "The table refuses the row"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("The users table refuses this user's row. The operators see the cause.")
+        self.reason = reason
 
 
 class TooManyRequests(RequestError):

@@ -2,17 +2,50 @@
 
 An exception is logged as its class and its stack. Its message is left out: PostgreSQL's messages quote rows
 ("Key (email)=(…) already exists"), and Python's quote arguments.
+
+Logging never fails its caller. A line that cannot be rendered or written is lost and counted.
 """
 
 import logging
+import os
+import select
 import sys
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from sync_service.terminal import escape_value
+
+# A full pipe blocks the writer, and with it all requests. A reader that falls behind gets this time once.
+WRITE_TIMEOUT_MS = 100
+
+
+class LostLines:
+    """Counts the log lines that are lost. They are kept until a metric takes them."""
+
+    def __init__(self) -> None:
+        self._kept = 0
+        self._increment: Callable[[int], None] | None = None
+
+    def add(self) -> None:
+        """Count one lost line."""
+        if self._increment:
+            self._increment(1)
+        else:
+            self._kept += 1
+
+    def report_to(self, increment: Callable[[int], None]) -> None:
+        """Pass the number of lines lost until now to `increment`, and 1 for each later one."""
+        increment(self._kept)
+        self._kept, self._increment = 0, increment
+
+
+lost_lines = LostLines()
 
 
 def configure_logging(*, level: str = "info", form: str | None = None, stream: TextIO | None = None) -> None:
@@ -20,8 +53,8 @@ def configure_logging(*, level: str = "info", form: str | None = None, stream: T
 
     `form` is json or console. With None, a terminal gets console and any other stream gets JSON.
     """
-    stream = stream or sys.stderr
-    console = form == "console" or (form is None and stream.isatty())
+    file = _LogFile(stream or sys.stderr)
+    console = form == "console" or (form is None and file.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -29,19 +62,21 @@ def configure_logging(*, level: str = "info", form: str | None = None, stream: T
         format_exception,
     ]
     renderer: Processor = (
-        structlog.dev.ConsoleRenderer(colors=stream.isatty())
+        structlog.dev.ConsoleRenderer(colors=file.isatty())
         if console
         else structlog.processors.JSONRenderer(
             serializer=lambda line, **_: msgspec.json.encode(line, enc_hook=str).decode()
         )
     )
+    if console:
+        shared.append(escape_line)
     structlog.configure(
-        processors=[*shared, renderer],
+        processors=[_guard([*shared, renderer])],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", file)),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream)
+    handler = _Handler(file)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared, keep_first_line],
@@ -54,6 +89,65 @@ def configure_logging(*, level: str = "info", form: str | None = None, stream: T
     # These libraries log the URL of each request, and a URL of Clerk's API contains a user's ID.
     for name in ("httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _LogFile:
+    """Writes each line at once and without a buffer, so that a lost line cannot block the later ones.
+
+    It writes to the file descriptor: a stream keeps text that it could not write, and fails again at exit.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.isatty = stream.isatty
+        self._timeout = WRITE_TIMEOUT_MS
+        self._torn = False  # the last line in the file lacks its end
+        self._descriptor = stream.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._descriptor, select.POLLOUT)
+
+    def write(self, text: str) -> None:
+        """Write one line, or count it as lost."""
+        line = text.encode("utf-8", "backslashreplace")
+        if self._torn:
+            line = b"\n" + line
+        try:
+            # Without a timeout while the reader stays behind, so that it delays one request and not each of them.
+            written = os.write(self._descriptor, line) if self._poll.poll(self._timeout) else 0
+        except OSError:
+            written = 0
+        self._timeout = WRITE_TIMEOUT_MS if written else 0
+        if written < len(line):
+            self._torn = self._torn or written > 0
+            lost_lines.add()
+        else:
+            self._torn = False
+
+    def flush(self) -> None:
+        """Do not wait: each line is written already."""
+
+
+class _Handler(logging.StreamHandler[_LogFile]):
+    """Handler of the standard library's loggers."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the library's name
+        """Count the line. The library would print it with its arguments, which may contain personal data."""
+        lost_lines.add()
+
+
+def _guard(processors: list[Processor]) -> Processor:
+    """Return the processors as one. A line that cannot be rendered is lost, and its caller is not disturbed."""
+
+    def process(logger: WrappedLogger, name: str, line: EventDict) -> Any:
+        result: Any = line
+        try:
+            for processor in processors:
+                result = processor(logger, name, result)
+        except Exception:  # noqa: BLE001  no error of a log line may reach a request
+            lost_lines.add()
+            raise structlog.DropEvent from None
+        return result
+
+    return process
 
 
 def add_timestamp(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
@@ -75,6 +169,11 @@ def format_exception(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
             for frame in traceback.extract_tb(error.__traceback__)
         ]
     return line
+
+
+def escape_line(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """Escape control characters of texts; JSON does so itself."""
+    return {name: escape_value(value) if isinstance(value, str) else value for name, value in line.items()}
 
 
 def keep_first_line(_: WrappedLogger, __: str, line: EventDict) -> EventDict:

@@ -139,7 +139,7 @@ def parse_host(text: str) -> str:
     """Return a host name or an IP address."""
     if re.search(r"[\s/]", text):
         raise InvalidValue("is not a host name or IP address")
-    return text
+    return re.sub(r"\[(.*)\]", r"\1", text)  # an IPv6 address as in a URL
 
 
 def parse_duration(text: str) -> timedelta:

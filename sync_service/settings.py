@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from sync_service import parsers
 from sync_service.dsn import Dsn
+from sync_service.dsn_check import check_dsn
 from sync_service.errors import SettingsError
 from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table import TableMapping
@@ -40,6 +41,8 @@ class Settings:
     sync_max_age: timedelta = timedelta(hours=24)
     sync_event_retention: timedelta = timedelta(days=30)
     sync_max_attempts: int = 10
+    sync_max_token_lifetime: timedelta = timedelta(hours=24)
+    sync_keep_alive: timedelta = timedelta(seconds=75)
     port: int = 8000
     host: str | None = None  # None is 127.0.0.1 for `dev`, 0.0.0.0 for `serve`
     web_concurrency: int = 1
@@ -94,7 +97,7 @@ def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = ())
             where = "" if "SYNC_CONFIG" in given else f"{MAPPING_FILE}: "
             errors += [f"SYNC_CONFIG: {where}{sentence}" for sentence in error.errors]
     settings = Settings(
-        database=get("DATABASE_URL", parsers.parse_database_url, None),
+        database=get("DATABASE_URL", _parse_database_url, None),
         clerk_webhook_signing_secrets=get("CLERK_WEBHOOK_SIGNING_SECRET", parsers.parse_signing_secrets, ()),
         clerk_secret_key=get("CLERK_SECRET_KEY", parsers.make_prefix_parser("sk_"), None),
         clerk_api_url=get("CLERK_API_URL", parsers.parse_url, "https://api.clerk.com"),
@@ -110,6 +113,8 @@ def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = ())
         sync_max_age=get("SYNC_MAX_AGE", parsers.parse_duration, timedelta(hours=24)),
         sync_event_retention=get("SYNC_EVENT_RETENTION", parsers.parse_duration, timedelta(days=30)),
         sync_max_attempts=get("SYNC_MAX_ATTEMPTS", parsers.make_integer_parser(1, 1000), 10),
+        sync_max_token_lifetime=get("SYNC_MAX_TOKEN_LIFETIME", parsers.parse_duration, timedelta(hours=24)),
+        sync_keep_alive=get("SYNC_KEEP_ALIVE", parsers.parse_duration, timedelta(seconds=75)),
         port=get("PORT", parsers.make_integer_parser(0, 65535), 8000),
         host=get("HOST", parsers.parse_host, None),
         web_concurrency=get("WEB_CONCURRENCY", parsers.make_integer_parser(1, 256), 1),
@@ -147,6 +152,15 @@ def _read_variable(environ: Mapping[str, str], name: str) -> str:
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidValue(f"{name}_FILE names a file that cannot be read ({type(error).__name__})") from None
     return strip_quotes(text)
+
+
+def _parse_database_url(text: str) -> Dsn:
+    dsn = parsers.parse_database_url(text)
+    try:
+        check_dsn(dsn)
+    except ValueError as error:
+        raise InvalidValue(str(error)) from None
+    return dsn
 
 
 def _read_mapping_file(file: Path) -> TableMapping:

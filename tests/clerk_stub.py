@@ -61,11 +61,13 @@ def make_claims(clerk_id: str, **changes: Any) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def make_session_token(clerk_id: str, *, kid: str = INSTANCE, signer: str = "clerk", **changes: Any) -> str:
+def make_session_token(
+    clerk_id: str, *, kid: str = INSTANCE, cat: Any = "cl_B7d4PD111AAA", signer: str = "clerk", **changes: Any
+) -> str:
     """Return a signed session token of the user."""
     # PyJWS instead of `jwt.encode`, which refuses to create invalid claims.
     payload = json.dumps(make_claims(clerk_id, **changes)).encode()
-    return jwt.PyJWS().encode(payload, get_key(signer), algorithm="RS256", headers={"kid": kid})
+    return jwt.PyJWS().encode(payload, get_key(signer), algorithm="RS256", headers={"kid": kid, "cat": cat})
 
 
 def make_bearer_header(token: str) -> dict[str, str]:

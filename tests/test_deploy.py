@@ -19,6 +19,7 @@ from sync_service.cli import COMMANDS
 from sync_service.dev.embedded import EmbeddedServer, run_embedded_postgres
 from sync_service.mapping.presets import DEFAULT
 from sync_service.settings import iter_setting_names, read_settings
+from sync_service.web.connections import MAX_CONNECTIONS, RESERVED_DESCRIPTORS
 from tests.processes import reserve_port, run_command
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -131,6 +132,12 @@ def test_the_image_s_context_has_the_needed_files_only() -> None:
     assert rules[0] == "*"
     steps = re.findall(r"^COPY (?!--from)(.*) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     assert {rule[1:] for rule in rules if rule.startswith("!")} == {name for step in steps for name in step.split()}
+
+
+def test_the_systemd_unit_allows_many_connections() -> None:
+    unit = (ROOT / "deploy" / "sync-service.service").read_text()
+    [limit] = re.findall(r"^LimitNOFILE=([0-9]+)$", unit, re.MULTILINE)
+    assert int(limit) > MAX_CONNECTIONS + RESERVED_DESCRIPTORS
 
 
 def test_the_systemd_unit_is_valid() -> None:

@@ -9,6 +9,9 @@ import trustme
 from sync_service.dev.binaries import find_all_binaries
 from sync_service.dev.embedded import run_embedded_postgres
 from sync_service.dsn import parse_dsn
+from sync_service.errors import SettingsError
+from sync_service.parsers import parse_database_url
+from sync_service.settings import read_settings
 from tests.processes import reserve_port, run_command
 
 # embedded-postgres is built without TLS, Debian's PostgreSQL with TLS.
@@ -46,6 +49,66 @@ WITH_TLS = [place for place in find_all_binaries() if place.is_relative_to("/usr
 def test_a_dsn_is_normalised(printed: str, cleaned: str, dropped: tuple[str, ...]) -> None:
     dsn = parse_dsn(printed)
     assert (dsn.url, dsn.ignored_parameters, dsn.is_transaction_pooler) == (cleaned, dropped, False)
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("h/db?sslmode=no-verify", "h/db?sslmode=require"),
+        ("h/db?ssl=no-verify", "h/db?sslmode=require"),
+        ("h/db?ssl=false", "h/db?sslmode=disable"),
+        ("h/db?ssl=0", "h/db?sslmode=disable"),
+        ("h/db?sslmode=Disable", "h/db?sslmode=disable"),
+        ("h/db?options=endpoint%3Dep-x", "h/db"),
+        ("ep-x.eu.neon.tech/db?options=endpoint%3Dep-x", "ep-x.eu.neon.tech/db?options=endpoint%3Dep-x"),
+        ("h/db?options=-c%20geqo%3Doff", "h/db?options=-c+geqo%3Doff"),
+        # The query takes precedence, as in libpq.
+        ("localhost/db?host=/cloudsql/p:r:i", "/db?host=%2Fcloudsql%2Fp%3Ar%3Ai"),
+        ("localhost:6543/db?host=/cloudsql/p:r:i", "/db?host=%2Fcloudsql%2Fp%3Ar%3Ai&port=6543"),
+        ("h:5432/db?port=6543", "h:6543/db"),
+        ("[::1]:5432/db?port=6543", "[::1]:6543/db"),
+        ("h/db?dbname=other", "h?dbname=other"),
+    ],
+)
+def test_a_url_for_libpq_or_node_means_the_same_here(given: str, url: str) -> None:
+    """Asyncpg refused these URLs, or connected to another server."""
+    parsed = parse_database_url(f"postgresql://u:p@{given}")
+    assert (parsed.url, parsed.ignored_parameters) == (
+        f"postgresql://u:p@{url}",
+        ("options",) * ("endpoint" in given and "neon" not in given),
+    )
+
+
+def test_the_system_s_certificates_verify_the_host() -> None:
+    url = parse_database_url("postgresql://h/db?sslmode=require&sslrootcert=system").url
+    assert "sslmode=verify-full" in url
+    assert "sslrootcert=system" not in url
+
+
+@pytest.mark.parametrize(
+    ("query", "key"),
+    [
+        ("sslmode=sometimes", "sslmode"),
+        ("sslmode=verify-full", "sslmode"),
+        ("sslmode=verify-ca", "sslmode"),
+        ("sslmode=verify-full&sslrootcert=/nowhere", "sslrootcert"),
+        ("sslmode=require&sslrootcert=/nowhere", "sslrootcert"),
+        ("sslmode=require&sslcert=/nowhere", "sslcert"),
+        ("sslmode=require&sslcrl=/nowhere", "sslcrl"),
+        ("sslmode=require&ssl_min_protocol_version=SSLv9", "ssl_min_protocol_version"),
+        ("target_session_attrs=somewhere", "target_session_attrs"),
+        ("sslnegotiation=perhaps", "sslnegotiation"),
+        ("port=x", "port"),
+    ],
+)
+def test_a_wrong_key_of_the_url_is_named(query: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`serve` started with it and answered 503 for ever."""
+    monkeypatch.setenv("HOME", "/nowhere")  # without ~/.postgresql/root.crt
+    with pytest.raises(SettingsError) as raised:
+        read_settings({"DATABASE_URL": f"postgresql://u:p@h/db?{query}"})
+    [error] = raised.value.errors
+    assert error.startswith("DATABASE_URL: ")
+    assert key in error
 
 
 def test_a_supabase_pooler_is_recognised_by_its_parameter() -> None:

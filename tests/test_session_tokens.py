@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import httpx2
@@ -36,6 +37,28 @@ async def test_a_forged_token_is_refused(what: str) -> None:
     """Every defect of a token, from its algorithm to its claims, is refused (H2, L1)."""
     with pytest.raises(BadToken):
         await make_verifier().verify(forge_tokens()[what])
+
+
+@pytest.mark.parametrize("cat", ["cl_B7d4PD111AAA", "cl_I7d4PD111III", None])
+async def test_the_categories_of_session_tokens_are_accepted(cat: str | None) -> None:
+    """Tokens from before the categories have none."""
+    await make_verifier().verify(make_session_token("user_1", cat=cat))
+
+
+@pytest.mark.parametrize("aud", ["convex", ["convex"], 7, {}])
+async def test_the_audience_is_ignored(clerk: ClerkStub, key_set: JwksCache, aud: object) -> None:
+    """Clerk's Convex integration sets it in session tokens; a cold key set checks the claims without a signature."""
+    await make_verifier().verify(make_session_token("user_1", aud=aud))
+    await make_verifier(keys=key_set).verify(make_session_token("user_1", aud=aud))
+
+
+async def test_a_setting_allows_a_longer_lifetime() -> None:
+    now = int(time.time())
+    await make_verifier().verify(make_session_token("user_1", exp=now + 86_400))
+    long = make_session_token("user_1", exp=now + 86_402)
+    with pytest.raises(BadToken):
+        await make_verifier().verify(long)
+    await make_verifier(max_lifetime=timedelta(days=2)).verify(long)
 
 
 async def test_a_clock_difference_of_five_seconds_is_allowed() -> None:

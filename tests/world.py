@@ -24,7 +24,7 @@ from sync_service.postgres.sql import quote_ident
 from sync_service.settings import Settings
 from sync_service.web.app import DEFAULT_LIMITS, create_app
 from sync_service.web.limits import TimeLimits
-from sync_service.web.protocol import CoalescingProtocol
+from sync_service.web.protocol import LimitedProtocol
 
 PII_SENTINEL = "PII_SENTINEL"
 SECRET = "whsec_c2VudGluZWwvU0VDUkVUU0VOVElORUwvMDEyMzQ1"
@@ -243,7 +243,7 @@ async def run_app(app: ASGIApp) -> AsyncIterator[str]:
     """Run any ASGI app and yield its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, http=CoalescingProtocol, ws="none", lifespan="on", timeout_keep_alive=75
+        app, log_config=None, access_log=False, http=LimitedProtocol, ws="none", lifespan="on", timeout_keep_alive=75
     )
     server = FastShutdownServer(config)
     serving_task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import jwt
@@ -28,17 +29,27 @@ MAX_TOKEN_LENGTH = 8192
 
 LEEWAY_SECONDS = 5
 
+MAX_LIFETIME = timedelta(days=1)
+
+# The header `cat` of a session token, and the one that Clerk's SDK ignores. Older tokens have none. Tokens of JWT
+# templates and machines have others.
+SESSION_CATEGORIES = frozenset({None, "cl_B7d4PD111AAA", "cl_I7d4PD111III"})
+
 # A browser uses one token for a minute, and an app may call this service at each request, so verified tokens are
 # cached. Invalid tokens are not cached, so invented ones cannot fill the cache.
 MAX_CACHED_TOKENS = 4096
 
-REQUIRED_CLAIMS = ["exp", "nbf", "sub", "iss"]
+TICKET_TYPES = ("invitation", "organization_invitation", "sign_in_token", "actor_token")
+
+REQUIRED_CLAIMS = ["exp", "nbf", "sub", "iss", "sid"]
 
 # Prefixes of a `sub` that is a machine, a client or an organisation, not a user.
 NON_USER_PREFIXES = ("mch_", "m2m_", "oat_", "ak_", "client_", "org_")
 
 # PyJWT's own errors, and those that a maliciously built payload raises in it.
 _DECODE_ERRORS = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError, AttributeError)
+
+_SESSION_ID = re.compile(r"sess_\w+", re.ASCII)
 
 _THREE_PARTS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
@@ -69,6 +80,7 @@ class SessionTokenVerifier:
         issuer: str | None,
         parties: Sequence[str],
         instance_id: str | None,
+        max_lifetime: timedelta = MAX_LIFETIME,
         max_cached_tokens: int = MAX_CACHED_TOKENS,
     ) -> None:
         """Accept tokens that one of `keys` has signed. With `parties`, the token's `azp` must be one of them."""
@@ -76,6 +88,7 @@ class SessionTokenVerifier:
         self._issuer = issuer
         self._parties = frozenset(party.rstrip("/") for party in parties)
         self._instance_id = instance_id
+        self._max_lifetime = max_lifetime.total_seconds()
         self._max_cached_tokens = max_cached_tokens
         self._cache: dict[bytes, _CacheEntry] = {}
 
@@ -103,16 +116,11 @@ class SessionTokenVerifier:
 
     def _read_kid(self, token: str) -> str | None:
         """Return the key ID. Raises `BadToken` unless the header is a session token's."""
-        if len(token) > MAX_TOKEN_LENGTH or not _THREE_PARTS.fullmatch(token):
-            raise BadToken("This is not a session token of Clerk.")
-        try:
-            # PyJWT would decode the whole token for its header, and decode it again to verify it.
-            encoded = token.partition(".")[0]
-            header = _header_decoder.decode(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
-        except (*UNREADABLE_JSON, ValueError):
-            raise BadToken("The token cannot be read.") from None
+        header = _read_header(token)
         if header.alg != "RS256" or header.typ.upper() != "JWT" or header.crit is not msgspec.UNSET:
             raise BadToken("This is not a session token of Clerk.")
+        if header.cat not in SESSION_CATEGORIES:
+            raise BadToken("This is a token of a JWT template or a machine, not a session token of Clerk.")
         kid = header.kid
         if kid and kid.startswith("ins_") and self._instance_id not in {None, kid}:
             raise BadToken("The token belongs to another Clerk instance.")
@@ -121,6 +129,10 @@ class SessionTokenVerifier:
     def _read_claims(self, token: str, key: Any) -> dict[str, Any]:
         """Return the claims. Raises `BadToken` if one is invalid. Without a key, the signature is not verified."""
         claims = self._decode(token, key)
+        _check_session(claims)
+        # PyJWT has checked that the times are numbers. Clerk sets `nbf` 10 s before `iat`.
+        if int(claims["exp"]) - int(claims.get("iat", claims["nbf"])) > self._max_lifetime:
+            raise BadToken("The token's lifetime is longer than SYNC_MAX_TOKEN_LIFETIME.")
         subject = claims["sub"]
         if not re.fullmatch(r"[!-~]{1,255}", subject) or subject.startswith(NON_USER_PREFIXES):
             raise BadToken("The token does not belong to a user.")
@@ -151,16 +163,39 @@ class SessionTokenVerifier:
         return claims
 
 
+def _read_header(token: str) -> "_Header":
+    if len(token) > MAX_TOKEN_LENGTH or not _THREE_PARTS.fullmatch(token):
+        raise BadToken("This is not a session token of Clerk.")
+    try:
+        # PyJWT would decode the whole token for its header, and decode it again to verify it.
+        encoded = token.partition(".")[0]
+        return _header_decoder.decode(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+    except (*UNREADABLE_JSON, ValueError):
+        raise BadToken("The token cannot be read.") from None
+
+
+def _check_session(claims: dict[str, Any]) -> None:
+    """Raise `BadToken` unless the token belongs to a session.
+
+    Tokens of JWT templates have no `sid`. In the tickets of invitations and sign-ins, `sid` is the ID of the ticket
+    and `st` its type.
+    """
+    if not _SESSION_ID.fullmatch(str(claims["sid"])) or claims.get("st") in TICKET_TYPES:
+        raise BadToken("The token does not belong to a session.")
+
+
 class _Header(msgspec.Struct):
     alg: str
     typ: str = "JWT"
     kid: str | None = None
+    cat: str | None = None
     crit: Any = msgspec.UNSET
 
 
 _header_decoder = msgspec.json.Decoder(_Header)
 
-_VERIFIED_OPTIONS: Options = {"require": REQUIRED_CLAIMS}
+# `aud` is ignored, as in Clerk's SDK for JavaScript: Clerk's Convex integration sets it in session tokens.
+_VERIFIED_OPTIONS: Options = {"require": REQUIRED_CLAIMS, "verify_aud": False}
 # `verify_signature=False` turns off all other checks of PyJWT too, so they are turned on again.
 _UNVERIFIED_OPTIONS: Options = {
     "require": REQUIRED_CLAIMS,
@@ -169,6 +204,5 @@ _UNVERIFIED_OPTIONS: Options = {
     "verify_nbf": True,
     "verify_iat": True,
     "verify_iss": True,
-    "verify_aud": True,
     "verify_sub": True,
 }

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hmac import compare_digest
+from typing import NamedTuple
 
 from svix.webhooks import Webhook
 
@@ -38,22 +39,40 @@ class WebhookVerifier:
         `headers` has lower-case names; `now` is seconds since 1970. Raises `MissingHeaders`, `BadTimestamp`,
         `BadPayload` (Svix signs only text, and the body is not UTF-8) or `BadSignature`.
         """
-        message_id, timestamp, signatures = _read_headers(headers)
-        sent_at = _parse_timestamp(timestamp, now)
-        if not _MESSAGE_ID.fullmatch(message_id):
-            raise BadSignature("svix-id is not a valid message ID.")
+        return self.verify_body(read_signature(headers, now=now), body)
+
+    def verify_body(self, signature: "Signature", body: bytes) -> str:
+        """Return the message's ID if a secret has signed the body. Raises `BadPayload` or `BadSignature`."""
+        message_id, sent_at, tokens = signature
         try:
             text = body.decode()
         except UnicodeDecodeError:
             raise BadPayload("The body is not UTF-8.") from None
-        # `v1,<base64>` per key. Other versions such as `v1a,…` may be in the list; they never equal an expected `v1`.
-        tokens = signatures.encode("latin-1", "replace").split()[:MAX_SIGNATURES]
         for key in self._keys:
             expected = key.sign(message_id, sent_at, text).encode()
             # All tokens are compared, so that the time taken does not depend on the position of the match.
             if sum(compare_digest(expected, token) for token in tokens):
                 return message_id
         raise BadSignature("No signature matches this body and a configured secret.")
+
+
+class Signature(NamedTuple):
+    """The signature headers of a webhook, which are checked before its body is read."""
+
+    message_id: str
+    sent_at: datetime
+    tokens: list[bytes]
+
+
+def read_signature(headers: Mapping[str, str], *, now: float) -> Signature:
+    """Return the signature headers. Raises `MissingHeaders`, `BadTimestamp` or `BadSignature`."""
+    message_id, timestamp, signatures = _read_headers(headers)
+    sent_at = _parse_timestamp(timestamp, now)
+    if not _MESSAGE_ID.fullmatch(message_id):
+        raise BadSignature("svix-id is not a valid message ID.")
+    # `v1,<base64>` per key. Other versions such as `v1a,…` may be in the list; they never equal an expected `v1`.
+    tokens = _BETWEEN_SIGNATURES.split(signatures.encode("latin-1", "replace"))[:MAX_SIGNATURES]
+    return Signature(message_id, sent_at, tokens)
 
 
 def _read_headers(headers: Mapping[str, str]) -> tuple[str, str, str]:
@@ -78,4 +97,6 @@ def _parse_timestamp(timestamp: str, now: float) -> datetime:
 _SVIX = ("svix-id", "svix-timestamp", "svix-signature")
 _UNBRANDED = ("webhook-id", "webhook-timestamp", "webhook-signature")
 _SECONDS = re.compile(r"[0-9]{1,11}")
+# A proxy joins repeated header lines by a comma and a space.
+_BETWEEN_SIGNATURES = re.compile(rb",?\s+")
 _MESSAGE_ID = re.compile(r"[!-~]{1,255}")

@@ -12,17 +12,31 @@ from collections.abc import Mapping, Sequence
 from sync_service.cli import dev, docs, doctor, events, mapping, migrate, send, serve, token, users
 from sync_service.cli.global_options import CompletionAction, VersionAction
 from sync_service.errors import MappingMismatch, SettingsError, SyncError
+from sync_service.terminal import escape_controls
 
 COMMANDS = (dev, serve, migrate, send, token, events, doctor, mapping, users, docs)
+
+STANDARD_ERROR = 2
 
 
 def main() -> None:
     """Run `sync-service` with the process's arguments and environment."""
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # The terminal's encoding may lack a character of a name, or of a message of this program.
             stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:], os.environ))
+
+
+def _open_standard_streams() -> None:
+    """Open /dev/null in place of each closed standard stream. A socket would get its number, and libuv would abort."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STANDARD_ERROR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    # Python sets these to None if the stream was closed at its start.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115  it stays open until the exit
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115  as above
 
 
 def create_parser() -> argparse.ArgumentParser:
@@ -47,10 +61,10 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         # Print the end of the output now: an error in Python's own flush at exit could not be reported.
         print(end="", flush=True)
     except (SettingsError, MappingMismatch) as error:
-        print(_format_errors(_HEADLINES[type(error)], error.errors), file=sys.stderr)
+        print(escape_controls(_format_errors(_HEADLINES[type(error)], error.errors)), file=sys.stderr)
         return 2
     except SyncError as error:
-        print(f"sync-service: {error}", file=sys.stderr)
+        print(escape_controls(f"sync-service: {error}"), file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The reader of the output has closed the pipe, as `| head` does. Without stderr, Python cannot report it again.

@@ -11,7 +11,7 @@ from dataclasses import replace
 from sync_service.cli.arguments import Commands
 from sync_service.cli.migrate import migrate_database
 from sync_service.cli.program import find_program
-from sync_service.cli.serve import check_mapping, check_port
+from sync_service.cli.serve import check_mapping
 from sync_service.dev.embedded import run_embedded_postgres
 from sync_service.dev.issuer import ISSUER, ensure_public_key, has_key_of_clerk
 from sync_service.dev.output import stop_when_output_closes
@@ -19,6 +19,7 @@ from sync_service.dev.state import DATA_FOLDER, SECRET_FILE, ensure_signing_secr
 from sync_service.dsn import Dsn, parse_dsn
 from sync_service.logs import configure_logging
 from sync_service.settings import Settings, read_settings
+from sync_service.web.listener import bind_sockets
 
 # An address that means all interfaces is no destination on every system.
 DESTINATIONS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared only
@@ -35,7 +36,7 @@ def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(environ)
     configure_logging(level=settings.log_level, form=settings.log_format)
     host = settings.host or "127.0.0.1"
-    check_port(host, settings.port)
+    sockets = bind_sockets(host, settings.port)
     own_secret = None if settings.clerk_webhook_signing_secrets else ensure_signing_secret()
     with _open_database(settings) as dsn:
         with_database = replace(settings, database=dsn)
@@ -52,7 +53,7 @@ def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
         from sync_service.web import server  # noqa: PLC0415  slow import, as in serve.py
 
         stop_when_output_closes()
-        return server.serve(settings, host=host, reload=True)
+        return server.serve(settings, sockets=sockets, reload=True)
 
 
 @contextlib.contextmanager

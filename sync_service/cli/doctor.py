@@ -15,6 +15,7 @@ from sync_service.doctor.findings import KINDS, Finding, sort_findings
 from sync_service.doctor.server import report_unreachable_database
 from sync_service.errors import SettingsError, SyncError
 from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
+from sync_service.terminal import print_text
 
 
 def add_parser(commands: Commands) -> None:
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         report = {"findings": findings} | {kind: counts[kind] for kind in KINDS}
         print(msgspec.json.format(msgspec.json.encode(report)).decode())
     else:
-        print("\n\n".join(_format_finding(finding) for finding in findings))
+        print_text("\n\n".join(_format_finding(finding) for finding in findings))
         print(f"\nwrong: {counts['wrong']}, warnings: {counts['warning']}, notes: {counts['note']}")
     if setting_errors:
         return 2

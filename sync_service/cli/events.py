@@ -25,6 +25,7 @@ from sync_service.cli.replay import replay
 from sync_service.dev.state import load_settings
 from sync_service.settings import Settings
 from sync_service.store.events import Filter, get_event, list_events
+from sync_service.terminal import escape_value, print_text
 
 STATUSES = ("applied", "stale", "ignored", "failed", "dead")
 
@@ -67,7 +68,7 @@ def _run_list(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         for event in events:
             fields = [format_time(event["received_at"]), f"{event['status']:8}", f"{event['type']:14}", event["id"]]
             fields += [event["clerk_id"] or "-", *format_error(event)]
-            print("  ".join(fields))
+            print(escape_value("  ".join(fields)))
         if not events:
             stored = (
                 "no event is stored" if filter_from(arguments) == Filter() else "no stored event has these properties"
@@ -84,9 +85,10 @@ async def _list(settings: Settings, arguments: argparse.Namespace) -> list[dict[
 def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     event = asyncio.run(_show(load_settings(environ, "DATABASE_URL"), arguments.id))
     if event or arguments.json:
-        print(json.dumps(event, default=datetime.isoformat, indent=2, ensure_ascii=False))
+        print_text(json.dumps(event, default=datetime.isoformat, indent=2, ensure_ascii=False))
     if event is None:
-        print(f"{arguments.id}: no such event; `{find_program()} events list` shows the newest ones", file=sys.stderr)
+        message = f"{arguments.id}: no such event; `{find_program()} events list` shows the newest ones"
+        print(escape_value(message), file=sys.stderr)
     return 0 if event else 1
 
 

@@ -25,6 +25,7 @@ from sync_service.store.access import Store
 from sync_service.store.dry_run import dry_run
 from sync_service.store.events import Filter, count_events, get_events, iter_pages
 from sync_service.sync.apply import Applier
+from sync_service.terminal import escape_value
 
 log = structlog.get_logger()
 
@@ -44,7 +45,7 @@ def replay(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         if counts or not missing:
             print(", ".join(counts) or "no events to replay")
         for message_id in missing:
-            print(f"{message_id}: no such event")
+            print(escape_value(f"{message_id}: no such event"))
     return 1 if missing or FAILURES & outcomes.keys() else 0
 
 
@@ -104,11 +105,12 @@ async def _preview_page(store: Store, page: list[Event], *, as_json: bool) -> Co
             line = {"id": event.id, "clerk_id": event.clerk_id, "outcome": outcome, "changes": changes}
             print(json.dumps(line | ({"failure": failure} if failure else {})))
         elif changes or failure:
-            print(f"{event.id}  {event.clerk_id}  {outcome}")
+            print(escape_value(f"{event.id}  {event.clerk_id}  {outcome}"))
             for name, value in failure.items():
-                print(f"    {name}: {value}")
+                print(escape_value(f"    {name}: {value}"))
             for column, (old, new) in changes.items():
-                print(f"    {column}: {json.dumps(old, ensure_ascii=False)} → {json.dumps(new, ensure_ascii=False)}")
+                shown = f"{column}: {json.dumps(old, ensure_ascii=False)} → {json.dumps(new, ensure_ascii=False)}"
+                print(escape_value(f"    {shown}"))
     return outcomes
 
 

@@ -20,6 +20,7 @@ from sync_service.cli.network_errors import explain_network_error
 from sync_service.cli.program import find_program
 from sync_service.dev.state import load_settings
 from sync_service.errors import SettingsError, SyncError
+from sync_service.terminal import print_text
 
 SEND_TIMEOUT = 15  # Svix waits as long for a response
 
@@ -131,4 +132,4 @@ def _print_response(arguments: argparse.Namespace, message_id: str, status: int,
             content = text
         print(json.dumps({"svix_id": message_id, "status": status, "answer": content}))
     else:
-        print(f"{status} {text}  {message_id}")
+        print_text(f"{status} {text}  {message_id}")

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import socket
 from collections.abc import Mapping
 
 from sync_service.cli.arguments import Commands
@@ -12,6 +11,7 @@ from sync_service.logs import configure_logging
 from sync_service.mapping.table_binding import TableBinding
 from sync_service.postgres.migrate import read_schema_state
 from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
+from sync_service.web.listener import bind_sockets
 
 # A slow database must not delay the start for longer.
 CHECK_TIMEOUT = 3
@@ -28,11 +28,11 @@ def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(environ, required=REQUIRED_TO_SERVE)
     configure_logging(level=settings.log_level, form=settings.log_format)
     host = settings.host or "0.0.0.0"  # noqa: S104  a platform's router connects from outside
-    check_port(host, settings.port)
+    sockets = bind_sockets(host, settings.port)
     asyncio.run(check_mapping(settings))
     from sync_service.web import server  # noqa: PLC0415  takes half a second, and other commands do not need it
 
-    return server.serve(settings, host=host)
+    return server.serve(settings, sockets=sockets)
 
 
 async def check_mapping(settings: Settings) -> None:
@@ -45,16 +45,3 @@ async def check_mapping(settings: Settings) -> None:
         raise
     except (SyncError, TimeoutError):
         return
-
-
-def check_port(host: str, port: int) -> None:
-    """Raise `SyncError` with a clear message if the port is not available, before anything else starts."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise SyncError(
-                f"Cannot listen on port {port} of {host}: {error.strerror}. Set PORT to another."
-            ) from error

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from sync_service.big_integers import quote_big_integers
 from sync_service.cli.arguments import Commands, add_json_option, format_error, format_time, parse_id
 from sync_service.cli.database import open_connection
 from sync_service.dev.state import load_settings
@@ -17,6 +18,7 @@ from sync_service.settings import Settings
 from sync_service.store.access import BoundConnection
 from sync_service.store.changes import restore_user
 from sync_service.store.events import get_user_history
+from sync_service.terminal import escape_value, print_text
 
 
 def add_parser(commands: Commands) -> None:
@@ -34,7 +36,8 @@ def add_parser(commands: Commands) -> None:
 def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = load_settings(environ, "DATABASE_URL")
     user = asyncio.run(_find_user(settings, arguments.clerk_id))
-    print(json.dumps(user, default=datetime.isoformat, indent=2) if arguments.json else _format_user(user))
+    as_json = quote_big_integers(json.dumps(user, default=datetime.isoformat, indent=2))
+    print_text(as_json if arguments.json else _format_user(user))
     return 0 if user["row"] or user["identity"] or user["events"] else 1
 
 
@@ -84,10 +87,10 @@ def _format_identity(identity: dict[str, Any] | None) -> str:
 
 def _format_event(event: dict[str, Any]) -> str:
     fields = [format_time(event["received_at"]), f"{event['type']:14}", f"{event['status']:8}", event["id"]]
-    return "  " + "  ".join([*fields, *format_error(event)])
+    return escape_value("  " + "  ".join([*fields, *format_error(event)]))
 
 
 def _format_value(value: object) -> str:
     if value is None:
         return "-"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return escape_value(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -30,6 +30,14 @@ def check_keys(settings: Settings) -> Iterator[Finding]:
     """Yield the problems that the keys themselves show, without a request to Clerk."""
     yield from _check_environments(settings)
     yield from _check_hosts(settings)
+    if not (settings.clerk_jwt_key or settings.jwks_url or settings.clerk_secret_key):
+        yield Finding(
+            code="no_token_key",
+            kind="note",
+            what="no setting gives a key for session tokens",
+            why="POST /sync answers 401 to every session token; it accepts only SYNC_API_TOKEN.",
+            do=(f"set CLERK_PUBLISHABLE_KEY or CLERK_JWT_KEY: {_API_KEYS_PAGE}",),
+        )
     if settings.clerk_secret_key is None:
         yield Finding(
             code="no_secret_key",

@@ -12,6 +12,7 @@ from sync_service.errors import (
     BadToken,
     ClerkUnavailable,
     DatabaseError,
+    RowRefused,
     TooManyRequests,
     UnconfirmedDeletion,
     UnknownUser,
@@ -97,7 +98,7 @@ class LoginService:
             except TooManyRequests:
                 if refresh:
                     raise
-            except (ClerkUnavailable, DatabaseError) as error:
+            except (ClerkUnavailable, DatabaseError, RowRefused) as error:
                 log.info("refresh_failed", reason=error.reason)
         return Login("unverified", row)
 

@@ -7,7 +7,7 @@ class Outcome(Struct, frozen=True):
     """The result of one event.
 
     Committed: applied, stale, duplicate, ignored, or parked with its reason. Not committed: `unavailable`, the sender
-    must retry.
+    must retry; `refused`, the table refuses the row of a login, which has no event to park.
     """
 
     outcome: str

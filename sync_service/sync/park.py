@@ -23,7 +23,7 @@ async def park(
     bound_log = log.bind(reason=error.reason, **objects)
     if event.id is None:  # no message of Svix, so there is no row; the source of the change repeats it
         bound_log.warning("not_applied")
-        return Outcome("unavailable", error.reason)
+        return Outcome("refused", error.reason)
     bound_log.warning("parked")
     try:
         async with store.database.acquire() as connection:

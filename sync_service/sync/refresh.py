@@ -22,6 +22,7 @@ from sync_service.errors import (
     DatabaseError,
     DatabaseUnavailable,
     DeletedUser,
+    RowRefused,
     SyncError,
     TooManyRequests,
     UnconfirmedDeletion,
@@ -233,8 +234,10 @@ class UserRefresher:
 
 
 async def apply_event(applier: Applier, source: str, event: Event) -> Outcome:
-    """Apply one event from this source; return its outcome. Raises `DatabaseUnavailable`."""
+    """Apply one event from this source; return its outcome. Raises `DatabaseUnavailable` or `RowRefused`."""
     [outcome] = await applier.with_source(source).apply([event])
     if outcome.outcome == "unavailable":
         raise DatabaseUnavailable(outcome.reason or "")
+    if outcome.outcome in {"refused", "parked"} and event.id is None:
+        raise RowRefused(outcome.reason or "")
     return outcome

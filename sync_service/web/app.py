@@ -21,7 +21,7 @@ from sync_service.clerk.jwks import KeySource, key_source_from
 from sync_service.clerk.rate_limit import RateLimiter
 from sync_service.clerk.session_tokens import SessionTokenVerifier
 from sync_service.clerk.webhook_signature import WebhookVerifier
-from sync_service.errors import SettingsError
+from sync_service.errors import NoTokenKey, SettingsError
 from sync_service.logs import configure_logging
 from sync_service.postgres.pool import open_database
 from sync_service.process import die_with_parent
@@ -89,7 +89,9 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIA
         login_service = LoginService(applier, refresher, max_age=max_age, instance_id=instance_id)
         worker = MaintenanceWorker(applier.with_source("replay"), settings.sync_event_retention, wake, refresher)
         background = [asyncio.create_task(readiness.log_state()), asyncio.create_task(worker.run())]
-        if keys:
+        if keys is None:
+            log.warning("session_tokens_disabled", hint=NoTokenKey.hint)
+        else:
             background.append(asyncio.create_task(keys.refresh()))  # so that the first login need not wait for it
         try:
             yield {
@@ -137,9 +139,8 @@ async def _sync(request: Request) -> Response:
 
 def _create_sync_route(settings: Settings) -> Route:
     """Return the route. Browsers may call it only from those authorized parties that are origins."""
-    origins = [
-        party.rstrip("/") for party in settings.clerk_authorized_parties if party.startswith(("http:", "https:"))
-    ]
+    # Browser extensions and web views have schemes of their own: `chrome-extension://…`, `tauri://localhost`.
+    origins = [party.rstrip("/") for party in settings.clerk_authorized_parties if "://" in party]
     if not origins:
         return Route("/sync", _sync, methods=["POST"])
     cors = Middleware(
@@ -182,6 +183,7 @@ def _create_token_verifier(settings: Settings, keys: KeySource | None) -> Sessio
         issuer=settings.issuer,
         parties=settings.clerk_authorized_parties,
         instance_id=settings.clerk_instance_id,
+        max_lifetime=settings.sync_max_token_lifetime,
     )
 
 

@@ -3,13 +3,10 @@
 import re
 from hmac import compare_digest
 
-import structlog
 from starlette.requests import Request
 
 from sync_service.clerk.session_tokens import SessionClaims, SessionTokenVerifier
-from sync_service.errors import BadToken
-
-log = structlog.get_logger()
+from sync_service.errors import BadToken, NoTokenKey
 
 _BEARER = re.compile(rb"bearer +(\S+) *", re.IGNORECASE)
 
@@ -21,7 +18,6 @@ class Authenticator:
         """Pass None for a method that is not configured."""
         self._session_tokens = session_tokens
         self._api_token = api_token.encode() if api_token else None
-        self._warned = False
 
     async def authenticate(self, request: Request) -> SessionClaims | None:
         """Return the user's session, or None for the app's backend. Raises `BadToken` or `ClerkUnavailable`."""
@@ -29,10 +25,7 @@ class Authenticator:
         if self._is_service_token(token):
             return None
         if self._session_tokens is None:
-            if not self._warned:  # log once: any stranger can send tokens
-                self._warned = True
-                log.warning("session_tokens_disabled", hint="set CLERK_PUBLISHABLE_KEY or CLERK_JWT_KEY")
-            raise BadToken("The token is not accepted.")
+            raise NoTokenKey("The token is not accepted.")
         return await self._session_tokens.verify(token.decode("latin-1"))
 
     def require_service_token(self, request: Request) -> None:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sync_service.errors import ClerkAuthError, ClerkUnavailable, DatabaseError, RequestError
+from sync_service.logs import lost_lines
 
 log = structlog.get_logger()
 
@@ -47,6 +48,12 @@ class Metrics:
             "Users first seen at login although a webhook was due",
             registry=self._registry,
         )
+        log_lines_lost = Counter(
+            "sync_service_log_lines_lost",
+            "Log lines that could not be written",
+            registry=self._registry,
+        )
+        lost_lines.report_to(log_lines_lost.inc)
         self.last_webhook = Gauge(
             "sync_service_last_accepted_webhook_timestamp_seconds",
             "Unix time at which a webhook was last stored",
@@ -73,7 +80,7 @@ def count_errors(counter: Counter, event: str) -> Iterator[None]:
         yield
     except RequestError as error:
         counter.labels(error.code).inc()
-        log.info(event, code=error.code, detail=str(error))
+        log.info(event, code=error.code, reason=error.reason, detail=str(error), hint=error.hint)
         raise
     except ClerkUnavailable as error:
         counter.labels("clerk_unavailable").inc()

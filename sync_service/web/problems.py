@@ -14,16 +14,26 @@ from sync_service.errors import ClerkUnavailable, DatabaseError, RequestError
 log = structlog.get_logger()
 
 
-def problem(status: int, code: str, title: str, detail: str = "", headers: dict[str, str] | None = None) -> Response:
+def problem(
+    status: int,
+    code: str,
+    title: str,
+    detail: str = "",
+    headers: dict[str, str] | None = None,
+    *,
+    reason: str | None = None,
+) -> Response:
     """Return a response of type `application/problem+json`."""
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail or title, "code": code}
+    if reason:
+        body["reason"] = reason
     return Response(msgspec.json.encode(body), status, headers, "application/problem+json")
 
 
 def client_error(request: Request, error: Exception) -> Response:
     """Return the 4xx response to an error of the caller."""
     assert isinstance(error, RequestError)  # noqa: S101  HANDLERS registers this function for that class
-    return problem(error.status, error.code, error.title, str(error), dict(error.headers))
+    return problem(error.status, error.code, error.title, str(error), dict(error.headers), reason=error.reason)
 
 
 def database_error(request: Request, error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import tempfile
 from types import FrameType
 
@@ -13,28 +14,28 @@ from uvicorn.supervisors.statreload import StatReload
 import sync_service
 from sync_service.settings import Settings
 from sync_service.web.app import STOP_TIMEOUT
+from sync_service.web.connections import raise_descriptor_limit
 from sync_service.web.metrics import MULTIPROCESS_DIR_VARIABLE
-from sync_service.web.protocol import CoalescingProtocol
+from sync_service.web.protocol import LimitedProtocol
 
 INTERRUPTED = 130
 
 
-def serve(settings: Settings, *, host: str, reload: bool = False) -> int:
-    """Serve until a signal stops the service; return the exit status.
+def serve(settings: Settings, *, sockets: list[socket.socket], reload: bool = False) -> int:
+    """Serve on bound sockets until a signal stops the service; return the exit status.
 
     The status is 130 after Ctrl-C, 0 after SIGTERM, 3 if the service did not start. uvicorn gets the app's name, not
     the app, because each process creates its own from the environment.
     """
+    raise_descriptor_limit()
     config = uvicorn.Config(
         "sync_service.web.app:create_app_from_environment",
         factory=True,
-        host=host,
-        port=settings.port,
         workers=settings.web_concurrency,
         reload=reload,
         reload_dirs=list(sync_service.__path__) if reload else None,
         loop="uvloop" if os.name == "posix" else "asyncio",
-        http=CoalescingProtocol,
+        http=LimitedProtocol,
         ws="none",
         lifespan="on",
         # structlog is configured already, and RequestLogMiddleware logs the requests.
@@ -43,30 +44,31 @@ def serve(settings: Settings, *, host: str, reload: bool = False) -> int:
         server_header=False,
         # The service uses neither the client's IP address nor the URL's scheme.
         proxy_headers=False,
+        timeout_keep_alive=int(settings.sync_keep_alive.total_seconds()),
         timeout_graceful_shutdown=STOP_TIMEOUT,
     )
     if reload:
-        reloader = _Reloader(config, uvicorn.Server(config).run, [config.bind_socket()])
+        reloader = _Reloader(config, uvicorn.Server(config).run, sockets)
         reloader.run()
         return INTERRUPTED if reloader.last_signal == signal.SIGINT else 0
     if settings.web_concurrency > 1:
         with tempfile.TemporaryDirectory(prefix="sync-metrics-") as folder:
             os.environ[MULTIPROCESS_DIR_VARIABLE] = folder
-            workers = _Workers(config, [config.bind_socket()])
+            workers = _Workers(config, sockets)
             workers.run()
         if any(process.exitcode == STARTUP_FAILURE for process in workers.processes):
             return STARTUP_FAILURE
         return INTERRUPTED if workers.interrupted else 0
-    return _serve_single_process(config)
+    return _serve_single_process(config, sockets)
 
 
-def _serve_single_process(config: uvicorn.Config) -> int:
+def _serve_single_process(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
     # After its shutdown uvicorn raises the received signals again; the default handlers would kill this process.
     received: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: received.append(number))
     server = uvicorn.Server(config)
-    server.run()
+    server.run(sockets)
     if not server.started:
         return STARTUP_FAILURE
     return INTERRUPTED if signal.SIGINT in received else 0

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sync_service.big_integers import quote_big_integers
 from sync_service.clerk.change import Snapshot, Version
 from sync_service.clerk.json_repair import parse_tolerantly
 from sync_service.clerk.user import UNREADABLE_JSON, ClerkId, User
@@ -78,7 +79,7 @@ class SyncEndpoint:
             login = await self._login_service.sync(
                 clerk_id, refresh=refresh, profile=_parse_profile(clerk_id, body.profile)
             )
-        content = msgspec.json.encode(_ResponseBody(login.outcome, Raw(login.row.encode())))
+        content = msgspec.json.encode(_ResponseBody(login.outcome, Raw(quote_big_integers(login.row).encode())))
         return login.outcome, Response(content, media_type="application/json")
 
 

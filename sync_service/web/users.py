@@ -7,6 +7,7 @@ from msgspec import Meta, Raw, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sync_service.big_integers import quote_big_integers
 from sync_service.clerk.user import ClerkId
 from sync_service.errors import UnknownUser
 from sync_service.store.identities import resolve_keys
@@ -61,7 +62,7 @@ class UserEndpoints:
             if state.row is None:
                 raise UnknownUser("This user has no row.")
         self._metrics.lookups.labels("found").inc()
-        return _create_response(_UserResponse(Raw(state.row.encode())))
+        return _create_response(_UserResponse(Raw(quote_big_integers(state.row).encode())))
 
     async def resolve(self, request: Request) -> Response:
         """Return the app's own keys of up to 1,000 users."""
@@ -78,7 +79,7 @@ class UserEndpoints:
             elif key is None:
                 result.missing.append(clerk_id)
             else:
-                result.users[clerk_id] = Raw(key.encode())
+                result.users[clerk_id] = Raw(quote_big_integers(key).encode())
         self._metrics.lookups.labels("resolved").inc()
         return _create_response(result)
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sync_service.clerk.events import EXAMPLE_INSTANCE, Event, parse_event
-from sync_service.clerk.webhook_signature import WebhookVerifier
+from sync_service.clerk.webhook_signature import WebhookVerifier, read_signature
 from sync_service.errors import DatabaseUnavailable, RequestError, WrongInstance
 from sync_service.store.identities import pin_instance
 from sync_service.sync.apply import Applier
@@ -58,8 +58,10 @@ class WebhookEndpoint:
         """Respond to one delivery: 2xx only after the commit."""
         request = Request(scope, receive)
         try:
+            # Before the body: a caller without these headers must not make the service keep one.
+            signature = read_signature(_select_signature_headers(request), now=time.time())
             body = await read_body(request, self._limits.body)
-            message_id = self._verifier.verify(_select_signature_headers(request), body, now=time.time())
+            message_id = self._verifier.verify_body(signature, body)
             event = parse_event(message_id, body, self._redacted_fields)
             if event.replaced:
                 self._log.warning("value_replaced", fields=event.replaced)
@@ -106,9 +108,14 @@ class WebhookEndpoint:
 def _select_signature_headers(request: Request) -> dict[str, str]:
     # A dict is faster: Starlette's `Headers` scans all headers for each name.
     prefixes = (b"svix-", b"webhook-")
-    return {
-        name.decode(): value.decode("latin-1") for name, value in request.scope["headers"] if name.startswith(prefixes)
-    }
+    selected: dict[str, str] = {}
+    for name, value in request.scope["headers"]:
+        if name.startswith(prefixes):
+            key, text = name.decode(), value.decode("latin-1")
+            if key in selected and key.endswith("-signature"):  # a sender may repeat the line
+                text = f"{selected[key]}, {text}"
+            selected[key] = text
+    return selected
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,7 @@ from tests.apps.shapes import SHAPES, Shape
 from tests.findings import run_doctor
 
 # The notes for every application without any event yet.
-COMMON_NOTES = {"database", "foreign_keys", "inbox", "no_secret_key", "no_webhook_yet", "users"}
+COMMON_NOTES = {"database", "foreign_keys", "inbox", "no_secret_key", "no_token_key", "no_webhook_yet", "users"}
 
 NEON_NOTES = {"cascade_never_fires"}
 

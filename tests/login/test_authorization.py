@@ -71,10 +71,13 @@ async def test_without_a_configured_service_token_no_backend_is_accepted(serve: 
 
 
 async def test_without_a_key_no_session_token_is_accepted(serve: Serve, clerk: ClerkStub, output: Output) -> None:
+    """The startup and each refused token log the settings that are missing."""
     async with serve(sync_api_token=API_TOKEN) as world:
         assert (await post_sync(world)).status_code == 401
-    [line] = output.log("session_tokens_disabled")
-    assert "CLERK_PUBLISHABLE_KEY" in line["hint"]
+    [startup] = output.log("session_tokens_disabled")
+    [refusal] = output.log("login_failed")
+    for line in (startup, refusal):
+        assert "CLERK_PUBLISHABLE_KEY" in line["hint"]
 
 
 async def test_a_session_of_another_instance_than_the_webhooks_is_refused(world: World, clerk: ClerkStub) -> None:

@@ -135,11 +135,14 @@ async def test_a_table_that_the_mapping_does_not_fit_is_a_503(serve: Serve, cler
         assert (await post_sync_as_backend(world)).status_code == 503
 
 
-async def test_a_row_that_the_table_refuses_is_a_503_and_logged(world: World, clerk: ClerkStub, output: Output) -> None:
+async def test_a_row_that_the_table_refuses_is_a_409_and_logged(world: World, clerk: ClerkStub, output: Output) -> None:
     clerk.add_user("user_1")
     await world.db.execute("alter table users add constraint refuses check (false) not valid")
     response = await post_sync(world)
-    assert (response.status_code, read_problem_code(response)) == (503, "unavailable")
+    assert (response.status_code, read_problem_code(response)) == (409, "row_refused")
+    assert response.json()["reason"] == "check_violation"
+    assert "users" not in response.text.replace("users table", "")
+    assert output.log("login_failed")[0]["reason"] == "check_violation"
     assert output.log("not_applied")[0]["constraint"] == "refuses"
 
 
