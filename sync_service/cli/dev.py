@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -33,6 +34,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve until a signal stops the service, then stop the embedded database."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until uvicorn has its own handler
     settings = read_settings(environ)
     configure_logging(level=settings.log_level, form=settings.log_format)
     host = settings.host or "127.0.0.1"

@@ -20,7 +20,6 @@ from sync_service.cli.arguments import (
     parse_time,
 )
 from sync_service.cli.database import open_connection
-from sync_service.cli.program import find_program
 from sync_service.cli.replay import replay
 from sync_service.dev.state import load_settings
 from sync_service.settings import Settings
@@ -87,7 +86,7 @@ def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if event or arguments.json:
         print_text(json.dumps(event, default=datetime.isoformat, indent=2, ensure_ascii=False))
     if event is None:
-        message = f"{arguments.id}: no such event; `{find_program()} events list` shows the newest ones"
+        message = f"{arguments.id}: no such event; `sync-service events list` shows the newest ones"
         print(escape_value(message), file=sys.stderr)
     return 0 if event else 1
 

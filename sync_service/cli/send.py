@@ -17,7 +17,6 @@ from sync_service.clerk.samples import build_sample_event
 from sync_service.cli.arguments import Commands, add_json_option, make_argument_parser, parse_count, parse_id
 from sync_service.cli.global_options import FILE_COMPLETION
 from sync_service.cli.network_errors import explain_network_error
-from sync_service.cli.program import find_program
 from sync_service.dev.state import load_settings
 from sync_service.errors import SettingsError, SyncError
 from sync_service.terminal import print_text
@@ -85,7 +84,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
             except httpx2.HTTPError as error:
                 raise SyncError(
                     f"No response from {url}: {explain_network_error(error)}. Start the service with"
-                    f" `{find_program()} dev`, or give another URL with --url."
+                    f" `sync-service dev`, or give another URL with --url."
                 ) from error
             failed += not response.is_success
             _print_response(arguments, message_id, response.status_code, response.text)

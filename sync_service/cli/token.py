@@ -5,7 +5,6 @@ import json
 from collections.abc import Mapping
 
 from sync_service.cli.arguments import Commands, add_json_option, parse_id
-from sync_service.cli.program import find_program
 from sync_service.dev.issuer import ISSUER, PRIVATE_KEY_FILE, has_key_of_clerk, sign_token
 from sync_service.dev.state import load_settings
 from sync_service.errors import SettingsError, SyncError
@@ -27,7 +26,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if has_key_of_clerk(settings):
         raise SettingsError([f"token: keys of Clerk are set, so `dev` accepts only Clerk's tokens; unset {KEYS}"])
     if not PRIVATE_KEY_FILE.exists():
-        raise SyncError(f"No local issuer is in this folder. Start `{find_program()} dev` here first.")
+        raise SyncError("No local issuer is in this folder. Start `sync-service dev` here first.")
     token = sign_token(arguments.user, next(iter(settings.clerk_authorized_parties), None))
     print(json.dumps({"token": token, "issuer": ISSUER}) if arguments.json else token)
     return 0

@@ -1,5 +1,6 @@
 """uvicorn's configuration: one process, several, or one that reloads; and its exit status."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -18,13 +19,14 @@ from sync_service.web.connections import raise_descriptor_limit
 from sync_service.web.metrics import MULTIPROCESS_DIR_VARIABLE
 from sync_service.web.protocol import LimitedProtocol
 
+FAILED = 1
 INTERRUPTED = 130
 
 
 def serve(settings: Settings, *, sockets: list[socket.socket], reload: bool = False) -> int:
     """Serve on bound sockets until a signal stops the service; return the exit status.
 
-    The status is 130 after Ctrl-C, 0 after SIGTERM, 3 if the service did not start. uvicorn gets the app's name, not
+    The status is 130 after Ctrl-C, 0 after SIGTERM, 1 if the service did not start. uvicorn gets the app's name, not
     the app, because each process creates its own from the environment.
     """
     raise_descriptor_limit()
@@ -57,7 +59,7 @@ def serve(settings: Settings, *, sockets: list[socket.socket], reload: bool = Fa
             workers = _Workers(config, sockets)
             workers.run()
         if any(process.exitcode == STARTUP_FAILURE for process in workers.processes):
-            return STARTUP_FAILURE
+            return FAILED
         return INTERRUPTED if workers.interrupted else 0
     return _serve_single_process(config, sockets)
 
@@ -68,9 +70,10 @@ def _serve_single_process(config: uvicorn.Config, sockets: list[socket.socket]) 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: received.append(number))
     server = uvicorn.Server(config)
-    server.run(sockets)
+    with contextlib.suppress(SystemExit):  # uvicorn's own exit status for a failed start is 3
+        server.run(sockets)
     if not server.started:
-        return STARTUP_FAILURE
+        return FAILED
     return INTERRUPTED if signal.SIGINT in received else 0
 
 
