@@ -99,6 +99,11 @@ ATTACKS: dict[str, tuple[bytes, int, int]] = {
         20,
         8,
     ),
+    "one endless trailer": (
+        b"POST /webhooks/clerk HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: " + b"x" * 20 * MIB,
+        1,
+        8,
+    ),
     "unsigned bodies": (build_post("/webhooks/clerk", MIB) + b"x" * (MIB - 1), 1, 1000),
     "bodies with invented signatures": (
         build_post("/webhooks/clerk", MIB, **plausible_headers()) + b"x" * (MIB - 1),

@@ -209,7 +209,8 @@ async def test_a_body_that_does_not_arrive_is_a_408(serve: Serve) -> None:
     async with serve(limits=TimeLimits(body=0.5)) as world:
         host, port = world.client.base_url.host, world.client.base_url.port
         reader, writer = await asyncio.open_connection(host, port)
-        writer.write(b"POST /webhooks/clerk HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        signed = "".join(f"{name}: {value}\r\n" for name, value in sign_event(b"{", "msg_1").items()).encode()
+        writer.write(b"POST /webhooks/clerk HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n" + signed + b"\r\n{")
         await writer.drain()
         assert await world.deliver_ok(CREATED) == "applied"
         assert b"408" in await reader.readline()

@@ -18,8 +18,9 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADER_FIELDS = 100
 HEAD_TIMEOUT = 10.0
 
-# Head, body, chunk sizes and trailers of one request. The limit of a body itself is in body.py.
-MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+# The limit of a body that is kept is in body.py. A longer one is discarded up to here, so that its client can read the
+# response: a close would reset the connection.
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 # A client that reads no responses is disconnected.
 WRITE_TIMEOUT = 10.0
@@ -41,6 +42,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._rest = b""
         self._refused = self._reading_head = self._replaying = False
         self._received = self._part_bytes = self._body_bytes = 0
+        self._head_bytes = 0  # bytes since the start of the request or its last body part: its head or its trailers
         self._problem: tuple[int, str, str] | None = None  # the last response
         self._stalled: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEAD_TIMEOUT, self._time_out)
@@ -89,16 +91,18 @@ class LimitedProtocol(HttpToolsProtocol):
     def _parse(self, part: bytes) -> None:
         self._part_bytes = len(part)
         self._received += len(part)
+        self._head_bytes += len(part)
         try:
             self.parser.feed_data(part)
         except httptools.HttpParserUpgrade as upgrade:
             self._ignore_upgrade()
             if rest := part[upgrade.args[0] :]:
                 self._received -= len(rest)
+                self._head_bytes -= len(rest)
                 self._parse(rest)
         except httptools.HttpParserError:
             self._refuse(400, "bad_request", "The request is not HTTP")
-        if self._reading_head and self._received > MAX_HEAD_BYTES:
+        if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(431, "head_too_large", "The request head is too large")
         elif self._received > MAX_MESSAGE_BYTES:
             self._refuse(413, "body_too_large", "The body is too large")
@@ -109,7 +113,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Start a request."""
         if not self._replaying:
             super().on_message_begin()
-            self._received = self._part_bytes
+            self._received = self._head_bytes = self._part_bytes
             self._reading_head = True
 
     def on_url(self, url: bytes) -> None:
@@ -130,7 +134,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Start the request's task."""
         if self._replaying or self._refused:
             return
-        if self._received > MAX_HEAD_BYTES and self._measure_head() > MAX_HEAD_BYTES:
+        if self._head_bytes > MAX_HEAD_BYTES and self._measure_head() > MAX_HEAD_BYTES:
             self._refuse(431, "head_too_large", "The request head is too large")
             return
         self._reading_head = False
@@ -142,6 +146,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Collect a part of the body."""
+        self._head_bytes = 0
         if self._refused:
             return
         super().on_body(body)
