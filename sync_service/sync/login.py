@@ -42,13 +42,20 @@ class LoginService:
     """Returns the row of a user who signs in."""
 
     def __init__(
-        self, applier: Applier, refresher: UserRefresher, *, max_age: timedelta, instance_id: str | None = None
+        self,
+        applier: Applier,
+        refresher: UserRefresher,
+        *,
+        max_age: timedelta,
+        instance_id: str | None = None,
+        stale_wait: float = STALE_WAIT,
     ) -> None:
         """Refresh rows older than `max_age`; without `instance_id`, accept tokens of the pinned instance."""
         self._applier = applier
         self._refresher = refresher
         self._max_age = max_age.total_seconds()
         self._instance_id = instance_id
+        self._stale_wait = stale_wait
 
     async def sync(
         self,
@@ -89,7 +96,7 @@ class LoginService:
         self, row: str, state: UserState, task: asyncio.Task[UserState], *, refresh: bool
     ) -> Login:
         """Return the refreshed row if Clerk responds in time, else the row as it is; the refresh continues."""
-        await asyncio.wait({task}, timeout=REFRESH_WAIT if refresh else STALE_WAIT)
+        await asyncio.wait({task}, timeout=REFRESH_WAIT if refresh else self._stale_wait)
         if task.done():
             try:
                 return _login_result(state, task.result())

@@ -86,7 +86,9 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIA
         authenticator = Authenticator(_create_token_verifier(settings, keys), settings.sync_api_token)
         refresher = _create_refresher(settings, applier, client, metrics, limits)
         max_age, instance_id = settings.sync_max_age, settings.clerk_instance_id
-        login_service = LoginService(applier, refresher, max_age=max_age, instance_id=instance_id)
+        login_service = LoginService(
+            applier, refresher, max_age=max_age, instance_id=instance_id, stale_wait=limits.stale_wait
+        )
         worker = MaintenanceWorker(applier.with_source("replay"), settings.sync_event_retention, wake, refresher)
         background = [asyncio.create_task(readiness.log_state()), asyncio.create_task(worker.run())]
         if keys is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sync_service.clerk.client import REQUEST_TIMEOUT
 from sync_service.errors import DatabaseUnavailable
 from sync_service.sync.commit import DELETE_TIMEOUT
+from sync_service.sync.login import STALE_WAIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class TimeLimits:
     """Seconds. A webhook takes `body` and `apply`, /sync and /users take `response` for all steps together.
 
     `clerk_request` bounds one request to Clerk, `deletion` the cascade of a webhook; a longer one continues in the
-    background.
+    background. A login with an old row waits `stale_wait` for Clerk.
     """
 
     body: float = 3
@@ -23,6 +24,7 @@ class TimeLimits:
     response: float = 9
     clerk_request: float = REQUEST_TIMEOUT
     deletion: float = DELETE_TIMEOUT
+    stale_wait: float = STALE_WAIT
 
 
 @contextlib.asynccontextmanager

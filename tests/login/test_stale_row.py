@@ -46,21 +46,22 @@ async def test_a_stale_row_is_refreshed_before_the_response_if_clerk_is_fast(wor
     assert response.json()["user"]["first_name"] == "Grace"
 
 
-async def test_a_stale_row_is_served_at_once_and_refreshed_after_the_response(world: World, clerk: ClerkStub) -> None:
-    await world.deliver_ok(make_event("user.created", "user_1", T1))
-    await age_identities(world.db)
-    clerk.add_user("user_1", T2, first_name="Grace")
-    with clerk.hold():
-        assert await read_outcome(post_sync(world)) == "unverified"
-        assert clerk.open_calls == 1
+async def test_a_stale_row_is_served_at_once_and_refreshed_after_the_response(serve: Serve, clerk: ClerkStub) -> None:
+    async with serve(**build_settings(clerk)) as world:
+        await world.deliver_ok(make_event("user.created", "user_1", T1))
+        await age_identities(world.db)
+        clerk.add_user("user_1", T2, first_name="Grace")
+        with clerk.hold():
+            assert await read_outcome(post_sync(world)) == "unverified"
+            assert clerk.open_calls == 1
 
-    async def is_refreshed() -> bool:
-        row = await world.get_user("user_1")
-        return bool(row and row["first_name"] == "Grace")
+        async def is_refreshed() -> bool:
+            row = await world.get_user("user_1")
+            return bool(row and row["first_name"] == "Grace")
 
-    await wait_until(is_refreshed)
-    assert await read_outcome(post_sync(world)) == "current"
-    assert clerk.user_calls == 1
+        await wait_until(is_refreshed)
+        assert await read_outcome(post_sync(world)) == "current"
+        assert clerk.user_calls == 1
 
 
 async def test_a_row_older_than_the_service_is_stale(world: World, clerk: ClerkStub) -> None:
