@@ -171,7 +171,7 @@ class RowRefused(RequestError):
     title = "The table refuses the row"
 
     def __init__(self, reason: str) -> None:
-        super().__init__("The users table refuses this user's row. The operators see the cause.")
+        super().__init__("The application's table refuses this user's row. The operators see the cause.")
         self.reason = reason
 
 

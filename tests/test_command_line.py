@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +114,14 @@ WRONG = [
 
 def run_here(environ: dict[str, str], *arguments: str) -> tuple[int, str, str]:
     """Run a command in this process, which is faster; return its exit status, output and errors."""
-    with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(io.StringIO()) as errors:
+    with (
+        tempfile.TemporaryFile("w+") as errors,  # a file, because the log writes to its descriptor
+        contextlib.redirect_stdout(io.StringIO()) as output,
+        contextlib.redirect_stderr(errors),
+    ):
         status = cli.run(arguments, environ)
-    return status, output.getvalue(), errors.getvalue()
+        errors.seek(0)
+        return status, output.getvalue(), errors.read()
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), WRONG, ids=lambda value: ascii(value)[:60])

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 import tomllib
 from pathlib import Path
 
@@ -70,6 +71,12 @@ def test_each_target_installs_the_lock_that_it_needs(clone: Path) -> None:
         assert "--quiet --require-hashes" not in commands  # the download shows its progress
 
 
+def touch_lock(folder: Path) -> None:
+    """Make the lock newer than all that make has written; the clock of files has steps of some milliseconds."""
+    time.sleep(0.1)
+    (folder / "requirements.lock").touch()
+
+
 def is_ready(folder: Path) -> bool:
     """Return whether make has no work to do."""
     return not subprocess.run(["make", "--question", ".venv/ready-to-run"], cwd=folder, check=False).returncode
@@ -80,7 +87,7 @@ def test_a_broken_or_moved_environment_is_made_again(clone: Path) -> None:
     create = ("PIP=:", ".venv/ready-to-run")
     assert "Creating .venv" in make(clone, *create)
     assert is_ready(clone)
-    (clone / "requirements.lock").touch()
+    touch_lock(clone)
     assert "Creating .venv" not in make(clone, *create)  # a newer lock is installed into the same environment
 
     python = clone / ".venv" / "bin" / "python"
@@ -94,10 +101,10 @@ def test_a_broken_or_moved_environment_is_made_again(clone: Path) -> None:
 
     [pip] = (clone / ".venv").glob("lib/python*/site-packages/pip")
     shutil.rmtree(pip)  # as after an interrupted `python -m venv`
-    (clone / "requirements.lock").touch()
+    touch_lock(clone)
     assert "Creating .venv" in make(clone, *create)
 
-    (clone / "requirements.lock").touch()
+    touch_lock(clone)
     with pytest.raises(AssertionError):
         make(clone, "PIP=false", ".venv/ready-to-run")  # an installation that fails or is interrupted
     assert not is_ready(clone)

@@ -29,10 +29,12 @@ async def test_a_name_is_printed_without_its_control_sequences(world: World, dat
         ("users", "show", "user_1"),
         ("users", "show", "user_1", "--json"),
         ("events", "show", event_id),
-        ("events", "replay", EVIL),
     ):
         done = run_command(*arguments, cwd=tmp_path, DATABASE_URL=database, QUIET="1")
         assert_is_harmless(done.stdout)
+    refused = run_command("events", "replay", EVIL, cwd=tmp_path, DATABASE_URL=database, QUIET="1")
+    assert refused.returncode == 2
+    assert "\x1b" not in refused.stderr
 
 
 @pytest.mark.parametrize("message", ["event", EVIL])

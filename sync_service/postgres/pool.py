@@ -183,7 +183,11 @@ class _Connector:
         size = 0 if self._behind_pooler else 1024
         connection: asyncpg.Connection = await asyncpg.connect(*args, **options, statement_cache_size=size)
         if not self._behind_pooler:  # a pooler gives the session, and so the setting, to other clients
-            await connection.execute(_CATALOGUE_FIRST)
+            try:
+                await connection.execute(_CATALOGUE_FIRST)
+            except BaseException:  # a cancelled request, too
+                connection.terminate()
+                raise
         return connection
 
 
