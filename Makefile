@@ -28,7 +28,7 @@ help:  ## list the targets
 run: $(RUN_READY)  ## run the service on an embedded PostgreSQL; needs no settings
 	@$(BIN)/sync-service dev
 
-test: $(READY)  ## run all tests on every installed PostgreSQL; ARGS="-k name" selects some
+test: $(READY)  ## run all tests; ARGS="-k name" selects some
 	@$(PYTEST) $(ARGS)
 
 check: $(READY)  ## check format, lint and types, run all tests

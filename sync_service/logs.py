@@ -10,6 +10,7 @@ import logging
 import os
 import select
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -101,13 +102,17 @@ class _LogFile:
         self.isatty = stream.isatty
         self._timeout = WRITE_TIMEOUT_MS
         self._torn = False  # the last line in the file lacks its end
+        self._lock = threading.Lock()  # a poll object refuses two threads at once
         self._descriptor = stream.fileno()
         self._poll = select.poll()
         self._poll.register(self._descriptor, select.POLLOUT)
 
     def write(self, text: str) -> None:
         """Write one line, or count it as lost."""
-        line = text.encode("utf-8", "backslashreplace")
+        with self._lock:
+            self._write(text.encode("utf-8", "backslashreplace"))
+
+    def _write(self, line: bytes) -> None:
         if self._torn:
             line = b"\n" + line
         try:

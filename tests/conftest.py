@@ -30,6 +30,9 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "clerk"
 
 ENGINES = {f"postgres{read_major_version(place)}": place for place in reversed(find_all_binaries())}
 
+# The one that `dev` uses.
+USUAL_ENGINE = list(ENGINES)[-1:]
+
 
 def pytest_xdist_auto_num_workers() -> int:
     """Return the number of workers for `-n auto`: two per CPU, because many tests wait."""
@@ -117,9 +120,19 @@ def find_memory_folder() -> Path | None:
     return MEMORY if there and shutil.disk_usage(MEMORY).free > 4 * 1024**3 else None
 
 
-@pytest.fixture(scope="session", params=ENGINES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test with a database on one PostgreSQL, and with the mark `every_postgres` on each that is installed.
+
+    The mark is for tests of SQL and its errors, which differ between versions. ALL_POSTGRES=1 marks all tests.
+    """
+    if "engine" in metafunc.fixturenames:
+        is_marked = metafunc.definition.get_closest_marker("every_postgres") or os.environ.get("ALL_POSTGRES")
+        metafunc.parametrize("engine", ENGINES if is_marked else USUAL_ENGINE, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def engine(request: pytest.FixtureRequest, anyio_backend: object) -> Iterator[EmbeddedServer]:
-    """A server for the session, of every version that is here.
+    """A server for the session.
 
     It asks for `anyio_backend` so that tests that are not coroutines may use the fixtures below that are.
     """

@@ -22,6 +22,8 @@ from sync_service.sync.outcome import Outcome
 from tests.reference_model import HISTORIES, Decision, Identity, decide, join
 from tests.world import T1, T2, T3, count_lock_waiters, encode_body, make_event, make_message_id, wait_until
 
+pytestmark = pytest.mark.every_postgres
+
 
 @pytest.fixture
 async def applier(database: str) -> AsyncIterator[Applier]:

@@ -11,6 +11,8 @@ from sync_service.doctor.foreign_key_graph import build_graph
 from sync_service.doctor.introspection import ForeignKey
 from tests.findings import apply_fix, run_doctor
 
+pytestmark = pytest.mark.every_postgres
+
 MAPPED = '[users]\nclerk_id = "clerk_id"\n[users.columns]\nemail = "primary_email"\n'
 
 PEOPLE = [

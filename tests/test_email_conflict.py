@@ -29,6 +29,8 @@ from tests.world import (
     wait_until,
 )
 
+pytestmark = pytest.mark.every_postgres
+
 
 def format_email(local: str) -> str:
     return f"{local}.{PII_SENTINEL}@example.com"

@@ -13,6 +13,8 @@ from tests.conftest import Serve
 from tests.processes import run_command
 from tests.world import T1, T2, T3, make_email_fields, make_event, wait_until
 
+pytestmark = pytest.mark.every_postgres
+
 LONG = replace(DEFAULT, deleted_at="deleted_at", delete_grace=timedelta(days=7))
 SHORT = replace(LONG, delete_grace=timedelta(seconds=1))
 

@@ -19,6 +19,8 @@ from sync_service.store.access import Store
 from sync_service.sync.apply import Applier
 from tests.world import T1, T2, encode_body, make_event, make_message_id
 
+pytestmark = pytest.mark.every_postgres
+
 
 @pytest.fixture
 async def applier(database: str) -> AsyncIterator[Applier]:

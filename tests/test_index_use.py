@@ -12,6 +12,8 @@ from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table_binding import TableBinding
 from sync_service.store import retry_queue
 
+pytestmark = pytest.mark.every_postgres
+
 ID_TYPES = ["text", "varchar(64)", "char(40)", "citext"]
 USER_ID = "user_" + "x" * 26
 OTHER_CASE = USER_ID.upper()

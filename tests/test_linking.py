@@ -18,6 +18,8 @@ from tests.findings import run_doctor
 from tests.test_unique_values import make_address
 from tests.world import T1, count_lock_waiters, make_event, run_world, wait_until
 
+pytestmark = pytest.mark.every_postgres
+
 TOML = """
 [users]
 table = "people"

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +142,13 @@ def test_lines_appear_again_once_the_reader_reads(tmp_path: Path) -> None:
     os.close(reader)
     assert len(lines) == 2
     assert '"event":"shown"' in lines[1]
+
+
+def test_threads_that_log_at_once_lose_no_line(tmp_path: Path) -> None:
+    """A library that runs in a thread logs beside a request."""
+    file = tmp_path / "log"
+    with file.open("w") as stream, ThreadPoolExecutor(4) as threads:
+        configure_logging(form="json", stream=stream)
+        log = structlog.get_logger()
+        list(threads.map(lambda number: [log.info("line", number=number) for _ in range(500)], range(4)))
+    assert len(file.read_text().splitlines()) == 2000

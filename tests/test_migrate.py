@@ -11,6 +11,8 @@ from sync_service.mapping.presets import DEFAULT
 from sync_service.postgres import migrate as migrations
 from sync_service.postgres.migrate import Migration, list_migrations, migrate, read_schema_state
 
+pytestmark = pytest.mark.every_postgres
+
 
 async def test_ten_concurrent_runs_run_each_migration_once(empty_database: str) -> None:
     connections = [await asyncpg.connect(empty_database) for _ in range(10)]

@@ -18,6 +18,8 @@ from sync_service.store.changes import restore_user
 from sync_service.sync.apply import Applier
 from tests.world import count_lock_waiters, encode_body, make_event, make_message_id, wait_until
 
+pytestmark = pytest.mark.every_postgres
+
 MAPPING = replace(DEFAULT, deleted_at="deleted_at")
 
 

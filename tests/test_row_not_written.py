@@ -13,6 +13,8 @@ from tests.conftest import Serve
 from tests.sync_requests import build_settings, post_sync, post_sync_as_backend, read_outcome
 from tests.world import T1, T2, World, make_event, make_message_id, run_world
 
+pytestmark = pytest.mark.every_postgres
+
 FUNCTION = "create function app_rule() returns trigger language plpgsql as $$ begin {body} end $$;"
 SUPPRESSED = FUNCTION.format(body="if new.id = 'user_bad' then return null; end if; return new;")
 MOVED = FUNCTION.format(body="if new.id = 'user_bad' then new.id := 'user_other'; end if; return new;")

@@ -13,6 +13,8 @@ from sync_service.settings import Settings
 from tests.findings import apply_fix, run_doctor
 from tests.world import T1, T2, World, make_event, make_message_id, run_world
 
+pytestmark = pytest.mark.every_postgres
+
 TOML = """
 [users]
 table = "members"

@@ -11,6 +11,8 @@ from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table_binding import TableBinding
 from sync_service.postgres.sql import fill_gaps, quote_ident, quote_literal, read_gaps
 
+pytestmark = pytest.mark.every_postgres
+
 PACKAGE = Path(sync_service.__file__).parent
 # Files that create a table contain several statements, which cannot be prepared; `migrate` runs them.
 FILES = {

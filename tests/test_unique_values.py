@@ -12,6 +12,8 @@ from tests.clerk_stub import ClerkStub
 from tests.sync_requests import build_settings
 from tests.world import T1, T2, T3, World, make_event, make_message_id, run_world, wait_until
 
+pytestmark = pytest.mark.every_postgres
+
 TABLE = "create table people (id serial primary key, clerk_id text unique not null, {columns});"
 TOML = """
 [users]

@@ -57,9 +57,9 @@ def parse_type(text: str) -> str:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Send the events; return 0 if every response is 2xx, otherwise 1."""
-    # Imported here: these imports take half a second, and no other command needs them.
+    # Imported here: no other command needs them.
     import httpx2  # noqa: PLC0415
-    from svix.webhooks import Webhook  # noqa: PLC0415
+    from standardwebhooks.webhooks import Webhook  # noqa: PLC0415
 
     settings = load_settings(environ, "CLERK_WEBHOOK_SIGNING_SECRET")
     url = arguments.url or f"http://127.0.0.1:{settings.port}/webhooks/clerk"

@@ -20,22 +20,29 @@ class TableBinding:
         self.mapping = mapping
         self.lookups = build_lookup_queries(mapping)
         self._queries: Queries | None = None
+        self._changes = 0
 
     async def ensure_bound(self, connection: Connection) -> Queries:
         """Return the queries; read the table first if that is necessary.
 
         Raises `MappingMismatch`, which names the obstacles, and the errors of asyncpg.
         """
-        if self._queries is None:
-            table = await read_table(connection, self.mapping.schema, self.mapping.table)
-            bound = bind(self.mapping, table)
-            if not isinstance(bound, BoundMapping):
-                raise MappingMismatch(bound)
-            for issue in partial_issues(self.mapping, bound.table):
-                log.warning("mapping_warning", warning=str(issue))
-            self._queries = build_queries(self.mapping, bound)
-        return self._queries
+        if self._queries:
+            return self._queries
+        changes = self._changes
+        table = await read_table(connection, self.mapping.schema, self.mapping.table)
+        bound = bind(self.mapping, table)
+        if not isinstance(bound, BoundMapping):
+            raise MappingMismatch(bound)
+        for issue in partial_issues(self.mapping, bound.table):
+            log.warning("mapping_warning", warning=str(issue))
+        queries = build_queries(self.mapping, bound)
+        # A concurrent statement may have found that the table has changed after it was read here.
+        if changes == self._changes:
+            self._queries = queries
+        return queries
 
     def invalidate(self) -> None:
         """Read the table again before the next write, because it has changed."""
         self._queries = None
+        self._changes += 1

@@ -13,6 +13,8 @@ from tests.apps.life import Life
 from tests.apps.shapes import SHAPES, Shape
 from tests.world import PII_SENTINEL, T1, T2, T3, World, make_email_fields, make_event, make_message_id, wait_until
 
+pytestmark = pytest.mark.every_postgres
+
 
 @pytest.fixture(params=SHAPES, ids=lambda shape: shape.name)
 def shape(request: pytest.FixtureRequest) -> Shape:

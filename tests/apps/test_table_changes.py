@@ -1,10 +1,14 @@
 """The app's table changes while the service is running, for example with a deployment of the app."""
 
+import asyncio
 import json
+from dataclasses import replace
 
 import asyncpg
 import pytest
 
+from sync_service.errors import MappingMismatch
+from sync_service.mapping.table_binding import TableBinding
 from sync_service.mapping.toml import parse_mapping
 from tests.conftest import Output, Serve
 from tests.world import T1, T2, T3, World, make_event, make_message_id
@@ -123,3 +127,18 @@ async def test_an_error_in_a_trigger_parks_the_event(serve: Serve, db: asyncpg.C
         response = await world.deliver(make_event("user.created", "user_1", T3))
         assert response.json() == {"outcome": "parked", "reason": "undefined_column"}
         assert (await world.client.get("/readyz")).status_code == 200
+
+
+async def test_a_change_during_the_reading_of_the_table_is_not_missed(database: str, db: asyncpg.Connection) -> None:
+    """Another statement found the change first. The description that was read before it is used once at most."""
+    await db.execute(TABLE.replace("users", "people"))
+    binding = TableBinding(replace(MAPPING, table="people"))
+    other = await asyncpg.connect(database)
+    reading = asyncio.create_task(binding.ensure_bound(other))
+    await asyncio.sleep(0)
+    binding.invalidate()
+    await reading
+    await db.execute("alter table people drop last_name")
+    with pytest.raises(MappingMismatch):
+        await binding.ensure_bound(db)
+    await other.close()

@@ -13,6 +13,8 @@ from tests.conftest import Serve
 from tests.processes import run_command
 from tests.world import PII_SENTINEL, T0, T1, T2, T3, World, make_email, make_email_fields, make_event, make_message_id
 
+pytestmark = pytest.mark.every_postgres
+
 # A table as Prisma creates it, with two domains, one based on the other.
 PRISMA = """
 create type "Plan" as enum ('FREE', 'PRO');
