@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import sys
+from multiprocessing import parent_process
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -17,6 +18,8 @@ def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, how)
-        # The parent may have ended between the fork and prctl; the kernel then sends no signal.
-        if os.getppid() != parent:
+        # The parent may have ended before; the kernel then sends no signal. A server process is started by
+        # multiprocessing, and imports for a second before it comes here.
+        starter = parent_process()
+        if os.getppid() != parent or (starter and not starter.is_alive()):
             os.kill(os.getpid(), how)

@@ -1,7 +1,9 @@
-"""Processes of the `sync-service` command that tests start and stop."""
+"""The `sync-service` command: as a process that tests start and stop, or as a call."""
 
 import contextlib
 import fcntl
+import io
+import logging
 import os
 import random
 import re
@@ -12,10 +14,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
+
+import structlog
+
+from sync_service import cli
 
 COMMAND = Path(sys.executable).parent / "sync-service"
 
@@ -51,8 +58,39 @@ def _open_lock_file() -> BinaryIO:
     return (Path(tempfile.gettempdir()) / f"sync-service-test-ports-{os.getuid()}.lock").open("ab")
 
 
+def run_here(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as `run_command` does, but in this process: Python's start takes longer than most commands.
+
+    It has a thread and so an event loop of its own. The caller's event loop stands still meanwhile.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(_run_here, arguments, cwd, _build_environ(environ)).result()
+    if "QUIET" not in environ:
+        print(done.stdout, done.stderr, sep="\n")
+    return done
+
+
+def _run_here(arguments: tuple[str, ...], cwd: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    configured, root = structlog.get_config(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    with (
+        contextlib.chdir(cwd),
+        tempfile.TemporaryFile("w+") as errors,  # a file, because the log writes to its descriptor
+        contextlib.redirect_stdout(io.StringIO()) as output,
+        contextlib.redirect_stderr(errors),
+    ):
+        try:
+            status = cli.run(arguments, environ)
+        finally:
+            structlog.configure(**configured)
+            root.handlers[:] = handlers
+            root.setLevel(level)
+        errors.seek(0)
+        return subprocess.CompletedProcess(arguments, status, output.getvalue(), errors.read())
+
+
 def run_command(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end and return its output."""
+    """Run a command as a process to its end and return its output."""
     done = subprocess.run(
         [COMMAND, *arguments],
         cwd=cwd,

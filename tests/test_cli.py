@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from sync_service.postgres.migrate import get_needed_version
-from tests.processes import COMMAND, HANG_SECONDS, has_ended_within, reserve_port, run_command, start_command
+from tests.processes import COMMAND, HANG_SECONDS, has_ended_within, reserve_port, run_command, run_here, start_command
 from tests.world import (
     OLDER_SECRET,
     PII_SENTINEL,
@@ -51,7 +51,7 @@ def test_dev_needs_no_settings(tmp_path: Path) -> None:
         sent = run_command("send", "user.created", "--user", "user_1", cwd=tmp_path, PORT=str(dev.port))
         assert sent.returncode == 0
         assert sent.stdout.startswith('200 {"outcome":"applied"}')
-        shown = run_command("users", "show", "user_1", cwd=tmp_path)
+        shown = run_here("users", "show", "user_1", cwd=tmp_path)
         assert shown.returncode == 0
         assert "1@example.com" in shown.stdout
         assert "user.created" in shown.stdout
@@ -61,15 +61,15 @@ def test_dev_needs_no_settings(tmp_path: Path) -> None:
             ("session.created", "ignored"),
             ("user.deleted", "applied"),
         ):
-            sent = run_command("send", event_type, "--user", "user_1", "--json", cwd=tmp_path, PORT=str(dev.port))
+            sent = run_here("send", event_type, "--user", "user_1", "--json", cwd=tmp_path, PORT=str(dev.port))
             assert json.loads(sent.stdout)["answer"] == {"outcome": outcome}
-        history = json.loads(run_command("users", "show", "user_1", "--json", cwd=tmp_path).stdout)
+        history = json.loads(run_here("users", "show", "user_1", "--json", cwd=tmp_path).stdout)
         assert history["row"] is None
         assert history["identity"]["deleted_at"]
         assert [line["type"] for line in history["events"]] == ["user.deleted", "user.updated", "user.created"]
-        assert "the deletion is final" in run_command("users", "show", "user_1", cwd=tmp_path).stdout
+        assert "the deletion is final" in run_here("users", "show", "user_1", cwd=tmp_path).stdout
         assert (
-            run_command("migrate", "--check", cwd=tmp_path).stdout
+            run_here("migrate", "--check", cwd=tmp_path).stdout
             == f"The schema is up to date, at version {get_needed_version()}.\n"
         )
         family = list_descendants(dev.popen.pid)
@@ -77,7 +77,7 @@ def test_dev_needs_no_settings(tmp_path: Path) -> None:
         assert all(has_ended_within(pid) for pid in family)
     with start_command("dev", cwd=tmp_path) as dev:
         dev.wait_for(READY)
-        assert run_command("users", "show", "user_1", cwd=tmp_path).returncode == 0
+        assert run_here("users", "show", "user_1", cwd=tmp_path).returncode == 0
         assert dev.stop() == 0
 
 
@@ -99,9 +99,7 @@ def test_dev_uses_the_configured_database_and_secret(tmp_path: Path, database: s
         assert "the one in CLERK_WEBHOOK_SIGNING_SECRET" in dev.output
         assert not (tmp_path / ".sync-service" / "postgres").exists()
         assert not (tmp_path / ".sync-service" / "signing-secret").exists()
-        sent = run_command(
-            "send", "user.created", cwd=tmp_path, PORT=str(dev.port), CLERK_WEBHOOK_SIGNING_SECRET=SECRET
-        )
+        sent = run_here("send", "user.created", cwd=tmp_path, PORT=str(dev.port), CLERK_WEBHOOK_SIGNING_SECRET=SECRET)
         assert sent.returncode == 0
 
 
@@ -120,7 +118,7 @@ def test_a_port_in_use_is_reported_before_the_start(tmp_path: Path, command: str
 
 def test_serve_without_settings_names_all_of_them(tmp_path: Path) -> None:
     """`serve` exits with 2 and names each missing or invalid setting, also an empty secret (B8)."""
-    done = run_command("serve", cwd=tmp_path, PORT="x", CLERK_WEBHOOK_SIGNING_SECRET="")
+    done = run_here("serve", cwd=tmp_path, PORT="x", CLERK_WEBHOOK_SIGNING_SECRET="")
     assert done.returncode == 2
     for name in ("DATABASE_URL", "CLERK_WEBHOOK_SIGNING_SECRET", "PORT"):
         assert f"  {name}: " in done.stderr
@@ -130,7 +128,7 @@ def test_serve_without_settings_names_all_of_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", ["sk_test_SECRET_SENTINEL", f"v1,{OLDER_SECRET}", "whsec_SECRET_SENTINEL!"])
 def test_serve_with_an_invalid_secret_names_the_variable_only(tmp_path: Path, wrong: str) -> None:
     """The error names the variable and does not contain its value (B9)."""
-    done = run_command("serve", cwd=tmp_path, DATABASE_URL="postgresql://h/db", CLERK_WEBHOOK_SIGNING_SECRET=wrong)
+    done = run_here("serve", cwd=tmp_path, DATABASE_URL="postgresql://h/db", CLERK_WEBHOOK_SIGNING_SECRET=wrong)
     assert done.returncode == 2
     assert "CLERK_WEBHOOK_SIGNING_SECRET: " in done.stderr
     assert wrong not in done.stderr
@@ -140,20 +138,21 @@ def test_serve_with_an_invalid_secret_names_the_variable_only(tmp_path: Path, wr
     "arguments", [[], ["nonsense"], ["send"], ["send", "x", "--count", "0"], ["users"], ["serve", "--x"]]
 )
 def test_wrong_usage_is_status_2(tmp_path: Path, arguments: list[str]) -> None:
-    done = run_command(*arguments, cwd=tmp_path)
+    done = run_here(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert "usage: sync-service" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["dev", "serve", "migrate", "send", "users", "users show"])
 def test_every_command_has_help(tmp_path: Path, command: str) -> None:
-    done = run_command(*command.split(), "--help", cwd=tmp_path)
+    done = run_here(*command.split(), "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout.startswith(f"usage: sync-service {command}")
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("workers", "how", "status"), [("1", signal.SIGINT, 130), ("2", signal.SIGTERM, 0), ("2", signal.SIGINT, 130)]
+)
 def test_serve_stops_at_a_signal(tmp_path: Path, database: str, workers: str, how: signal.Signals, status: int) -> None:
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": workers}
     with start_command("serve", cwd=tmp_path, **environ) as service:
@@ -162,16 +161,7 @@ def test_serve_stops_at_a_signal(tmp_path: Path, database: str, workers: str, ho
         assert service.stop(how) == status
 
 
-def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path, database: str) -> None:
-    environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "2"}
-    with start_command("serve", cwd=tmp_path, **environ) as service:
-        service.wait_for(f"(?s){READY}.*{READY}")
-        workers = list_descendants(service.popen.pid)
-        service.popen.kill()
-        assert all(has_ended_within(pid) for pid in workers)
-
-
-def test_workers_share_their_metrics(tmp_path: Path, database: str) -> None:
+def test_workers_share_their_metrics_and_do_not_outlive_a_killed_parent(tmp_path: Path, database: str) -> None:
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "2"}
     with start_command("serve", cwd=tmp_path, **environ) as service:
         service.wait_for(f"(?s){READY}.*{READY}")
@@ -180,6 +170,20 @@ def test_workers_share_their_metrics(tmp_path: Path, database: str) -> None:
             assert httpx2.post(f"{address}/webhooks/clerk", content=b"{}").status_code == 400
         for _ in range(5):
             assert 'webhooks_total{outcome="missing_headers"} 20.0' in httpx2.get(f"{address}/metrics").text
+        workers = list_descendants(service.popen.pid)
+        service.popen.kill()
+        assert all(has_ended_within(pid) for pid in workers)
+
+
+def test_workers_that_still_start_do_not_outlive_a_killed_parent(tmp_path: Path, database: str) -> None:
+    environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "2"}
+    with start_command("serve", cwd=tmp_path, **environ) as service:
+        workers: list[int] = []
+        while len(workers) < 2:
+            assert service.popen.poll() is None
+            workers = list_descendants(service.popen.pid)
+        service.popen.kill()
+        assert all(has_ended_within(pid) for pid in workers)
 
 
 async def test_running_requests_are_finished_before_the_stop(
@@ -252,23 +256,21 @@ def test_ten_migrates_at_once_all_succeed(tmp_path: Path, empty_database: str) -
 
 def test_an_unreachable_database_is_reported_without_its_dsn(tmp_path: Path) -> None:
     dsn = f"postgresql://u:SECRET_SENTINEL@127.0.0.1:{reserve_port()}/db"
-    done = run_command("migrate", cwd=tmp_path, DATABASE_URL=dsn)
+    done = run_here("migrate", cwd=tmp_path, DATABASE_URL=dsn)
     assert done.returncode == 1
     assert "The database of DATABASE_URL cannot be reached" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_without_a_database_the_message_names_the_variable_and_dev(tmp_path: Path) -> None:
-    done = run_command("users", "show", "user_1", cwd=tmp_path)
+    done = run_here("users", "show", "user_1", cwd=tmp_path)
     assert done.returncode == 2
     assert "DATABASE_URL: not set" in done.stderr
     assert "sync-service dev" in done.stderr
 
 
 def test_send_without_a_service_names_the_command_to_start(tmp_path: Path) -> None:
-    done = run_command(
-        "send", "user.created", cwd=tmp_path, PORT=str(reserve_port()), CLERK_WEBHOOK_SIGNING_SECRET=SECRET
-    )
+    done = run_here("send", "user.created", cwd=tmp_path, PORT=str(reserve_port()), CLERK_WEBHOOK_SIGNING_SECRET=SECRET)
     assert done.returncode == 1
     assert "Start the service with `sync-service dev`" in done.stderr
 
@@ -278,13 +280,13 @@ def test_send_takes_count_user_id_and_data(tmp_path: Path, database: str) -> Non
     with start_command("serve", cwd=tmp_path, **environ) as service:
         service.wait_for(READY)
         environ["PORT"] = str(service.port)
-        many = run_command("send", "user.created", "--count", "5", cwd=tmp_path, **environ)
+        many = run_here("send", "user.created", "--count", "5", cwd=tmp_path, **environ)
         assert len(many.stdout.splitlines()) == 5
         assert len(set(many.stdout.splitlines())) == 5
 
         fields = tmp_path / "fields.json"
         fields.write_text(json.dumps({"first_name": "Özge", "banned": True}))
-        run_command(
+        run_here(
             "send",
             "user.created",
             "--user",
@@ -296,7 +298,7 @@ def test_send_takes_count_user_id_and_data(tmp_path: Path, database: str) -> Non
             cwd=tmp_path,
             **environ,
         )
-        found = json.loads(run_command("users", "show", "user_x", "--json", cwd=tmp_path, **environ).stdout)
+        found = json.loads(run_here("users", "show", "user_x", "--json", cwd=tmp_path, **environ).stdout)
         assert (found["row"]["first_name"], found["row"]["banned"]) == ("Özge", True)
         assert found["events"][0]["id"] == "msg_x"
 
@@ -304,16 +306,16 @@ def test_send_takes_count_user_id_and_data(tmp_path: Path, database: str) -> Non
         body = make_event("user.updated", "user_y")
         body["data"] |= {"first_name": "Exact", "last_name": None}
         whole.write_text(json.dumps(body, indent=3))
-        assert run_command("send", "user.updated", "--data", "event.json", cwd=tmp_path, **environ).returncode == 0
-        assert "Exact" in run_command("users", "show", "user_y", cwd=tmp_path, **environ).stdout
+        assert run_here("send", "user.updated", "--data", "event.json", cwd=tmp_path, **environ).returncode == 0
+        assert "Exact" in run_here("users", "show", "user_y", cwd=tmp_path, **environ).stdout
 
-        refused = run_command(
+        refused = run_here(
             "send", "user.created", cwd=tmp_path, **environ | {"CLERK_WEBHOOK_SIGNING_SECRET": OLDER_SECRET}
         )
         assert refused.returncode == 1
         assert refused.stdout.startswith("400 ")
         assert "bad_signature" in refused.stdout
-        assert run_command("users", "show", "user_unknown", cwd=tmp_path, **environ).returncode == 1
+        assert run_here("users", "show", "user_unknown", cwd=tmp_path, **environ).returncode == 1
 
 
 @pytest.mark.parametrize(
@@ -323,7 +325,7 @@ def test_send_takes_count_user_id_and_data(tmp_path: Path, database: str) -> Non
 def test_send_with_invalid_data_is_status_2(tmp_path: Path, content: str | None, word: str) -> None:
     if content is not None:
         (tmp_path / "data.json").write_text(content)
-    done = run_command("send", "user.created", "--data", "data.json", cwd=tmp_path, CLERK_WEBHOOK_SIGNING_SECRET=SECRET)
+    done = run_here("send", "user.created", "--data", "data.json", cwd=tmp_path, CLERK_WEBHOOK_SIGNING_SECRET=SECRET)
     assert done.returncode == 2
     assert word in done.stderr
 
@@ -335,11 +337,12 @@ def test_commands_without_verification_do_not_import_svix() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_serve_logs_no_personal_data(tmp_path: Path, database: str) -> None:
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_the_log_is_json_or_text_without_personal_data(tmp_path: Path, database: str, form: str) -> None:
     """At the log level `debug` the log of a real process contains no sentinel (I4)."""
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "LOG_LEVEL": "debug"}
-    with start_command("serve", cwd=tmp_path, **environ) as service:
-        service.wait_for(READY)
+    with start_command("serve", cwd=tmp_path, LOG_FORMAT=form, **environ) as service:
+        service.wait_for("ready")
         url = f"http://127.0.0.1:{service.port}/webhooks/clerk"
         for body in (
             make_event("user.created", "user_1"),
@@ -348,17 +351,9 @@ def test_serve_logs_no_personal_data(tmp_path: Path, database: str) -> None:
             content, message_id = encode_body(body), make_message_id()
             assert httpx2.post(url, content=content, headers=sign_event(content, message_id)).is_success
         service.stop()
-        assert PII_SENTINEL not in service.log.read_text()
-
-
-@pytest.mark.parametrize("form", ["json", "console"])
-def test_the_log_is_json_or_text(tmp_path: Path, database: str, form: str) -> None:
-    environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "LOG_FORMAT": form}
-    with start_command("serve", cwd=tmp_path, **environ) as service:
-        service.wait_for("ready")
-        service.stop()
-        lines = service.log.read_text().splitlines()
-    for line in lines:
+        log = service.log.read_text()
+    assert PII_SENTINEL not in log
+    for line in log.splitlines():
         if form == "json":
             assert {"event", "level", "timestamp"} <= json.loads(line).keys()
         else:

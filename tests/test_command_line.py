@@ -1,15 +1,12 @@
 """The command line as a new user meets it: version, completion, wrong input, output that nobody reads any more."""
 
 import asyncio
-import contextlib
-import io
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +14,13 @@ import asyncpg
 import pytest
 import shtab
 
-from sync_service import cli
 from sync_service.clerk.event_types import EVENT_TYPES, find_intended_type
+from sync_service.cli.dev import _format_welcome
 from sync_service.cli.global_options import FILE_COMPLETION
+from sync_service.cli.program import find_program
 from sync_service.postgres.migrate import LOCK_KEY
-from tests.processes import COMMAND, HANG_SECONDS, reserve_port, run_command, start_command
+from sync_service.settings import read_settings
+from tests.processes import COMMAND, HANG_SECONDS, reserve_port, run_command, run_here, start_command
 from tests.world import SECRET, T1, T2, World, make_email_fields, make_event, make_message_id
 
 READY = r'"event":"ready"'
@@ -40,14 +39,14 @@ def test_the_version_is_the_package_s(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shell", shtab.SUPPORTED_SHELLS)
 def test_a_completion_script_names_the_commands(tmp_path: Path, shell: str) -> None:
-    done = run_command("--print-completion", shell, cwd=tmp_path)
+    done = run_here("--print-completion", shell, cwd=tmp_path)
     assert done.returncode == 0
     for word in ("events", "replay", "migrate"):
         assert word in done.stdout
 
 
 def test_bash_completes_commands_options_and_files(tmp_path: Path) -> None:
-    (tmp_path / "script").write_text(run_command("--print-completion", "bash", cwd=tmp_path).stdout)
+    (tmp_path / "script").write_text(run_here("--print-completion", "bash", cwd=tmp_path).stdout)
     (tmp_path / "fields.json").touch()
 
     def complete(*words: str) -> set[str]:
@@ -112,28 +111,13 @@ WRONG = [
 ]
 
 
-def run_here(environ: dict[str, str], *arguments: str) -> tuple[int, str, str]:
-    """Run a command in this process, which is faster; return its exit status, output and errors."""
-    with (
-        tempfile.TemporaryFile("w+") as errors,  # a file, because the log writes to its descriptor
-        contextlib.redirect_stdout(io.StringIO()) as output,
-        contextlib.redirect_stderr(errors),
-    ):
-        status = cli.run(arguments, environ)
-        errors.seek(0)
-        return status, output.getvalue(), errors.read()
-
-
 @pytest.mark.parametrize(("arguments", "sentence"), WRONG, ids=lambda value: ascii(value)[:60])
-def test_wrong_input_is_status_2_and_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], sentence: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_wrong_input_is_status_2_and_a_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
     (tmp_path / "event.json").write_text(json.dumps(make_event("user.updated", "user_1")))
     (tmp_path / "deep.json").write_text("[" * 100_000)
-    status, output, errors = run_here({"CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "PORT": "1"}, *arguments)
-    assert (status, output) == (2, "")
-    assert sentence in errors
+    done = run_here(*arguments, cwd=tmp_path, CLERK_WEBHOOK_SIGNING_SECRET=SECRET, PORT="1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -158,17 +142,17 @@ def test_the_types_are_those_of_clerk_s_specification(shared: Path) -> None:
 
 
 def test_an_unknown_event_is_reported_in_a_sentence(environment: dict[str, Any]) -> None:
-    done = run_command("events", "show", "msg_nowhere", **environment)
+    done = run_here("events", "show", "msg_nowhere", **environment)
     assert (done.returncode, done.stdout) == (1, "")
     assert "msg_nowhere: no such event" in done.stderr
-    done = run_command("events", "show", "msg_nowhere", "--json", **environment)
+    done = run_here("events", "show", "msg_nowhere", "--json", **environment)
     assert (done.returncode, done.stdout) == (1, "null\n")
 
 
 def test_an_empty_list_is_reported_beside_the_output(environment: dict[str, Any]) -> None:
-    done = run_command("events", "list", **environment)
+    done = run_here("events", "list", **environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "no event is stored\n")
-    done = run_command("events", "list", "--status", "dead", **environment)
+    done = run_here("events", "list", "--status", "dead", **environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "no stored event has these properties\n")
 
 
@@ -176,10 +160,10 @@ def test_an_empty_list_is_reported_beside_the_output(environment: dict[str, Any]
 def test_an_unreachable_host_is_explained(tmp_path: Path, host: str) -> None:
     sentence = "its host name is unknown" if host == "nowhere.invalid" else "no server listens there"
     address = f"{host}:{reserve_port()}"
-    done = run_command("users", "show", "user_1", cwd=tmp_path, DATABASE_URL=f"postgresql://u:p@{address}/db")
+    done = run_here("users", "show", "user_1", cwd=tmp_path, DATABASE_URL=f"postgresql://u:p@{address}/db")
     assert done.returncode == 1
     assert f"The database of DATABASE_URL cannot be reached: {sentence}" in done.stderr
-    done = run_command(
+    done = run_here(
         "send", "user.created", "--url", f"http://{address}/x", cwd=tmp_path, CLERK_WEBHOOK_SIGNING_SECRET=SECRET
     )
     assert done.returncode == 1
@@ -187,7 +171,7 @@ def test_an_unreachable_host_is_explained(tmp_path: Path, host: str) -> None:
 
 
 def test_a_database_that_does_not_exist_is_explained(tmp_path: Path, database: str) -> None:
-    done = run_command("events", "list", cwd=tmp_path, DATABASE_URL=re.sub(r"/\w+\?", "/nowhere?", database))
+    done = run_here("events", "list", cwd=tmp_path, DATABASE_URL=re.sub(r"/\w+\?", "/nowhere?", database))
     assert done.returncode == 1
     assert "the server has no database of this name" in done.stderr
 
@@ -202,7 +186,7 @@ async def test_migrate_says_for_which_lock_it_waits(tmp_path: Path, empty_databa
             migrate.popen.send_signal(signal.SIGINT)
             assert await asyncio.to_thread(migrate.popen.wait, HANG_SECONDS) == 130
             assert "Traceback" not in migrate.log.read_text()
-    assert run_command("migrate", cwd=tmp_path, **environ).stderr == ""
+    assert run_here("migrate", cwd=tmp_path, **environ).stderr == ""
     async with holder.transaction():
         await holder.execute("lock table clerk_sync.migrations")
         with start_command("migrate", cwd=tmp_path, **environ) as migrate:
@@ -234,10 +218,10 @@ async def test_a_dry_run_names_the_constraint(
     message_id = make_message_id()
     body = make_event("user.created", "user_1", T1, first_name="New", last_name=None, **make_email_fields("e"))
     await world.deliver(body, message_id)
-    done = await asyncio.to_thread(run_command, "events", "replay", message_id, "--dry-run", **environment)
+    done = run_here("events", "replay", message_id, "--dry-run", **environment)
     assert done.returncode == 1
     assert "    reason: check_violation\n    table: users\n    constraint: refuses\n" in done.stdout
-    done = await asyncio.to_thread(run_command, "events", "replay", message_id, "--dry-run", "--json", **environment)
+    done = run_here("events", "replay", message_id, "--dry-run", "--json", **environment)
     line = json.loads(done.stdout.splitlines()[0])
     assert (line["outcome"], line["changes"]) == ("would fail", {})
     assert line["failure"] == {"reason": "check_violation", "table": "users", "constraint": "refuses"}
@@ -246,7 +230,7 @@ async def test_a_dry_run_names_the_constraint(
 async def test_a_dry_run_names_the_reason_of_an_unreadable_user(world: World, environment: dict[str, Any]) -> None:
     message_id = make_message_id()
     await world.deliver(make_event("user.updated", "user_1", T2, email_addresses="x"), message_id)
-    done = await asyncio.to_thread(run_command, "events", "replay", message_id, "--dry-run", **environment)
+    done = run_here("events", "replay", message_id, "--dry-run", **environment)
     assert "    reason: unreadable_user\n" in done.stdout
 
 
@@ -268,14 +252,10 @@ async def test_a_dry_run_names_the_reason_of_an_unreadable_user(world: World, en
     ],
     ids=" ".join,
 )
-def test_every_command_that_prints_data_prints_json(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str, arguments: list[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET}
-    status, output, _ = run_here(environ, *arguments, "--json")
-    assert status in {0, 1}
-    json.loads(output)
+def test_every_command_that_prints_data_prints_json(environment: dict[str, Any], arguments: list[str]) -> None:
+    done = run_here(*arguments, "--json", **environment)
+    assert done.returncode in {0, 1}
+    json.loads(done.stdout)
 
 
 # --- signals and output -------------------------------------------------------------------------------------------
@@ -369,44 +349,40 @@ def test_a_terminal_without_unicode_gets_the_output(tmp_path: Path) -> None:
 
 
 def test_the_commands_that_dev_prints_work_when_pasted(tmp_path: Path) -> None:
-    """The command is named by its path, unless the shell finds the same program by its name."""
-    folders = [part for part in os.environ["PATH"].split(":") if part != str(COMMAND.parent)]
-    for path, program in ((folders, str(COMMAND)), ([str(COMMAND.parent), *folders], "sync-service")):
-        clean = ":".join(path)
-        with start_command("dev", cwd=tmp_path, PATH=clean, HOST="0.0.0.0") as dev:
-            dev.wait_for(READY)
-            send = re.search(r"Send an event: +(.*)", dev.output)
-            show = re.search(r"Show the user: +(.*)", dev.output)
-            assert send
-            assert show
-            assert show[1] == f"{program} users show user_1"
-            for line in (send[1], show[1]):
-                done = subprocess.run(
-                    ["sh", "-c", line], cwd=tmp_path, env={"PATH": clean}, capture_output=True, text=True, check=False
-                )
-                assert done.returncode == 0, done.stderr
-            assert "1@example.com" in done.stdout
+    path = ":".join(part for part in os.environ["PATH"].split(":") if part != str(COMMAND.parent))
+    with start_command("dev", cwd=tmp_path, PATH=path, HOST="0.0.0.0") as dev:
+        dev.wait_for(READY)
+        send = re.search(r"Send an event: +(.*)", dev.output)
+        show = re.search(r"Show the user: +(.*)", dev.output)
+        assert send
+        assert show
+        assert show[1] == f"{COMMAND} users show user_1"
+        for line in (send[1], show[1]):
+            done = subprocess.run(
+                ["sh", "-c", line], cwd=tmp_path, env={"PATH": path}, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+        assert "1@example.com" in done.stdout
 
 
-def test_a_program_below_the_folder_has_a_relative_path(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "program"), [("/bin", ".venv/bin/sync-service"), (str(COMMAND.parent), "sync-service")]
+)
+def test_a_program_is_named_by_its_path_unless_the_shell_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, program: str
+) -> None:
+    """Below the current folder the path is relative."""
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "bin").symlink_to(COMMAND.parent)
-    code = """
-import sys
-from sync_service.cli.program import find_program
-sys.argv[0] = ".venv/bin/sync-service"
-print(find_program())
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={"PATH": "/bin"}, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == ".venv/bin/sync-service\n"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", path)
+    monkeypatch.setattr(sys, "argv", [".venv/bin/sync-service"])
+    assert find_program() == program
 
 
-def test_dev_states_where_the_secret_of_clerk_s_relay_comes_from(tmp_path: Path) -> None:
-    with start_command("dev", cwd=tmp_path) as dev:
-        dev.wait_for(READY)
-        relay = dev.output.partition("clerk webhooks listen")[2]
-        assert "It prints a relay URL. Add that URL as an endpoint" in relay
-        assert "Copy that endpoint's signing secret" in relay
-        assert "prints a secret" not in dev.output
+def test_dev_states_where_the_secret_of_clerk_s_relay_comes_from() -> None:
+    text = _format_welcome(read_settings({}), "127.0.0.1", SECRET)
+    relay = text.partition("clerk webhooks listen")[2]
+    assert "It prints a relay URL. Add that URL as an endpoint" in relay
+    assert "Copy that endpoint's signing secret" in relay
+    assert "prints a secret" not in text

@@ -20,7 +20,7 @@ from sync_service.dev.embedded import EmbeddedServer, run_embedded_postgres
 from sync_service.mapping.presets import DEFAULT
 from sync_service.settings import iter_setting_names, read_settings
 from sync_service.web.connections import MAX_CONNECTIONS, RESERVED_DESCRIPTORS
-from tests.processes import reserve_port, run_command
+from tests.processes import reserve_port, run_command, run_here
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -172,7 +172,7 @@ def test_every_process_of_the_procfile_is_a_command(tmp_path: Path, line: str) -
     assert process in {"release", "web"}
     program, *arguments = shlex.split(command)
     assert program == "sync-service"
-    assert run_command(*arguments, "--help", cwd=tmp_path).returncode == 0
+    assert run_here(*arguments, "--help", cwd=tmp_path).returncode == 0
 
 
 def test_the_commands_are_complete() -> None:

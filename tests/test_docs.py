@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from sync_service import settings
 from sync_service.cli import COMMANDS, docs
 from sync_service.web.metrics import Metrics
-from tests.processes import COMMAND, run_command
+from tests.processes import COMMAND, run_here
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -184,7 +184,7 @@ def test_the_mapping_example_shows_every_key() -> None:
 
 
 def test_docs_lists_the_pages_with_one_line_each(tmp_path: Path) -> None:
-    done = run_command("docs", cwd=tmp_path)
+    done = run_here("docs", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith("  ")]
     assert [name for name, _ in lines] == docs.list_pages() == PAGE_NAMES
@@ -195,7 +195,7 @@ def test_docs_lists_the_pages_with_one_line_each(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["login", "login.md", "LOGIN"])
 def test_docs_prints_a_page_as_it_is_into_a_pipe(tmp_path: Path, name: str) -> None:
-    done = run_command("docs", name, cwd=tmp_path)
+    done = run_here("docs", name, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, page("login"), "")
 
 
@@ -226,7 +226,7 @@ def _read(descriptor: int) -> bytes:
 
 
 def test_an_unknown_page_is_status_2_and_the_message_names_the_pages(tmp_path: Path) -> None:
-    done = run_command("docs", "mapings", cwd=tmp_path)
+    done = run_here("docs", "mapings", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Did you mean mapping?" in done.stderr
     assert ", ".join(PAGE_NAMES) in done.stderr

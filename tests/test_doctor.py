@@ -14,7 +14,7 @@ from sync_service.dsn import parse_dsn
 from sync_service.postgres.migrate import SchemaState, migrate
 from tests.clerk_stub import SECRET_KEY, ClerkStub
 from tests.findings import apply_fix, run_doctor
-from tests.processes import reserve_port, run_command
+from tests.processes import reserve_port, run_here
 from tests.world import INSTANCE, PII_SENTINEL, SECRET
 
 FIT = '[users]\nclerk_id = "clerk_user_id"\n[users.columns]\nemail = "primary_email"\n'
@@ -23,7 +23,7 @@ FIT = '[users]\nclerk_id = "clerk_user_id"\n[users.columns]\nemail = "primary_em
 def run_doctor_command(tmp_path: Path, database: str, **environ: str) -> tuple[int, dict[str, Any]]:
     """Run the command; return its exit status and its JSON output."""
     given = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET} | environ
-    done = run_command("doctor", "--json", cwd=tmp_path, **given)
+    done = run_here("doctor", "--json", cwd=tmp_path, **given)
     return done.returncode, json.loads(done.stdout)
 
 
@@ -35,7 +35,7 @@ async def test_a_migrated_database_has_no_errors(database: str, tmp_path: Path) 
     status, told = run_doctor_command(tmp_path, database)
     assert (status, told["wrong"], told["warning"]) == (0, 0, 0)
     assert get_codes(told, "note") == {"database", "no_webhook_yet", "inbox", "no_secret_key", "no_token_key", "users"}
-    shown = run_command("doctor", cwd=tmp_path, DATABASE_URL=database, CLERK_WEBHOOK_SIGNING_SECRET=SECRET)
+    shown = run_here("doctor", cwd=tmp_path, DATABASE_URL=database, CLERK_WEBHOOK_SIGNING_SECRET=SECRET)
     assert shown.returncode == 0
     assert "wrong: 0, warnings: 0, notes: 6" in shown.stdout
 
@@ -71,7 +71,7 @@ def test_an_unreachable_database_is_reported_in_one_line(tmp_path: Path) -> None
         "DATABASE_URL": f"postgresql://nobody@127.0.0.1:{reserve_port()}/none",
         "CLERK_WEBHOOK_SIGNING_SECRET": SECRET,
     }
-    done = run_command("doctor", cwd=tmp_path, **environ)
+    done = run_here("doctor", cwd=tmp_path, **environ)
     assert done.returncode == 1
     (line,) = [line for line in done.stdout.splitlines() if "[unreachable_database]" in line]
     assert line.startswith("WRONG    The database of DATABASE_URL cannot be reached")

@@ -10,8 +10,6 @@ import pytest
 from tests.findings import Findings, apply_fix, run_doctor
 from tests.world import count_lock_waiters, wait_until
 
-pytestmark = pytest.mark.every_postgres
-
 MAPPED = """
 [users]
 clerk_id = "clerk_user_id"

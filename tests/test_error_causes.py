@@ -9,8 +9,6 @@ import pytest
 from tests.conftest import Serve
 from tests.world import World, make_event, make_message_id
 
-pytestmark = pytest.mark.every_postgres
-
 # All are raised by an app in practice: pg_net that is not installed, a foreign server that is down, a queue that is
 # full, a statement of the trigger that is cancelled.
 RAISED = ["3F000", "42P01", "08006", "08003", "40001", "40P01", "53100", "53300", "55P03", "57014", "57P01", "58030"]

@@ -1,6 +1,5 @@
 """`delete_grace`: a deletion is deferred, so that an operator can undo a mistaken one."""
 
-import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 
 from sync_service.mapping.presets import DEFAULT
 from tests.conftest import Serve
-from tests.processes import run_command
+from tests.processes import run_command, run_here
 from tests.world import T1, T2, T3, make_email_fields, make_event, wait_until
 
 pytestmark = pytest.mark.every_postgres
@@ -89,7 +88,7 @@ async def test_a_deletion_that_an_operator_cancels_is_not_repeated(serve: Serve,
     async with serve(mapping=LONG) as world:
         await world.deliver_ok(make_event("user.created", "user_1", T1))
         await world.deliver_ok(make_event("user.deleted", "user_1"), "msg_gone")
-        done = await asyncio.to_thread(run_command, "users", "restore", "user_1", cwd=tmp_path, DATABASE_URL=database)
+        done = run_here("users", "restore", "user_1", cwd=tmp_path, DATABASE_URL=database)
         assert (done.returncode, done.stderr) == (0, "")
         row = await world.get_user("user_1")
         assert row
@@ -97,15 +96,11 @@ async def test_a_deletion_that_an_operator_cancels_is_not_repeated(serve: Serve,
         assert await world.deliver_ok(make_event("user.deleted", "user_1"), "msg_gone") == "duplicate"
         assert await world.deliver_ok(make_event("user.deleted", "user_1"), "msg_again") == "stale"
         for arguments in (["msg_gone"], ["--type", "user.deleted"]):
-            done = await asyncio.to_thread(
-                run_command, "events", "replay", *arguments, cwd=tmp_path, DATABASE_URL=database
-            )
+            done = run_here("events", "replay", *arguments, cwd=tmp_path, DATABASE_URL=database)
             assert "stale" in done.stdout
         assert await world.get_user("user_1")
         assert await world.deliver_ok(make_event("user.updated", "user_1", T2, first_name="Grace")) == "applied"
-        shown = await asyncio.to_thread(
-            run_command, "users", "show", "user_1", cwd=tmp_path, DATABASE_URL=database, QUIET=""
-        )
+        shown = run_here("users", "show", "user_1", cwd=tmp_path, DATABASE_URL=database, QUIET="")
         assert "the deletion was undone" in shown.stdout
 
 
@@ -114,9 +109,7 @@ async def test_a_completed_deletion_cannot_be_cancelled(serve: Serve, database: 
         await world.deliver_ok(make_event("user.created", "user_1", T1))
         await world.deliver_ok(make_event("user.deleted", "user_1"))
         for user_id in ("user_1", "user_2"):
-            done = await asyncio.to_thread(
-                run_command, "users", "restore", user_id, cwd=tmp_path, DATABASE_URL=database
-            )
+            done = run_here("users", "restore", user_id, cwd=tmp_path, DATABASE_URL=database)
             assert done.returncode == 1
             assert "no deletion to undo" in done.stderr
         assert await world.deliver_ok(make_event("user.updated", "user_1", T3)) == "stale"
@@ -127,8 +120,7 @@ async def test_serve_does_not_start_with_a_mapping_that_cannot_work(database: st
     (tmp_path / "sync.toml").write_text(
         '[users]\nclerk_id = "id"\n[users.columns]\ne_mail = "primary_email"\nfirst_name = "first_name"'
     )
-    done = await asyncio.to_thread(
-        run_command,
+    done = run_command(
         "serve",
         cwd=tmp_path,
         DATABASE_URL=database,

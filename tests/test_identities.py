@@ -112,7 +112,7 @@ async def test_a_fetched_version_is_greater_than_a_webhook_s_of_the_same_timesta
 ) -> None:
     """Clerk's API has the current values; the row shows them in any order, and no further fetch is pending."""
     for first, second in (("Ada", "Grace"), ("Grace", "Ada")):
-        await db.execute("truncate users, clerk_sync.identities, clerk_sync.events")
+        await db.execute("delete from users; delete from clerk_sync.identities; delete from clerk_sync.events")
         await applier.apply([make_webhook("user.updated", T1, first)])
         await applier.with_source("login").apply([make_fetched_event("user_1", T1, second)])
         assert [o.outcome for o in await applier.apply([make_webhook("user.updated", T1, first)])] == ["stale"]

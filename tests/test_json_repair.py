@@ -18,7 +18,7 @@ from sync_service.mapping.fields import FieldSource
 from sync_service.mapping.presets import DEFAULT
 from tests.clerk_stub import API_TOKEN, ClerkStub, make_bearer_header
 from tests.conftest import Output, Serve
-from tests.processes import run_command
+from tests.processes import run_here
 from tests.sync_requests import build_settings, post_sync, read_outcome
 from tests.world import T1, T2, World, encode_body, make_event, make_message_id
 
@@ -179,10 +179,10 @@ async def test_a_payload_of_an_older_release_blocks_no_other_event(
         " values ('msg_old', 'user.created', 'user_2', 'dead', $1)",
         encode_user(put_value(event, value)).decode(),
     )
-    done = await asyncio.to_thread(run_command, "events", "replay", "msg_old", good, **environment)
+    done = run_here("events", "replay", "msg_old", good, **environment)
     assert (done.returncode, done.stdout) == (0, "applied: 2\n")
     assert await world.get_user("user_2")
-    shown = await asyncio.to_thread(run_command, "events", "show", "msg_old", **environment)
+    shown = run_here("events", "show", "msg_old", **environment)
     assert json.loads(shown.stdout)["id"] == "msg_old"
 
 

@@ -1,5 +1,6 @@
 """`token` and the local issuer of `dev`: `/sync` without Clerk, and never beside Clerk's own keys."""
 
+import contextlib
 import json
 import re
 import stat
@@ -9,8 +10,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from sync_service.dev.issuer import ensure_public_key
 from tests.clerk_stub import ISSUER, PUBLISHABLE_KEY, SECRET_KEY, export_public_key, make_bearer_header
-from tests.processes import run_command, start_command
+from tests.processes import run_command, run_here, start_command
 from tests.world import SECRET
 
 READY = r'"event":"ready"'
@@ -21,11 +23,11 @@ def test_a_local_token_signs_in_a_user_of_dev(tmp_path: Path) -> None:
     with start_command("dev", cwd=tmp_path, CLERK_AUTHORIZED_PARTIES=f"{PARTY} https://other.example.com") as dev:
         dev.wait_for(READY)
         environ = {"PORT": str(dev.port), "CLERK_AUTHORIZED_PARTIES": PARTY, "QUIET": "1"}
-        run_command("send", "user.created", "--user", "user_1", cwd=tmp_path, **environ)
+        run_here("send", "user.created", "--user", "user_1", cwd=tmp_path, **environ)
         done = run_command("token", "user_1", cwd=tmp_path, **environ)
         assert (done.returncode, done.stderr) == (0, "")
         token = done.stdout.strip()
-        assert json.loads(run_command("token", "user_2", "--json", cwd=tmp_path, **environ).stdout)["token"] != token
+        assert json.loads(run_here("token", "user_2", "--json", cwd=tmp_path, **environ).stdout)["token"] != token
         url = f"http://127.0.0.1:{dev.port}/sync"
         response = httpx2.post(url, headers=make_bearer_header(token))
         assert (response.status_code, response.json()["outcome"]) == (200, "current")
@@ -41,10 +43,9 @@ def test_a_local_token_signs_in_a_user_of_dev(tmp_path: Path) -> None:
         assert json.loads(shown.stdout)["outcome"] == "current"
         for file in (tmp_path / ".sync-service").glob("issuer-*"):
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    with start_command("dev", cwd=tmp_path, CLERK_AUTHORIZED_PARTIES=PARTY) as dev:  # with the same key pair
-        dev.wait_for(READY)
-        url = f"http://127.0.0.1:{dev.port}/sync"
-        assert httpx2.post(url, headers=make_bearer_header(token)).status_code == 200
+        keys = [file.read_bytes() for file in sorted((tmp_path / ".sync-service").glob("issuer-*"))]
+        create_local_token(tmp_path)
+        assert keys == [file.read_bytes() for file in sorted((tmp_path / ".sync-service").glob("issuer-*"))]
 
 
 @pytest.mark.parametrize(
@@ -62,16 +63,21 @@ def test_no_local_token_beside_a_key_of_clerk(tmp_path: Path, keys: dict[str, st
     keys = {name: export_public_key() if text == "public" else text for name, text in keys.items()}
     (tmp_path / ".sync-service").mkdir()
     (tmp_path / ".sync-service" / "issuer-private.pem").touch()
-    done = run_command("token", "user_1", cwd=tmp_path, **keys)
+    done = run_here("token", "user_1", cwd=tmp_path, **keys)
     assert (done.returncode, done.stdout) == (2, "")
     assert "keys of Clerk are set" in done.stderr
 
 
+def create_local_token(folder: Path) -> str:
+    """Return a token of the local issuer, whose key pair `dev` creates."""
+    with contextlib.chdir(folder):
+        ensure_public_key()
+    return run_here("token", "user_1", cwd=folder, QUIET="1").stdout.strip()
+
+
 def test_dev_does_not_trust_the_local_issuer_beside_a_key_of_clerk(tmp_path: Path, database: str) -> None:
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET}
-    with start_command("dev", cwd=tmp_path, **environ) as dev:
-        dev.wait_for(READY)
-        token = run_command("token", "user_1", cwd=tmp_path, QUIET="1", **environ).stdout.strip()
+    token = create_local_token(tmp_path)
     with start_command("dev", cwd=tmp_path, CLERK_JWT_KEY=export_public_key(), **environ) as dev:
         dev.wait_for(READY)
         assert "sync-service token" not in dev.output
@@ -81,9 +87,7 @@ def test_dev_does_not_trust_the_local_issuer_beside_a_key_of_clerk(tmp_path: Pat
 
 def test_serve_does_not_trust_the_local_issuer(tmp_path: Path, database: str) -> None:
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET}
-    with start_command("dev", cwd=tmp_path, **environ) as dev:
-        dev.wait_for(READY)
-        token = run_command("token", "user_1", cwd=tmp_path, QUIET="1", **environ).stdout.strip()
+    token = create_local_token(tmp_path)
     with start_command("serve", cwd=tmp_path, **environ) as service:
         service.wait_for(READY)
         url = f"http://127.0.0.1:{service.port}/sync"
@@ -91,6 +95,6 @@ def test_serve_does_not_trust_the_local_issuer(tmp_path: Path, database: str) ->
 
 
 def test_a_token_needs_the_folder_of_dev(tmp_path: Path) -> None:
-    done = run_command("token", "user_1", cwd=tmp_path)
+    done = run_here("token", "user_1", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert "dev` here first" in done.stderr

@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from sync_service.logs import configure_logging
-from tests.processes import run_command
+from tests.processes import run_here
 from tests.world import World, make_event, make_message_id
 
 # Clears the screen, sets the title, starts a C1 sequence, reverses the text, adds a line.
@@ -23,16 +23,16 @@ async def test_a_name_is_printed_without_its_control_sequences(world: World, dat
     event_id = make_message_id()
     event = make_event("user.created", "user_1", first_name=EVIL, last_name="x\n  id  user_2", username=f"{EVIL}\n")
     await world.deliver_ok(event, event_id)
-    shown = run_command("users", "show", "user_1", cwd=tmp_path, DATABASE_URL=database, QUIET="1").stdout
+    shown = run_here("users", "show", "user_1", cwd=tmp_path, DATABASE_URL=database, QUIET="1").stdout
     assert "\n  id  user_2" not in shown
     for arguments in (
         ("users", "show", "user_1"),
         ("users", "show", "user_1", "--json"),
         ("events", "show", event_id),
     ):
-        done = run_command(*arguments, cwd=tmp_path, DATABASE_URL=database, QUIET="1")
+        done = run_here(*arguments, cwd=tmp_path, DATABASE_URL=database, QUIET="1")
         assert_is_harmless(done.stdout)
-    refused = run_command("events", "replay", EVIL, cwd=tmp_path, DATABASE_URL=database, QUIET="1")
+    refused = run_here("events", "replay", EVIL, cwd=tmp_path, DATABASE_URL=database, QUIET="1")
     assert refused.returncode == 2
     assert "\x1b" not in refused.stderr
 

@@ -18,7 +18,7 @@ from sync_service.store.identities import get_user_state, resolve_keys
 from tests.clerk_stub import API_TOKEN, ClerkStub, make_bearer_header, make_session_token
 from tests.conftest import Output, Serve
 from tests.problems import read_problem_code
-from tests.processes import run_command
+from tests.processes import run_here
 from tests.sync_requests import age_identities, build_settings
 from tests.world import World, make_email_fields, make_event
 
@@ -67,7 +67,7 @@ async def test_an_integer_that_javascript_cannot_read_is_a_string(
             row = response.json()["user"]
             assert row["id"] == expected
             assert row["more"] == {"n": ["9007199254740993", "9007199254740993", 1.5]}
-    shown = run_command("users", "show", "user_1", "--json", cwd=tmp_path, DATABASE_URL=database)
+    shown = run_here("users", "show", "user_1", "--json", cwd=tmp_path, DATABASE_URL=database)
     assert json.loads(shown.stdout)["row"]["id"] == expected
 
 

@@ -325,7 +325,7 @@ async def test_errors_reveal_no_table_no_sql_and_no_secret(
     assert lines[0]["exception"] == "DatabaseUnavailable"
     assert PII_SENTINEL not in output.said
     await db.execute("alter table users drop constraint refuses")
-    await db.execute("truncate clerk_sync.events")
+    await db.execute("delete from clerk_sync.events")
     world.accepted.clear()
 
 

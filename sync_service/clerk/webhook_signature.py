@@ -3,9 +3,9 @@
 https://docs.svix.com/receiving/verifying-payloads/how-manual
 
 The svix library computes the expected signature, in its package `standardwebhooks`; `import svix` would also load its
-API client, which takes half a second and 40 MB. The comparison is here. The library's own `verify` has one secret and a fixed
-clock, accepts timestamps such as `+1_0.7` and base64 with invalid characters, and raises `ValueError`, `binascii.Error`
-and `UnicodeDecodeError`, in some cases before it has compared a later, valid signature.
+API client, which takes half a second and 40 MB. The comparison is here. The library's own `verify` has one secret and a
+fixed clock, accepts timestamps such as `+1_0.7` and base64 with invalid characters, and raises `ValueError`,
+`binascii.Error` and `UnicodeDecodeError`, in some cases before it has compared a later, valid signature.
 """
 
 import re

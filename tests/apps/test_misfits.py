@@ -12,8 +12,6 @@ from sync_service.settings import Settings
 from tests.conftest import Output, Serve
 from tests.world import T1, World, make_event, make_message_id, run_world
 
-pytestmark = pytest.mark.every_postgres
-
 GOOD = "create table members (id serial primary key, clerk_id text unique, email text)"
 ALL = "grant all on members to {role}; grant all on sequence members_id_seq to {role}"
 TOML = """
