@@ -93,7 +93,7 @@ async def test_the_service_starts_without_the_database_and_recovers(run_under_fa
         await asyncio.to_thread(run.engine.kill)
         run.count_injected()
         service.start()
-        await wait_until(lambda: _is_not_ready(service), 20)
+        await wait_until(lambda: _is_not_ready(service))
         run.start_load()
         await run.wait(1, 2)
         assert not run.sender.acknowledged
