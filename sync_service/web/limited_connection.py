@@ -24,6 +24,9 @@ _limits: ConnectionLimits | None = None
 class LimitedConnection(HttpToolsProtocol):
     """uvicorn's connection with limits. web/protocol.py parses its requests."""
 
+    # The last request whose head is complete. uvicorn declares it without None.
+    cycle: RequestResponseCycle | None  # type: ignore[assignment]
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own type
         """Wrap the transport of a new connection, or refuse the connection."""
         super().connection_made(cast("asyncio.Transport", CoalescingTransport(transport)))
@@ -45,8 +48,8 @@ class LimitedConnection(HttpToolsProtocol):
         for timer in (self._deadline, self._stalled, self.timeout_keep_alive_task):
             if timer:
                 timer.cancel()
-        if self._last_cycle:
-            self._last_cycle.body.clear()  # protocol and cycle refer to each other, and garbage collection is rare
+        if self.cycle:
+            self.cycle.body.clear()  # protocol and cycle refer to each other, and garbage collection is rare
         if self._peer:
             self._limits.remove(self._address, self._peer, self, self._body_bytes)
             self._peer = None
@@ -75,7 +78,7 @@ class LimitedConnection(HttpToolsProtocol):
     def _time_out(self) -> None:
         if self._reading_head and not self._refused:
             self._refuse(408, "slow_head", "The request head did not arrive in time")
-        elif self._refused or self._last_cycle is None or self._last_cycle.response_complete:
+        elif self._refused or self.cycle is None or self.cycle.response_complete:
             self.transport.close()
 
     def _refuse(self, status: int, code: str, title: str) -> None:
@@ -83,7 +86,7 @@ class LimitedConnection(HttpToolsProtocol):
         if self._refused:
             return
         self._refused = True
-        cycle = self._last_cycle
+        cycle = self.cycle
         if cycle and not cycle.response_complete:
             if self._reading_head or self.pipeline or cycle.response_started:
                 self._problem = status, code, title
@@ -122,14 +125,9 @@ class LimitedConnection(HttpToolsProtocol):
             self._set_deadline(is_set=True)
 
     @property
-    def _last_cycle(self) -> RequestResponseCycle | None:
-        """The last request whose head is complete; uvicorn declares it without None."""
-        return self.cycle
-
-    @property
     def _is_discarding(self) -> bool:
         """Whether the response is complete and the body is not."""
-        cycle = self._last_cycle
+        cycle = self.cycle
         return cycle is not None and cycle.response_complete and cycle.more_body
 
 

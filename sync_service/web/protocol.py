@@ -3,6 +3,7 @@
 import asyncio
 
 import httptools
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from sync_service.web.limited_connection import LimitedConnection
 
@@ -97,7 +98,11 @@ class LimitedProtocol(LimitedConnection):
         if len(self.headers) >= MAX_HEADER_FIELDS:
             self._refuse(431, "head_too_large", "The request head has too many fields")
             return
-        super().on_header(name, value)
+        # As uvicorn does. A call of its method for each field would take longer than the method.
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Start the request's task."""
@@ -119,7 +124,7 @@ class LimitedProtocol(LimitedConnection):
         if self._refused:
             return
         super().on_body(body)
-        if self._peer and not self.cycle.response_complete:
+        if self._peer and self.cycle and not self.cycle.response_complete:
             self._body_bytes += len(body)
             if not self._limits.hold_body(self._peer, len(body)):
                 self._refuse(503, "unavailable", "Too many bodies at the same time")
@@ -128,7 +133,7 @@ class LimitedProtocol(LimitedConnection):
         """End the request. For a request with `Upgrade`, the parser calls this before the body."""
         if self._refused or (self.parser.should_upgrade() and not self._replaying):
             return
-        if self._is_discarding:
+        if self.cycle and self._is_discarding:
             self.cycle.more_body = False
             self._wait_for_request()
         super().on_message_complete()
@@ -141,16 +146,16 @@ class LimitedProtocol(LimitedConnection):
         super().on_response_complete()
         if self.transport.is_closing():
             return
-        if self.cycle.response_complete:
-            self._finish_last_request()
+        if self.cycle and self.cycle.response_complete:
+            self._finish_last_request(self.cycle)
         if self._rest and not self.pipeline:
             self._parse_rest()
 
-    def _finish_last_request(self) -> None:
-        self.cycle.body.clear()
+    def _finish_last_request(self, cycle: RequestResponseCycle) -> None:
+        cycle.body.clear()
         if self._problem:
             self._write_problem(*self._problem)
-        elif self._is_discarding:
+        elif cycle.more_body:
             self._discard_body()
         else:
             self._wait_for_request()
