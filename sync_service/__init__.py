@@ -113,7 +113,8 @@ tests/test_package_map.py compares the list with the imports.
     web.app                     settings → the ASGI app
     web.connections             limits on connections and their bodies, for each peer
     web.transport               one packet per response
-    web.protocol                one connection: limits on requests and responses
+    web.limited_connection      one connection: its deadlines and its last response
+    web.protocol                the requests of a connection: limits on their size, HTTP/1.1
     web.listener                the listening sockets of HOST and PORT
     web.server                  runs uvicorn
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.faults.fault_run import ROUNDS
 from tests.processes import Process, start_command
 from tests.world import SECRET, encode_body, make_event, make_message_id, sign_event, wait_until
 
@@ -123,16 +124,17 @@ async def test_an_attack_is_bounded_and_others_are_served(tmp_path: Path, databa
         pid = service.popen.pid
         assert await deliver(service.port) == 200
         before = peak = read_resident_bytes(pid)
-        connections = await open_connections(service.port, count)
-        attacking = asyncio.create_task(send(connections, data, times=times))
         delivered = []
-        while not attacking.done():
+        for _ in range(ROUNDS):
+            connections = await open_connections(service.port, count)
+            attacking = asyncio.create_task(send(connections, data, times=times))
+            while not attacking.done():
+                delivered.append(await deliver(service.port))
+                peak = max(peak, read_resident_bytes(pid))
+                await asyncio.sleep(0.05)
             delivered.append(await deliver(service.port))
-            peak = max(peak, read_resident_bytes(pid))
-            await asyncio.sleep(0.05)
-        delivered.append(await deliver(service.port))
-        for _, writer in connections:
-            writer.transport.abort()
+            for _, writer in connections:
+                writer.transport.abort()
         print(f"{attack}: peak {(peak - before) / MIB:.0f} MiB, {len(delivered)} delivered")
         await wait_until(lambda: read_resident_bytes(pid) - before < MAX_GROWTH_AFTER, 30)
         assert set(delivered) == {200}

@@ -38,9 +38,11 @@ async def create_user_table(db: asyncpg.Connection, id_type: str) -> TableBindin
     await db.execute(f"create table people (id bigserial primary key, clerk_id {id_type} unique, email text unique)")
     await db.execute("insert into people (clerk_id) select 'user_' || n from generate_series(1, 20000) as n")
     await db.execute("insert into people (clerk_id) values ($1)", USER_ID)
-    await db.execute("analyze people")
+    await db.execute("create index on people (lower(email)); analyze people")
     columns = {"email": DEFAULT.columns["email"]}
-    return TableBinding(replace(DEFAULT, table="people", id_column="clerk_id", columns=columns))
+    return TableBinding(
+        replace(DEFAULT, table="people", id_column="clerk_id", columns=columns, link_by_verified_email=True)
+    )
 
 
 @pytest.mark.parametrize("id_type", ID_TYPES)
@@ -51,7 +53,13 @@ async def test_lookups_use_the_index_of_the_clerk_id(db: asyncpg.Connection, id_
         assert "people" not in await find_sequential_scans(db, sql, f"'{USER_ID}'")
     assert "people" not in await find_sequential_scans(db, queries.resolve_keys, f"array['{USER_ID}']")
     assert "people" not in await find_sequential_scans(db, queries.restore_user, f"'{USER_ID}'")
-    assert "people" not in await find_sequential_scans(db, queries.claims[0].release, f"'{USER_ID}'", "'e'")
+    claim, row = queries.claims[0], """'{"email": "e"}'"""
+    assert "people" not in await find_sequential_scans(db, claim.release, f"'{USER_ID}'", "'e'")
+    assert "people" not in await find_sequential_scans(db, claim.restore, f"'{USER_ID}'", row)
+    assert "people" not in await find_sequential_scans(db, claim.find_holder, row, f"'{USER_ID}'")
+    assert queries.link_rows
+    linked = f"array['{USER_ID}']", "array['e']", "'300'", "'webhook'"
+    assert "people" not in await find_sequential_scans(db, queries.link_rows, *linked)
 
 
 @pytest.mark.parametrize("id_type", ID_TYPES)

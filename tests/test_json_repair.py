@@ -20,7 +20,7 @@ from tests.clerk_stub import API_TOKEN, ClerkStub, make_bearer_header
 from tests.conftest import Output, Serve
 from tests.processes import run_here
 from tests.sync_requests import build_settings, post_sync, read_outcome
-from tests.world import T1, T2, World, encode_body, make_event, make_message_id
+from tests.world import T1, T2, World, encode_body, make_email_fields, make_event, make_message_id
 
 # Each value as JSON text, and the value that takes its place.
 REPLACEMENTS: dict[str, tuple[str, Any]] = {
@@ -70,6 +70,17 @@ async def test_a_value_that_cannot_be_stored_is_replaced_and_the_rest_is_applied
         assert row["public_metadata"] == {"plan": replacement, "kept": 1}
     [line] = output.log("value_replaced")
     assert (line["svix_id"], line["fields"]) == (message_id, [field.partition(".")[0]])
+
+
+async def test_a_replaced_value_is_noted_beside_a_conflict_of_emails_too(world: World) -> None:
+    fields = make_email_fields("shared")
+    await world.deliver_ok(make_event("user.created", "user_1", T1, **fields))
+    message_id = make_message_id()
+    body = put_value(make_event("user.created", "user_2", T2, **fields), "1e999", "username")
+    assert await world.deliver_ok(body, message_id) == "applied"
+    stored = await world.get_event(message_id)
+    assert stored
+    assert (stored["status"], stored["reason"]) == ("applied", "value_replaced")
 
 
 async def test_a_batch_with_every_such_value_applies_all_its_events(serve: Serve) -> None:

@@ -16,6 +16,7 @@ from sync_service.postgres.pool import open_database
 from sync_service.store.access import BoundConnection, Store
 from sync_service.store.changes import restore_user
 from sync_service.sync.apply import Applier
+from sync_service.sync.recovery import Batch, Work
 from tests.world import count_lock_waiters, encode_body, make_event, make_message_id, wait_until
 
 pytestmark = pytest.mark.every_postgres
@@ -130,3 +131,15 @@ async def test_a_deletion_that_is_delivered_again_during_a_restore_is_stale(
     assert [outcome.outcome for outcome in await waiting] == ["stale"]
     assert await read_state(db) == STANDS
     assert await db.fetchval("select status from clerk_sync.events where id = $1", again.id) == "stale"
+
+
+async def test_a_deletion_whose_second_step_finds_a_restored_user_is_stale(
+    applier: Applier, db: asyncpg.Connection
+) -> None:
+    """The operator was quicker than the second step: the row stands, so `applied` would be wrong."""
+    queries = await create_deleted_user(applier, db)
+    due = parse_event(make_message_id(), encode_body(make_event("user.deleted", "user_1")))
+    assert await restore_user(BoundConnection(db, queries), "user_1")
+    [outcome] = await applier.commit([due], Batch(1, work=Work.CASCADE), 1000)
+    assert outcome.outcome == "stale"
+    assert await read_state(db) == STANDS

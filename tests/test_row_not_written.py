@@ -6,11 +6,16 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from sync_service.errors import ChangeRejected
+from sync_service.mapping.table_binding import TableBinding
 from sync_service.mapping.toml import parse_mapping
 from sync_service.settings import Settings
+from sync_service.store.access import BoundConnection
+from sync_service.store.changes import restore_user
 from tests.clerk_stub import ClerkStub
 from tests.conftest import Serve
 from tests.sync_requests import build_settings, post_sync, post_sync_as_backend, read_outcome
+from tests.test_unique_values import make_address
 from tests.world import T1, T2, World, make_event, make_message_id, run_world
 
 pytestmark = pytest.mark.every_postgres
@@ -203,3 +208,72 @@ async def test_a_profile_writes_the_missing_row_of_a_known_user(serve: Serve, cl
         row = await world.get_user("user_1")
         assert row
         assert row["first_name"] == "Grace"
+
+
+@pytest.mark.parametrize("again", ["message", "replay", "login"])
+async def test_a_row_with_older_content_is_written_again_by_the_same_version(
+    serve: Serve, clerk: ClerkStub, again: str
+) -> None:
+    """The app's table came back from a backup, and the service's schema did not."""
+    async with serve(**build_settings(clerk)) as world:
+        clerk.add_user("user_1", T2, first_name="Grace")
+        event = make_event("user.updated", "user_1", T2) | {"data": clerk.users["user_1"]}
+        message_id = make_message_id()
+        assert await world.deliver_ok(event, message_id) == "applied"
+        if again == "login":  # else the version of Clerk's API is newer than that of the webhook
+            assert await read_outcome(post_sync(world, query="?refresh=true")) == "current"
+        await world.db.execute("update users set first_name = 'Ada', updated_at = null")
+        if again == "message":
+            assert await world.deliver_ok(event) == "applied"
+        elif again == "login":
+            assert await read_outcome(post_sync(world, query="?refresh=true")) == "updated"
+        else:
+            await world.db.execute(
+                "update clerk_sync.events set status = 'failed', finished_at = null, next_attempt_at = now()"
+            )
+            assert await world.deliver_ok(event, message_id) == "applied"
+        assert await world.db.fetchval("select first_name from users where updated_at is not null") == "Grace"
+        # The row shows the content now, so it is not written once more.
+        await world.db.execute(FUNCTION.format(body="raise exception 'written';") + ON_UPDATE)
+        assert await world.deliver_ok(event) == "applied"
+        await world.db.execute(REPAIR)
+
+
+LINKING = "link_by_verified_email = true"
+
+
+async def test_a_link_that_a_trigger_suppresses_is_parked(settings: Settings, db: asyncpg.Connection) -> None:
+    """Without the error, the user would get a second row."""
+    await db.execute("create table members (clerk_id text unique, email text)")
+    await db.execute("insert into members (email) values ('ada@example.com')")
+    await db.execute(FUNCTION.format(body="return null;") + ON_UPDATE.replace("users", "members"))
+    async with run_world(settings, db, mapping=parse_mapping(TOML.format(extra=LINKING))) as world:
+        event, message_id = (
+            make_event("user.created", "user_1", **make_address("ada@example.com")),
+            make_message_id(),
+        )
+        response = await world.deliver(event, message_id)
+        assert (response.status_code, response.json()["reason"]) == (202, "row_not_written")
+        await db.execute("drop trigger app_rule on members")
+        assert await world.deliver_ok(event, message_id) == "applied"
+    assert await db.fetchval("select array_agg(clerk_id) from members") == ["user_1"]
+
+
+async def test_a_mark_that_a_trigger_suppresses_is_never_applied(settings: Settings, db: asyncpg.Connection) -> None:
+    """While the deletion is deferred, it is parked anyway. A restore that keeps the mark is refused."""
+    await db.execute("create table members (clerk_id text unique not null, email text, deleted_at timestamptz)")
+    mapping = parse_mapping(TOML.format(extra='on_delete = "soft"\ndeleted_at = "deleted_at"\ndelete_grace = "7d"'))
+    async with run_world(settings, db, mapping=mapping) as world:
+        await deliver(world, "user.created", "user_1")
+        trigger = ON_UPDATE.replace("users", "members")
+        await db.execute(FUNCTION.format(body="return null;") + trigger)
+        assert await deliver(world, "user.deleted", "user_1") == (202, "delete_grace")
+        await db.execute("drop trigger app_rule on members")
+        assert await deliver(world, "user.deleted", "user_1") == (202, "delete_grace")
+        await db.execute(trigger)
+        queries = await TableBinding(mapping).ensure_bound(db)
+        with pytest.raises(ChangeRejected, match="row_not_written"):
+            await restore_user(BoundConnection(db, queries), "user_1")
+        await db.execute("drop trigger app_rule on members")
+        assert await restore_user(BoundConnection(db, queries), "user_1")
+    assert await db.fetchval("select deleted_at is null from members")

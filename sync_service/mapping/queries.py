@@ -1,7 +1,7 @@
 """The SQL of one mapped table, built by pure functions: lookups from the mapping alone, the rest from its binding."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sync_service.mapping.binding import BoundMapping
@@ -108,6 +108,7 @@ def _render_apply(bound: BoundMapping, names: dict[str, str], source: dict[str, 
         "values": ", ".join(f"r.{quote_ident(name)}" for name in columns),
         "definitions": ", ".join(f"{quote_ident(name)} {bound.column_types[name].type}" for name in columns),
         "updates": ", ".join(f"{quote_ident(name)} = excluded.{quote_ident(name)}" for name in updated),
+        "shows_content": _compare_content(fields),
         "assignments": ", ".join(f"{quote_ident(name)} = r.{quote_ident(name)}" for name in fields),
         "input": source["input"],
         "payload": source["payload"],
@@ -122,6 +123,11 @@ def _render_apply(bound: BoundMapping, names: dict[str, str], source: dict[str, 
         gaps["unless_updated"] = fill_gaps(step["unless_updated"], gaps)
         gaps["or_updated"] = step["or_updated"]
     return _render("apply_changes.sql", gaps)
+
+
+def _compare_content(names: Iterable[str]) -> str:
+    theirs, ours = (", ".join(f"{row}.{quote_ident(name)}" for name in names) for row in ("theirs", "r"))
+    return f"to_jsonb(row({theirs})) = to_jsonb(row({ours}))"
 
 
 def _build_claim_queries(policy: EmailPolicy, rule: UniqueRule, names: dict[str, str]) -> ClaimQueries:

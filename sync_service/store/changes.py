@@ -64,7 +64,7 @@ async def apply_changes(
         columns = map(list, zip(*parameters, strict=True))
         return await bound.connection.fetch(bound.queries.apply_many, *columns, *common)
     except asyncpg.PostgresError as error:
-        _raise_if_not_written(bound, error)
+        raise_if_not_written(bound, error)
         raise
 
 
@@ -118,23 +118,25 @@ async def delete_rows(
     lock_timeout_ms: int,
     timeout: float,  # noqa: ASYNC109  asyncpg cancels the statement on the server
     lift_limits: bool = False,
-) -> None:
+) -> set[str]:
     """Take the second step: delete or change the rows as the mapping says, remove the payloads, finish the events.
 
-    `lift_limits` turns off the timeouts that are set on the role or the database. That costs three round trips.
+    Return the users who are still deleted: an operator may have restored one since the first step. `lift_limits` turns
+    off the timeouts that are set on the role or the database. That costs three round trips.
     """
     event_ids = [event.id for event in events if event.id]
     parameters = _clerk_ids(events), event_ids, str(lock_timeout_ms)
     try:
         if not lift_limits:
-            await bound.connection.execute(bound.queries.delete_rows, *parameters, timeout=timeout)
-            return
-        async with bound.connection.transaction():
-            await bound.connection.execute(_LIFT_LIMITS)
-            await bound.connection.execute(bound.queries.delete_rows, *parameters, timeout=timeout)
+            records = await bound.connection.fetch(bound.queries.delete_rows, *parameters, timeout=timeout)
+        else:
+            async with bound.connection.transaction():
+                await bound.connection.execute(_LIFT_LIMITS)
+                records = await bound.connection.fetch(bound.queries.delete_rows, *parameters, timeout=timeout)
     except asyncpg.PostgresError as error:
-        _raise_if_not_written(bound, error)
+        raise_if_not_written(bound, error)
         raise
+    return {record["clerk_id"] for record in records}
 
 
 async def continue_in_background(connection: Connection, event_ids: Sequence[str]) -> None:
@@ -153,8 +155,15 @@ async def note_replaced_values(connection: Connection, event_ids: Sequence[str])
 
 
 async def restore_user(bound: BoundConnection, clerk_id: str) -> bool:
-    """Cancel a deletion whose row still exists, for good; return whether there was one."""
-    return bool(await bound.connection.fetchval(bound.queries.restore_user, clerk_id))
+    """Cancel a deletion whose row still exists, for good; return whether there was one.
+
+    Raises `ChangeRejected` if the row keeps the mark of the deletion.
+    """
+    try:
+        return bool(await bound.connection.fetchval(bound.queries.restore_user, clerk_id))
+    except asyncpg.PostgresError as error:
+        raise_if_not_written(bound, error)
+        raise
 
 
 async def park_event(
@@ -191,7 +200,7 @@ def row_for(queries: Queries, snapshot: Snapshot) -> Row:
     return row
 
 
-def _raise_if_not_written(bound: BoundConnection, error: asyncpg.PostgresError) -> None:
+def raise_if_not_written(bound: BoundConnection, error: asyncpg.PostgresError) -> None:
     """Raise `ChangeRejected` if a trigger or a rule of the app prevented the row, or kept it.
 
     PostgreSQL does not name the rule, but refuses the statement because of it.

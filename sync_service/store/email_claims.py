@@ -12,6 +12,7 @@ from sync_service.mapping.fields import COMPUTED
 from sync_service.mapping.queries import ClaimQueries
 from sync_service.postgres.pool import Connection
 from sync_service.store.access import BoundConnection
+from sync_service.store.changes import raise_if_not_written
 
 
 async def find_holder(
@@ -81,7 +82,8 @@ async def link_rows_by_email(
 ) -> int:
     """Give the Clerk ID to rows that have a user's verified email and no Clerk ID; return the number of rows.
 
-    An unverified email never links: anybody can type another person's email into a form.
+    An unverified email never links: anybody can type another person's email into a form. Raises `ChangeRejected` if a
+    trigger keeps a row without the ID.
     """
     wanted = []
     for user in users:
@@ -91,8 +93,12 @@ async def link_rows_by_email(
     if not (bound.queries.link_rows and wanted):
         return 0
     clerk_ids, emails = map(list, zip(*sorted(wanted), strict=True))
-    tag = await bound.connection.execute(bound.queries.link_rows, clerk_ids, emails, str(lock_timeout_ms), source)
-    return int(tag.rpartition(" ")[2])
+    parameters = clerk_ids, emails, str(lock_timeout_ms), source
+    try:
+        return int(await bound.connection.fetchval(bound.queries.link_rows, *parameters))
+    except asyncpg.PostgresError as error:
+        raise_if_not_written(bound, error)
+        raise
 
 
 # The payload with the version of the row: among those with this version, the newest that the inbox still has.

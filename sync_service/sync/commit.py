@@ -127,11 +127,13 @@ class BatchCommitter:
 
     async def _settle_email(self, event: Event) -> Outcome:
         assert isinstance(event.change, Snapshot)  # noqa: S101  the table settles emails of snapshots only
-        status = await resolve_email_conflict(
+        record = await resolve_email_conflict(
             self.store, event, event.change, source=self.source, lock_timeout_ms=LOCK_TIMEOUT_MS
         )
+        async with self.store.acquire() as bound:
+            await self._follow_up(bound, [event], [record])
         self.on_work_left()
-        return Outcome(status)
+        return Outcome(record["status"])
 
     async def _file_deletions(self, events: Sequence[Event], lock_timeout_ms: int) -> list[Outcome]:
         """Take the first step. The outcome is `DUE` or `DUE_AGAIN` where the second one follows."""
@@ -148,10 +150,10 @@ class BatchCommitter:
         """Take the second step."""
         timeout = LEASE.total_seconds() if self.is_background else self.congestion.limit_timeout(self.delete_timeout)
         async with self.store.acquire() as bound:
-            await delete_rows(
+            deleted = await delete_rows(
                 bound, events, lock_timeout_ms=lock_timeout_ms, timeout=timeout, lift_limits=self.is_background
             )
-        return [Outcome("applied")] * len(events)
+        return [Outcome("applied" if event.clerk_id in deleted else "stale") for event in events]
 
     async def defer_deletions(self, events: Sequence[Event], error: DatabaseError) -> list[Outcome]:
         """Leave deletions whose first step is committed to the background; return their outcomes."""

@@ -1,5 +1,6 @@
 """Two users claim one unique value, such as the email: the newer claim is shown, the other row waits."""
 
+import asyncpg
 import structlog
 
 from sync_service.clerk.change import Snapshot, Version
@@ -27,8 +28,8 @@ EMAIL_CONFLICT = "email_conflict"
 
 async def resolve_email_conflict(
     store: Store, event: Event, snapshot: Snapshot, *, source: str, lock_timeout_ms: int
-) -> str:
-    """Apply a snapshot after a unique violation, settling the claims to its unique values; return its status.
+) -> asyncpg.Record:
+    """Apply a snapshot after a unique violation, settling the claims to its unique values; return its record.
 
     Raises `DatabaseError`; `ChangeRejected` also where the mapping says that such an event waits.
     """
@@ -48,7 +49,7 @@ async def resolve_email_conflict(
         # Also after a stale snapshot: the released value is free again and is restored.
         for loser in sorted(losers):
             await mark_email_pending(bound.connection, loser)
-        return str(record["status"])
+        return record
 
 
 async def _decide_loser(

@@ -9,6 +9,7 @@ class CoalescingTransport:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self.is_closing = transport.is_closing  # asked twice for each request: `__getattr__` is slow
         self._loop = asyncio.get_running_loop()
         self._pending: list[bytes] = []
         self._is_ended = False

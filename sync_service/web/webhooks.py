@@ -52,6 +52,7 @@ class WebhookEndpoint:
         self._last_webhook = metrics.last_webhook
         self._limits = limits
         self._instance_id = instance_id
+        self._pinning = asyncio.Lock()
         self._log = log.bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,9 +99,12 @@ class WebhookEndpoint:
         return outcome
 
     async def _check_instance(self, instance_id: str) -> None:
-        if self._instance_id is None and instance_id != EXAMPLE_INSTANCE:
-            async with self._database.acquire() as connection:
-                self._instance_id = await pin_instance(connection, instance_id)
+        if instance_id != EXAMPLE_INSTANCE:
+            # The first events of a busy instance arrive together. One of them reads the database for all.
+            async with self._pinning:
+                if self._instance_id is None:
+                    async with self._database.acquire() as connection:
+                        self._instance_id = await pin_instance(connection, instance_id)
         if self._instance_id not in {None, instance_id}:
             raise WrongInstance("The event belongs to another Clerk instance than the one that this service accepts.")
 

@@ -60,6 +60,31 @@ async def test_a_silent_network_delays_no_response(run_under_fault: RunUnderFaul
             await run.services[0].wait_until_ready()
 
 
+async def test_silent_connections_and_a_read_only_server_lose_no_event(
+    run_under_fault: RunUnderFault, durable: Engine
+) -> None:
+    """A firewall forgets the open connections; later the server is demoted beneath them, and promoted again."""
+    async with run_proxy(durable.port) as proxy, run_under_fault("silent, then demoted", port=proxy.port) as run:
+        [service] = run.services
+        for _ in range(ROUNDS):
+            await run.wait(0.2, 0.5)
+            run.count_injected(proxy.silence_connections())
+            await service.wait_until_ready()
+            await _make_read_only(run, is_read_only=True)
+            run.count_injected()
+            await wait_until(lambda: _is_not_ready(service))
+            await run.wait(0.2, 0.5)
+            await _make_read_only(run, is_read_only=False)
+            await service.wait_until_ready()
+
+
+async def _make_read_only(run: FaultRun, *, is_read_only: bool) -> None:
+    """Change the open connections, too, as a demotion does."""
+    async with run.engine.connect(run.database) as db:
+        await db.execute(f"alter system set default_transaction_read_only = {is_read_only}")
+        await db.execute("select pg_reload_conf()")
+
+
 def _drop_held_data(proxy: Proxy) -> None:
     # The connections with held data end, and new ones are forwarded.
     proxy.abort_connections()
@@ -93,7 +118,7 @@ async def test_the_service_starts_without_the_database_and_recovers(run_under_fa
         await asyncio.to_thread(run.engine.kill)
         run.count_injected()
         service.start()
-        await wait_until(lambda: _is_not_ready(service), 20)
+        await wait_until(lambda: _is_not_ready(service))
         run.start_load()
         await run.wait(1, 2)
         assert not run.sender.acknowledged

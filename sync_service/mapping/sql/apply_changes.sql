@@ -51,14 +51,26 @@ joined as (
                     and length(excluded.tiebreak) > 16
                     and (excluded.tiebreak <> known.tiebreak or known.email_pending)
                 )
-                -- A row that the application removed is written again: by the same content, whose digest is in the last
-                -- 16 bytes, and by a login, which has the current state. `offset 0` keeps one index look-up.
+                -- A row that the application removed or changed, or that a backup brought back with an older content, is
+                -- written again by the same content, whose digest is in the last 16 bytes.
                 or (
-                    (
-                        $10 not in ('webhook', 'replay')
-                        or (excluded.version, substr(excluded.tiebreak, greatest(length(excluded.tiebreak) - 15, 1)))
-                            = (known.version, substr(known.tiebreak, greatest(length(known.tiebreak) - 15, 1)))
+                    (excluded.version, substr(excluded.tiebreak, greatest(length(excluded.tiebreak) - 15, 1)))
+                        = (known.version, substr(known.tiebreak, greatest(length(known.tiebreak) - 15, 1)))
+                    and not exists (
+                        select from newest
+                        cross join lateral jsonb_to_record(/*<user_row>*/($9::jsonb[])[newest.n]/*</user_row>*/)
+                            as r (/*<definitions>*/id text, email_verified boolean, banned boolean, locked boolean, public_metadata jsonb/*</definitions>*/)
+                        join /*<table>*/public.users/*</table>*/ as theirs
+                            on theirs./*<id_column>*/id/*</id_column>*/ = newest.clerk_id::/*<id_type>*/text/*</id_type>*/
+                        where newest.clerk_id = excluded.clerk_id
+                            -- A row without its email waits for it. The type json has no operator of its own.
+                            and (known.email_pending or /*<shows_content>*/to_jsonb(row(theirs.banned)) = to_jsonb(row(r.banned))/*</shows_content>*/)
+                        offset 0
                     )
+                )
+                -- A login has the current state and writes a missing row in any case. `offset 0` keeps one index look-up.
+                or (
+                    $10 not in ('webhook', 'replay')
                     and not exists (
                         select from /*<table>*/public.users/*</table>*/ as theirs
                         where theirs./*<id_column>*/id/*</id_column>*/ = excluded.clerk_id::/*<id_type>*/text/*</id_type>*/

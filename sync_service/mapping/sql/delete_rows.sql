@@ -44,6 +44,12 @@ finished as (
     from concerned
     where e.id = concerned.id and (e.payload is not null or (is_waiting and (is_own or not is_deletion)))
 )
--- A trigger may keep a row. The error undoes the whole statement; the tombstone stays.
-select clerk_sync.raise_row_not_written()
-where exists (select from doomed where not exists (select from gone where gone.clerk_id = doomed.clerk_id))
+-- The users who are still deleted. A trigger may keep a row: the error undoes the whole statement; the tombstone stays.
+select wanted.clerk_id
+from unnest($1::text[]) as wanted (clerk_id)
+where (select count(*) from gone) is not null
+    and (clerk_sync.current_identity(wanted.clerk_id)).deleted_at is not null
+    and (
+        not exists (select from doomed where not exists (select from gone where gone.clerk_id = doomed.clerk_id))
+        or clerk_sync.raise_row_not_written()
+    )

@@ -8,7 +8,9 @@ from (
     from (
         select /*<base>*/r.email/*</base>*/
         from jsonb_to_record($1::jsonb) as r (/*<definitions>*/email text/*</definitions>*/)
-        left join /*<table>*/public.users/*</table>*/ as own on own./*<id_column>*/id/*</id_column>*/::text = $2
+        left join /*<table>*/public.users/*</table>*/ as own
+            on own./*<id_column>*/id/*</id_column>*/ = $2::text::/*<id_type>*/text/*</id_type>*/
+            and own./*<id_column>*/id/*</id_column>*/::text = $2
     ) as base
 ) as wanted
 join (

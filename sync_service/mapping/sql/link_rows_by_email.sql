@@ -8,7 +8,8 @@ with wanted as materialized (  -- first, so that known users cost no scan of the
     where not exists (select from clerk_sync.identities as known where known.clerk_id = w.clerk_id)
         and not exists (
             select from /*<table>*/public.users/*</table>*/ as other
-            where other./*<id_column>*/id/*</id_column>*/::text = w.clerk_id
+            where other./*<id_column>*/id/*</id_column>*/ = w.clerk_id::/*<id_type>*/text/*</id_type>*/
+                and other./*<id_column>*/id/*</id_column>*/::text = w.clerk_id
         )
 ),
 -- The second comparison folds only ASCII letters. The first one, which the index knows, also folds the Kelvin sign to k.
@@ -29,12 +30,31 @@ claimed as (
     select clerk_id, 0, '', $4 from candidate order by clerk_id
     on conflict (clerk_id) do nothing
     returning clerk_id
+),
+-- The rows are locked first: a row that another session has linked or changed is not one that a trigger kept.
+locked as (
+    select claimed.clerk_id
+    from claimed
+    join candidate on candidate.clerk_id = claimed.clerk_id
+    join /*<table>*/public.users/*</table>*/ as app
+        on app./*<id_column>*/id/*</id_column>*/ is null
+        and lower(app./*<link_column>*/email/*</link_column>*/::text) = lower(candidate.email)
+        and lower(app./*<link_column>*/email/*</link_column>*/::text collate pg_catalog."C")
+            = lower(candidate.email collate pg_catalog."C")
+    for update of app
+),
+linked as (
+    update /*<table>*/public.users/*</table>*/ as app
+    set /*<id_column>*/id/*</id_column>*/ = locked.clerk_id
+    from locked
+    join candidate on candidate.clerk_id = locked.clerk_id
+    where app./*<id_column>*/id/*</id_column>*/ is null
+        and lower(app./*<link_column>*/email/*</link_column>*/::text) = lower(candidate.email)
+        and lower(app./*<link_column>*/email/*</link_column>*/::text collate pg_catalog."C")
+            = lower(candidate.email collate pg_catalog."C")
+    returning app./*<id_column>*/id/*</id_column>*/::text as clerk_id
 )
-update /*<table>*/public.users/*</table>*/ as app
-set /*<id_column>*/id/*</id_column>*/ = claimed.clerk_id
-from claimed
-join candidate on candidate.clerk_id = claimed.clerk_id
-where app./*<id_column>*/id/*</id_column>*/ is null
-    and lower(app./*<link_column>*/email/*</link_column>*/::text) = lower(candidate.email)
-    and lower(app./*<link_column>*/email/*</link_column>*/::text collate pg_catalog."C")
-        = lower(candidate.email collate pg_catalog."C")
+-- The number of linked rows. A trigger may keep a row without its ID: the error undoes the whole statement.
+select (select count(*) from linked)
+where not exists (select from locked where not exists (select from linked where linked.clerk_id = locked.clerk_id))
+    or clerk_sync.raise_row_not_written()

@@ -17,6 +17,7 @@ unmarked as (
     update /*<table>*/public.users/*</table>*/
     set /*<unmark>*/id = id/*</unmark>*/
     where /*<id_column>*/id/*</id_column>*/ = $1::text::/*<id_type>*/text/*</id_type>*/ and exists (select from restored)
+    returning 1
 ),
 settled as (
     update clerk_sync.events as e
@@ -24,4 +25,6 @@ settled as (
     from restored
     where e.clerk_id = restored.clerk_id and e.status in ('failed', 'dead')
 )
+-- A trigger may keep the mark. The error undoes the whole statement.
 select exists (select from restored)
+where not exists (select from restored) or exists (select from unmarked) or clerk_sync.raise_row_not_written()

@@ -2,4 +2,5 @@
 update /*<table>*/public.users/*</table>*/ as app
 set /*<column>*/email/*</column>*/ = r./*<column>*/email/*</column>*/
 from jsonb_to_record($2::jsonb) as r (/*<definition>*/email text/*</definition>*/)
-where app./*<id_column>*/id/*</id_column>*/::text = $1
+where app./*<id_column>*/id/*</id_column>*/ = $1::text::/*<id_type>*/text/*</id_type>*/
+    and app./*<id_column>*/id/*</id_column>*/::text = $1
