@@ -7,7 +7,8 @@ from sync_service.doctor.findings import Finding
 from sync_service.doctor.index_fixes import create_lower_index
 from sync_service.mapping.binding import IDENTIFYING_FIELDS
 from sync_service.mapping.coercion import JSON_TYPES, TIME_TYPES
-from sync_service.mapping.fields import COMPUTED, WHOLE_USER, FieldSource
+from sync_service.mapping.computed_values import COMPUTED, WHOLE_USER
+from sync_service.mapping.fields import FieldSource
 from sync_service.mapping.introspection import Column, Index, Table
 from sync_service.mapping.obstacles import MAX_UNINDEXED_BYTES, find_link_column_without_index
 from sync_service.mapping.paths import get_root_field
