@@ -140,9 +140,9 @@ def _check_unique_indexes(mapping: TableMapping, table: Table) -> Iterator[Findi
 
 
 def _find_mapped_columns(mapping: TableMapping, table: Table, index: Index) -> list[str]:
-    return [
-        name for name in mapping.columns if table.column(name) and any(_has_column(key, name) for key in index.keys)
-    ]
+    """Return the columns of the index that are filled from Clerk; generated keys do not collide."""
+    given = [name for name, field in mapping.columns.items() if field.sources and table.column(name)]
+    return [name for name in given if any(_has_column(key, name) for key in index.keys)]
 
 
 def _has_column(key: str, column: str) -> bool:
