@@ -307,16 +307,29 @@ async def test_every_statement_of_the_forms_is_valid(applier: Applier, db: async
     assert len(prepared) >= 12
 
 
-async def test_a_default_of_a_domain_is_used_where_clerk_has_no_value(database: str, db: asyncpg.Connection) -> None:
+async def test_domains_and_types_without_equality_follow_the_forms(database: str, db: asyncpg.Connection) -> None:
+    """A required domain refuses null before its default replaces it; PostgreSQL cannot compare json and points."""
     await db.execute(
-        "create domain tone as text default 'calm'; create domain mood as tone;"
-        "create table people (id serial primary key, clerk_id text unique, mood mood)"
+        "create domain tone as varchar(9) default 'calm'; create domain mood as tone not null;"
+        "create table people (id serial primary key, clerk_id text unique, mood mood, place point, notes json[],"
+        " updated_at date)"
     )
-    toml = '[users]\ntable = "people"\nclerk_id = "clerk_id"\n[users.columns]\n'
-    mapping = parse_mapping(f'{toml}mood = {{ from = "public_metadata.mood", on_null = "keep" }}')
+    mapping = parse_mapping(
+        '[users]\ntable = "people"\nclerk_id = "clerk_id"\n[users.columns]\n'
+        'mood = { from = "public_metadata.mood", on_null = "keep" }\nplace = "public_metadata.place"\n'
+        'notes = "public_metadata.notes"\nupdated_at = { generate = "now" }'
+    )
     pool = await open_database(parse_dsn(database))
-    assert await apply(Applier(Store(pool, mapping)), make_event("user.created", "user_1", T1)) == ["applied"]
+    applier = Applier(Store(pool, mapping))
+    metadata = {"place": "(1,2)", "notes": [{"a": 1}]}
+    assert await apply(applier, make_event("user.created", "user_1", T1, public_metadata=metadata)) == ["applied"]
     assert await db.fetchval("select mood from people") == "calm"
+    await db.execute("update people set mood = 'glad', updated_at = '2020-01-01'")
+    assert await apply(applier, make_event("user.updated", "user_1", T2, public_metadata=metadata)) == ["applied"]
+    assert await db.fetchval("select updated_at::text || mood from people") == "2020-01-01glad"
+    changed = make_event("user.updated", "user_1", T3, public_metadata=metadata | {"place": "(1,3)"})
+    assert await apply(applier, changed) == ["applied"]
+    assert await db.fetchval("select updated_at > '2020-01-01' from people")
     await pool.aclose()
 
 
