@@ -267,6 +267,34 @@ async def test_a_deferred_deletion_keeps_the_first_value_and_forgets_it_with_the
     await pool.aclose()
 
 
+async def test_an_anonymous_row_keeps_what_identifies_nobody(database: str, db: asyncpg.Connection) -> None:
+    """Values that were written on insert only are personal too; constants and the generated key stay."""
+    await db.execute(TABLE)
+    pool = await open_database(parse_dsn(database))
+    applier = Applier(Store(pool, parse_mapping(TOML.replace('"soft"', '"anonymize"'))))
+    created = make_event("user.created", "user_1", T1, username="ada", **make_address("ada@example.com"))
+    await apply(applier, created)
+    before = await get_row(db, "user_1")
+    await apply(applier, make_event("user.deleted", "user_1"))
+    row = await get_row(db, "user_1")
+    personal = {"email": None, "nickname": "user_1", "handle": None, "first_seen_name": "user_1", "settings": '"none"'}
+    marks = {"is_active": False, "plan": "deleted", "deleted_at": row["deleted_at"], "updated_at": row["updated_at"]}
+    assert row == before | personal | marks
+    assert row["updated_at"] > before["updated_at"]
+    await pool.aclose()
+
+
+async def test_a_released_value_moves_the_time_of_the_change(applier: Applier, db: asyncpg.Connection) -> None:
+    """user_2 has the address of user_1 now, whose own event is late."""
+    address = make_address("ada@example.com")
+    await apply(applier, make_event("user.created", "user_1", T1, **address))
+    before = await get_row(db, "user_1")
+    assert await apply(applier, make_event("user.created", "user_2", T2, username="bob", **address)) == ["applied"]
+    after = await get_row(db, "user_1")
+    assert after == before | {"email": None, "updated_at": after["updated_at"]}
+    assert after["updated_at"] > before["updated_at"]
+
+
 async def test_an_adopted_row_loses_the_marks_of_this_service_only(applier: Applier, db: asyncpg.Connection) -> None:
     """The app removes the Clerk ID of deleted users; user_2 is the same person, with the key as the external ID."""
     await apply(applier, make_event("user.created", "user_1", T1))
