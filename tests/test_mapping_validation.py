@@ -65,7 +65,9 @@ BLOCKED = {
         "joined_at",
         'is timestamp with time zone; write { generate = "now" } for the time of the deletion',
     ),
-    f'{SOFT}[users.deleted]\ntags = ["a"]': (*("wrong_mark", "tags", "is text[], and a list cannot mark a deletion"),),
+    f'{SOFT}[users.deleted]\ntags = ["a"]': (
+        *("wrong_mark", "tags", "is text[], which cannot mark a deletion; name a time, a boolean"),
+    ),
     f'{SOFT}[users.deleted]\nlower_name = "a"': (
         *("wrong_mark", "lower_name", f"{GENERATED} a deletion cannot write it; name another column"),
     ),
