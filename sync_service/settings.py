@@ -68,9 +68,10 @@ class Settings:
         return f"{self.issuer}/.well-known/jwks.json" if self.issuer else None
 
 
-def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = ()) -> Settings:
+def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = (), with_mapping: bool = True) -> Settings:
     """Return all settings. `required` lists the variables that the command needs.
 
+    Without `with_mapping`, no mapping is read: the command is about to write one.
     Raises `SettingsError` with one sentence per error.
     """
     errors: list[str] = []
@@ -90,7 +91,7 @@ def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = ())
 
     mapping = DEFAULT
     default_file = Path(MAPPING_FILE) if Path(MAPPING_FILE).exists() else None
-    if file := get("SYNC_CONFIG", Path, default_file):
+    if with_mapping and (file := get("SYNC_CONFIG", Path, default_file)):
         try:
             mapping = _read_mapping_file(file)
         except SettingsError as error:

@@ -175,7 +175,10 @@ def test_errors_of_the_mapping_are_reported_with_the_others(tmp_path: Path, monk
     assert read_errors({"PORT": "x"}) == (
         "PORT: is not a whole number from 0 to 65535",
         "SYNC_CONFIG: sync.toml: users.delete_grace: is not a duration; write 90s, 15m, 24h or 30d",
-        'SYNC_CONFIG: sync.toml: users.deleted_at: not set; on_delete = "soft" needs a column to mark the row',
+        (
+            'SYNC_CONFIG: sync.toml: users.deleted_at: not set; on_delete = "soft" needs a column to mark the row,'
+            " or [users.deleted]"
+        ),
     )
     assert read_errors({"SYNC_CONFIG": "missing.toml"}) == ("SYNC_CONFIG: cannot be read (FileNotFoundError)",)
 
@@ -207,3 +210,14 @@ def test_secrets_are_not_in_the_repr() -> None:
 
 def test_there_are_23_settings() -> None:
     assert len(list(iter_setting_names())) == 23
+
+
+def test_an_empty_mapping_never_selects_the_default_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mapping suggest > sync.toml` has emptied the file before it starts, so it reads none."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sync.toml").write_text("")
+    [error] = read_errors({})
+    assert error.startswith("SYNC_CONFIG: sync.toml: has no entry; ")
+    [error] = read_errors({"SYNC_CONFIG": "/dev/null"})
+    assert error.startswith("SYNC_CONFIG: has no entry; ")
+    assert read_settings({}, with_mapping=False).mapping == DEFAULT

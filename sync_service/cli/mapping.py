@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import json
-import os
 import tomllib
 from collections.abc import Mapping
 
@@ -34,10 +33,9 @@ def add_parser(commands: Commands) -> None:
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the suggested mapping."""
     name = _parse_table(arguments.table) if arguments.table else None
-    # An existing mapping, valid or not, must not influence the suggestion.
-    without_mapping = {key: text for key, text in environ.items() if key != "SYNC_CONFIG_FILE"}
-    without_mapping["SYNC_CONFIG"] = os.devnull
-    suggestion = asyncio.run(_suggest(load_settings(without_mapping, "DATABASE_URL"), name))
+    # An existing mapping, valid or not, must not influence the suggestion. With `> sync.toml` it is empty by now.
+    settings = load_settings(environ, "DATABASE_URL", with_mapping=False)
+    suggestion = asyncio.run(_suggest(settings, name))
     print(f"{json.dumps(tomllib.loads(suggestion), indent=2)}\n" if arguments.json else suggestion, end="")
     return 0
 

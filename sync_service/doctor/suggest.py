@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sync_service.mapping.coercion import JSON_TYPES, TIME_TYPES
-from sync_service.mapping.fields import NEVER_NULL_SOURCES
+from sync_service.mapping.computed_values import NEVER_NULL_SOURCES
 from sync_service.mapping.introspection import Column, Table
 from sync_service.mapping.presets import PLACEHOLDER_EMAIL, PRESETS
 from sync_service.mapping.validation import MIN_ID_LENGTH

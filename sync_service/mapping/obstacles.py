@@ -2,7 +2,6 @@
 
 import re
 
-from sync_service.mapping.fields import PRIMARY_EMAIL
 from sync_service.mapping.introspection import Column, Index, Table, refers_to
 from sync_service.mapping.table import TableMapping
 
@@ -17,8 +16,8 @@ def find_refusing_rules(mapping: TableMapping, table: Table) -> list[str]:
 
 
 def list_session_defaults(mapping: TableMapping, table: Table) -> list[Column]:
-    """Return the columns that no mapping fills and whose default needs a setting of the app's session."""
-    mapped = {mapping.id_column, *mapping.columns}
+    """Return the columns that no mapping always fills and whose default needs a setting of the app's session."""
+    mapped = {mapping.id_column, *(name for name, field in mapping.columns.items() if not field.keep_on_null)}
     return [column for column in table.columns if column.name not in mapped and _reads_session_setting(column)]
 
 
@@ -31,7 +30,7 @@ def _reads_session_setting(column: Column) -> bool:
 
 def find_link_column_without_index(mapping: TableMapping, table: Table) -> str | None:
     """Return the column by which rows are linked if no index finds its lower-case form."""
-    names = (name for name, source in mapping.columns.items() if source.source == PRIMARY_EMAIL)
+    names = (name for name, source in mapping.columns.items() if source.shows_email)
     email = next((name for name in names if table.column(name)), None)
     if not mapping.link_by_verified_email or email is None:
         return None

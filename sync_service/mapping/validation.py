@@ -1,12 +1,10 @@
 """Validation of a mapping against its table: issues of all users, and issues of some users (pure)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from difflib import get_close_matches
 
-from sync_service.mapping.coercion import TIME_TYPES, scrub_expression
-from sync_service.mapping.fields import NEVER_NULL_SOURCES, FieldSource
-from sync_service.mapping.introspection import Column, Table
+from sync_service.mapping.column_checks import check_columns, check_marks
+from sync_service.mapping.introspection import Table
+from sync_service.mapping.issues import MappingIssue, report_missing_column
 from sync_service.mapping.obstacles import (
     MAX_UNINDEXED_BYTES,
     find_link_column_without_index,
@@ -19,24 +17,10 @@ from sync_service.postgres.sql import quote_ident, quote_table
 # Today Clerk's IDs have 32 characters.
 MIN_ID_LENGTH = 32
 
+_LINKED_KEY_TYPES = frozenset({"uuid", "int2", "int4", "int8"})
+
 # `doctor` removes this part, because it prints the statement itself.
 DOCTOR_HINT = "; `sync-service doctor` prints the statement that creates it"
-
-
-@dataclass(frozen=True, slots=True)
-class MappingIssue:
-    """One issue of a mapping with its table.
-
-    `code` is for programs. `name` is the table, column, schema or sequence with the issue; `why` ends the sentence.
-    """
-
-    code: str
-    name: str
-    why: str
-    column: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.why}"
 
 
 def blocking_issues(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
@@ -45,9 +29,10 @@ def blocking_issues(mapping: TableMapping, table: Table) -> Iterator[MappingIssu
         yield MappingIssue("not_a_table", mapping.name, "is a view or a foreign table; name the table behind it")
         return
     yield from _check_clerk_id(mapping, table)
-    yield from _check_columns(mapping, table)
-    yield from _check_deleted_at(mapping, table)
+    yield from check_columns(mapping, table)
+    yield from check_marks(mapping, table)
     yield from _check_linking(mapping, table)
+    yield from _check_external_id_link(mapping, table)
     yield from _check_privileges(mapping, table)
 
 
@@ -74,16 +59,6 @@ def find_missing_privileges(mapping: TableMapping, table: Table) -> list[str]:
     return sorted(needed - table.privileges)
 
 
-def _check_columns(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
-    for name, field in mapping.columns.items():
-        column = table.column(name)
-        if column is None and not field.optional:
-            yield _report_missing_column("missing_column", mapping, table, name)
-        if column and mapping.on_delete == "anonymize" and not _can_be_anonymized(field, column):
-            why = f"is NOT NULL, and no value of {column.type} is anonymous: set a `when_null` for it"
-            yield MappingIssue("not_scrubbed", f"{mapping.name}.{name}", why, name)
-
-
 def _check_linking(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
     column = find_link_column_without_index(mapping, table)
     if column and table.bytes > MAX_UNINDEXED_BYTES:
@@ -95,19 +70,15 @@ def _check_linking(mapping: TableMapping, table: Table) -> Iterator[MappingIssue
         yield MappingIssue("no_index_for_linking", f"{mapping.name}.{column}", why, column)
 
 
-def _can_be_anonymized(field: FieldSource, column: Column) -> bool:
-    return not field.is_personal or column.generated or scrub_expression(field, column) is not None
-
-
-def _check_deleted_at(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
-    if not mapping.deleted_at:
-        return
-    column = table.column(mapping.deleted_at)
-    if column is None:
-        yield _report_missing_column("missing_deleted_at", mapping, table, mapping.deleted_at)
-    elif column.base not in TIME_TYPES | {"bool"}:
-        why = f"is {column.type}, and must be a time or a boolean"
-        yield MappingIssue("wrong_deleted_at", f"{mapping.name}.{column.name}", why, column.name)
+def _check_external_id_link(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
+    key = table.column(table.primary_key[0]) if len(table.primary_key) == 1 else None
+    is_usable = key and key.name != mapping.id_column and (key.category == "S" or key.base in _LINKED_KEY_TYPES)
+    if mapping.link_by_external_id and not is_usable:
+        why = (
+            "link_by_external_id needs a primary key of one column, a text, an integer or a uuid, beside the column of"
+            " the Clerk ID; set it to false"
+        )
+        yield MappingIssue("wrong_link_key", mapping.name, why)
 
 
 def _check_clerk_id(mapping: TableMapping, table: Table) -> Iterator[MappingIssue]:
@@ -115,7 +86,7 @@ def _check_clerk_id(mapping: TableMapping, table: Table) -> Iterator[MappingIssu
     column = table.column(mapping.id_column)
     if column is None:
         purpose = "; it must hold the Clerk ID"
-        yield _report_missing_column("missing_clerk_id", mapping, table, mapping.id_column, purpose)
+        yield report_missing_column("missing_clerk_id", mapping, table, mapping.id_column, purpose)
     elif column.category != "S":
         why = f"is {column.type}, which cannot hold a Clerk ID (user_…); name a column of text"
         yield MappingIssue("wrong_clerk_id_type", name, why, column.name)
@@ -135,9 +106,11 @@ def partial_issues(mapping: TableMapping, table: Table) -> Iterator[MappingIssue
         yield MappingIssue("not_null_unfilled", f"{mapping.name}.{name}", why, name)
     for name, field in mapping.columns.items():
         column = table.column(name)
-        refuses_null = column is not None and column.not_null and not column.generated
-        if refuses_null and field.when_null is None and _can_be_null(field):
-            why = f"is NOT NULL, and a Clerk user may have no {field.source}: set a `when_null` for it"
+        if column is None or not column.not_null or column.generated or not field.can_be_null:
+            continue
+        if not (field.keep_on_null and column.has_default):
+            fix = "give the column a default" if field.keep_on_null else "set a `when_null` for it"
+            why = f"is NOT NULL, and a Clerk user may have no {' and no '.join(field.sources)}: {fix}"
             yield MappingIssue("not_null_for_some", f"{mapping.name}.{name}", why, name)
 
 
@@ -162,15 +135,3 @@ def find_unfilled_columns(mapping: TableMapping, table: Table) -> list[str]:
         for column in table.columns
         if column.not_null and not (column.has_default or column.generated or column.name in filled)
     ]
-
-
-def _can_be_null(field: FieldSource) -> bool:
-    return field.source is not None and field.source not in NEVER_NULL_SOURCES
-
-
-def _report_missing_column(
-    code: str, mapping: TableMapping, table: Table, name: str, purpose: str = ""
-) -> MappingIssue:
-    close = get_close_matches(name, [column.name for column in table.columns], n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return MappingIssue(code, f"{mapping.name}.{name}", f"there is no such column{purpose}{hint}", name)

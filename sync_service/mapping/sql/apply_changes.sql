@@ -59,7 +59,7 @@ joined as (
                     and not exists (
                         select from newest
                         cross join lateral jsonb_to_record(/*<user_row>*/($9::jsonb[])[newest.n]/*</user_row>*/)
-                            as r (/*<definitions>*/id text, email_verified boolean, banned boolean, locked boolean, public_metadata jsonb/*</definitions>*/)
+                            as r (/*<updated_definitions>*/id text, banned boolean/*</updated_definitions>*/)
                         join /*<table>*/public.users/*</table>*/ as theirs
                             on theirs./*<id_column>*/id/*</id_column>*/ = newest.clerk_id::/*<id_type>*/text/*</id_type>*/
                         where newest.clerk_id = excluded.clerk_id

@@ -45,16 +45,16 @@ locked as (
 ),
 linked as (
     update /*<table>*/public.users/*</table>*/ as app
-    set /*<id_column>*/id/*</id_column>*/ = locked.clerk_id
-    from locked
-    join candidate on candidate.clerk_id = locked.clerk_id
+    set /*<link>*/id = claimed.clerk_id/*</link>*/
+    from locked as claimed
+    join candidate on candidate.clerk_id = claimed.clerk_id
     where app./*<id_column>*/id/*</id_column>*/ is null
         and lower(app./*<link_column>*/email/*</link_column>*/::text) = lower(candidate.email)
         and lower(app./*<link_column>*/email/*</link_column>*/::text collate pg_catalog."C")
             = lower(candidate.email collate pg_catalog."C")
     returning app./*<id_column>*/id/*</id_column>*/::text as clerk_id
 )
--- The number of linked rows. A trigger may keep a row without its ID: the error undoes the whole statement.
-select (select count(*) from linked)
+-- A trigger may keep a row without its ID: the error undoes the whole statement.
+select array(select clerk_id from linked)
 where not exists (select from locked where not exists (select from linked where linked.clerk_id = locked.clerk_id))
     or clerk_sync.raise_row_not_written()
