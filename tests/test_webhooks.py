@@ -292,10 +292,8 @@ async def admin(engine: EmbeddedServer) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def test_a_thousand_unsigned_posts_need_no_database(
-    serve: Serve, db: asyncpg.Connection, admin: asyncpg.Connection
-) -> None:
-    """1,000 unsigned posts are refused with 400 while the database accepts no connection (L5)."""
+async def test_unsigned_posts_need_no_database(serve: Serve, db: asyncpg.Connection, admin: asyncpg.Connection) -> None:
+    """300 unsigned posts are refused with 400 while the database accepts no connection (L5)."""
     name = await db.fetchval("select current_database()")
     async with serve() as world:
         await admin.execute(f"alter database {name} allow_connections false")
@@ -303,7 +301,7 @@ async def test_a_thousand_unsigned_posts_need_no_database(
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where datname = current_database() and pid <> pg_backend_pid()"
         )
-        responses = await asyncio.gather(*(world.post(CREATED, {"svix-id": f"m{n}"}) for n in range(1000)))
+        responses = await asyncio.gather(*(world.post(CREATED, {"svix-id": f"m{n}"}) for n in range(300)))
         assert {response.status_code for response in responses} == {400}
         assert not (await world.deliver(CREATED)).is_success
         await admin.execute(f"alter database {name} allow_connections true")

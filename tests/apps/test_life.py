@@ -76,7 +76,6 @@ async def test_updates_keep_key_child_rows_and_the_app_s_columns(world: World, s
         assert await world.get_users() == before
 
 
-@pytest.mark.every_postgres
 async def test_a_random_history_ends_as_its_fold(world: World, shape: Shape) -> None:
     """Twelve users have up to eight events each, delivered up to three times, concurrently, in any order (C5, F8)."""
     rng = random.Random(7)
