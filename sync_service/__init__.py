@@ -25,6 +25,7 @@ tests/test_package_map.py compares the list with the imports.
 
     postgres.errors             errors of asyncpg and the network → DatabaseError
     postgres.pool               connections
+    postgres.limited_read       a read-only transaction with limits
     postgres.sql                SQL files, their gaps, quoting
     postgres.migrate            brings the schema clerk_sync up to date
     postgres.lock_waits         the lock that a connection waits for
@@ -43,6 +44,25 @@ tests/test_package_map.py compares the list with the imports.
     mapping.queries             a bound mapping → its SQL
     mapping.table_binding       binds lazily, and again after the table has changed
     mapping.creation            creates the table of a preset
+
+    suggest.names               words in the names of tables and columns
+    suggest.overview            all tables of the app, columns with Clerk IDs
+    suggest.clerk_ids           the column of the Clerk ID
+    suggest.links               a table between users and Clerk IDs
+    suggest.evidence            the facts about the users table
+    suggest.rules               a decision about one column
+    suggest.key_formats         existing keys → their generator
+    suggest.keys                the key of a new row
+    suggest.times               times of the app's row
+    suggest.sources             columns that show Clerk's user
+    suggest.tables              the users table among all tables
+    suggest.labels              the category of a new user
+    suggest.fillers             values that the app's ORM fills
+    suggest.columns             the decision about each column
+    suggest.deletion            the app's own way to delete a user
+    suggest.rendering           decisions → the text of a `sync.toml`
+    suggest.rows                reads the facts about the users table
+    suggest.lookup              finds a users table beside the default one
 
     settings                    the environment → settings
     process                     ends a child process together with its parent
@@ -91,7 +111,6 @@ tests/test_package_map.py compares the list with the imports.
     doctor.user_stats           report on the users table
     doctor.inbox                checks of the inbox
     doctor.run                  runs all checks
-    doctor.suggest              a table → the text of a `sync.toml`
 
     dev.binaries                PostgreSQL binaries on this machine
     dev.access                  restricts an embedded server of root to root
@@ -123,6 +142,7 @@ tests/test_package_map.py compares the list with the imports.
     cli.arguments               parsing and formatting that commands share
     cli.database                a connection for one command
     cli.lock_waits              tells the user that a command waits for a lock
+    cli.output_file             the file that a command writes
     cli.serve                   `serve`
     cli.migrate                 `migrate`
     cli.dev                     `dev`
@@ -137,5 +157,5 @@ tests/test_package_map.py compares the list with the imports.
     cli                         the command line
     __main__                    the process
 
-Folders, from the bottom: clerk, postgres, mapping, store, sync, doctor, dev, web, cli.
+Folders, from the bottom: clerk, postgres, mapping, suggest, store, sync, doctor, dev, web, cli.
 """

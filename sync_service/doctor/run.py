@@ -16,7 +16,6 @@ from sync_service.doctor.inbox import check_inbox
 from sync_service.doctor.inbox_counts import InboxCounts, count_inbox
 from sync_service.doctor.introspection import (
     Server,
-    begin_limited_read,
     read_foreign_keys,
     read_server,
     read_unconstrained_columns,
@@ -35,6 +34,7 @@ from sync_service.doctor.table import check_table, report_missing_table
 from sync_service.doctor.user_counts import UserCounts, count_users, sample_unknown_ids
 from sync_service.doctor.user_stats import ClerkSample, check_users
 from sync_service.mapping.introspection import Table, read_table
+from sync_service.postgres.limited_read import begin_limited_read
 from sync_service.postgres.migrate import read_schema_state
 from sync_service.settings import Settings
 

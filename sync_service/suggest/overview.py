@@ -1,0 +1,160 @@
+"""The app's tables from the catalogue, and the columns whose first rows hold IDs of Clerk."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from sync_service.mapping.validation import MIN_ID_LENGTH
+from sync_service.postgres.limited_read import begin_limited_read
+from sync_service.postgres.pool import Connection
+from sync_service.postgres.sql import fill_gaps, quote_ident, quote_literal, quote_table, read_sql
+from sync_service.suggest.names import normalize
+
+# Names of columns for the Clerk ID, in the form of `normalize`. Names with the word "clerk" need no entry.
+ID_NAMES = (
+    *("authid", "authuserid", "authuid", "authref", "authsub", "authsubject", "authproviderid", "authprovideruserid"),
+    *("externalauthid", "externalauthuserid", "externaluserid", "externalid", "externalref", "identityid", "idpid"),
+    *(
+        "idpuserid",
+        "provideruserid",
+        "provideruid",
+        "providerid",
+        "oauthid",
+        "ssoid",
+        "sub",
+        "subject",
+        "userid",
+        "uid",
+    ),
+)
+
+
+class ColumnOverview(Struct, frozen=True):
+    """A column. `unique` and `primary`: an index of that kind has this column alone."""
+
+    name: str
+    category: str
+    length: int | None
+    has_default: bool
+    not_null: bool
+    unique: bool
+    primary: bool
+
+    @property
+    def can_hold_id(self) -> bool:
+        """Whether the type takes a Clerk ID."""
+        return self.category == "S" and (self.length is None or self.length >= MIN_ID_LENGTH)
+
+    @property
+    def is_named_clerk(self) -> bool:
+        """Whether the name says that the column holds something of Clerk."""
+        return "clerk" in normalize(self.name)
+
+    @property
+    def is_named_as_id(self) -> bool:
+        """Whether the name is usual for a Clerk ID."""
+        return self.is_named_clerk or normalize(self.name) in ID_NAMES
+
+
+class Reference(Struct, frozen=True):
+    """A foreign key to a parent table. `on_delete` is pg_constraint.confdeltype: a no action, r restrict, c cascade."""
+
+    columns: tuple[str, ...]
+    parent_schema: str
+    parent_table: str
+    on_delete: str
+
+    @property
+    def parent(self) -> tuple[str, str]:
+        """Schema and name of the parent table."""
+        return self.parent_schema, self.parent_table
+
+
+class TableOverview(Struct, frozen=True):
+    """A table of the app. `readable`: our role may read its rows."""
+
+    schema: str
+    name: str
+    readable: bool
+    columns: tuple[ColumnOverview, ...]
+    references: tuple[Reference, ...]
+
+    @property
+    def id(self) -> tuple[str, str]:
+        """Schema and name."""
+        return self.schema, self.name
+
+    @property
+    def display_name(self) -> str:
+        """Schema and name, for messages."""
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class IdCount:
+    """Counts of a column in the first rows: values, different values, IDs of Clerk's users, other IDs of Clerk."""
+
+    values: int
+    different: int
+    users: int
+    others: int
+
+
+IdCounts: TypeAlias = Mapping[tuple[str, str], Mapping[str, IdCount]]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All tables of the app, and the counts of their possible ID columns, by table and column."""
+
+    tables: Sequence[TableOverview]
+    ids: IdCounts
+
+    def count_ids(self, table: TableOverview, column: ColumnOverview) -> IdCount | None:
+        """Return the counts; None if the column has no value in the first rows."""
+        count = self.ids.get(table.id, {}).get(column.name)
+        return count if count and count.values else None
+
+    def find(self, schema: str, name: str) -> TableOverview | None:
+        """Return the table, or None."""
+        return next((table for table in self.tables if table.id == (schema, name)), None)
+
+
+async def read_overview(connection: Connection) -> Overview:
+    """Return the tables of the app. Raises errors of asyncpg."""
+    async with begin_limited_read(connection):
+        rows = await connection.fetch(read_sql(__package__, "overview.sql"))
+        tables = [_convert(dict(row)) for row in rows]
+        return Overview(tables, {table.id: await _count_ids(connection, table) for table in tables})
+
+
+def _convert(row: dict[str, object]) -> TableOverview:
+    parsed = {key: msgspec.json.decode(row[key]) for key in ("columns", "references")}  # type: ignore[call-overload]
+    return msgspec.convert(row | parsed, TableOverview)
+
+
+async def _count_ids(connection: Connection, table: TableOverview) -> dict[str, IdCount]:
+    """Count the IDs in the columns that may be the ID of the row's user: unique ones, and those with a usual name."""
+    columns = [c for c in table.columns if c.can_hold_id and (c.unique or c.is_named_as_id)]
+    if not columns or not table.readable:
+        return {}
+    names = [quote_ident(column.name) for column in columns]
+    gaps = {
+        "counts": ", ".join(map(_render_count, names)),
+        "columns": ", ".join(names),
+        "table": quote_table(table.schema, table.name),
+    }
+    row = await connection.fetchrow(fill_gaps(read_sql(__package__, "count_ids.sql"), gaps))
+    return {column.name: IdCount(*row[number]) for number, column in enumerate(columns)} if row else {}
+
+
+def _render_count(name: str) -> str:
+    users, others = (f"count(*) filter (where {name}::text ~ {quote_literal(pattern)})" for pattern in (_USER, _OTHER))
+    return f"array[count({name}), count(distinct {name}::text), {users}, {others}]"
+
+
+_USER = "^user_[A-Za-z0-9]+$"
+_OTHER = "^(org|orgmem|orginv|sess|inv|cplan|csub|client)_[A-Za-z0-9]+$"
