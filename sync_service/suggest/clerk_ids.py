@@ -7,6 +7,8 @@ from sync_service.suggest.names import ORGANIZATIONS, has_word, normalize, parse
 from sync_service.suggest.overview import ID_NAMES, ColumnOverview, IdCount, Overview, TableOverview
 
 _OTHER_THINGS = ORGANIZATIONS | parse_words("session client metadata data json raw secret email image webhook event")
+# Names of other keys too: in a feed of products, or of the user who wrote a row.
+_AMBIGUOUS_NAMES = frozenset({"userid", "uid", "externalid", "externalref", "sub", "subject", "providerid"})
 _KEY_NAMES = frozenset({"id", "userid", "uid", "clerkid"})
 
 
@@ -63,8 +65,7 @@ def _judge_name(column: ColumnOverview) -> ClerkId | None:
         # A key with a default is generated, so it is not Clerk's.
         is_plausible = name in _KEY_NAMES and not column.has_default
         return ClerkId(column.name, 1, f"its key {column.name} can hold the Clerk ID") if is_plausible else None
-    if name in {"userid", "uid", "externalid", "sub", "subject", "providerid"} and not column.unique:
-        return None
-    if name in ID_NAMES:
-        return ClerkId(column.name, 3 if column.unique else 2, f"its column {column.name} can hold the Clerk ID")
+    if name in ID_NAMES and (column.unique or name not in _AMBIGUOUS_NAMES):
+        strength = 1 if name in _AMBIGUOUS_NAMES else 2 + column.unique
+        return ClerkId(column.name, strength, f"its column {column.name} can hold the Clerk ID")
     return None

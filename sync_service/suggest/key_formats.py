@@ -24,27 +24,20 @@ def find_generator(keys: Sequence[str]) -> str | None:
     """Return the generator of most of the keys, such as `cuid2` or `usr_{nanoid}`; None if no generator makes them."""
     if not keys:
         return None
-    prefix = _find_prefix(keys)
-    if prefix and (generator := _find_plain(_cut(keys, prefix))):
-        return f"{prefix}{{{generator}}}"
-    if generator := _find_plain(keys):
-        return generator
-    # A single key cannot show which part it shares with others.
-    match = _PREFIX.match(keys[0]) if len(set(keys)) == 1 else None
-    generator = _find_plain(_cut(keys, match[0])) if match else None
-    return f"{match[0]}{{{generator}}}" if match and generator else None
+    plain, prefixed = _find_plain(keys), _find_prefixed(keys)
+    if len(set(keys)) > 1:
+        return prefixed or plain
+    # A single key does not show which part it shares with others, so only a usual format counts.
+    return next((found for found in (plain, prefixed) if found and "(" not in found), plain)
 
 
-def _find_prefix(keys: Sequence[str]) -> str | None:
-    """Return the common start of all keys up to its last `_` or `-`, if there are two different keys."""
-    if len(set(keys)) < 2:
-        return None
+def _find_prefixed(keys: Sequence[str]) -> str | None:
+    """Return the generator of the part after a common start such as `usr_`."""
     match = _PREFIX.match(keys[0])
-    return match[0] if match and all(key.startswith(match[0]) for key in keys) else None
-
-
-def _cut(keys: Sequence[str], prefix: str) -> list[str]:
-    return [key.removeprefix(prefix) for key in keys]
+    if not match or not all(key.startswith(match[0]) for key in keys):
+        return None
+    generator = _find_plain([key.removeprefix(match[0]) for key in keys])
+    return f"{match[0]}{{{generator}}}" if generator else None
 
 
 def _find_plain(keys: Sequence[str]) -> str | None:

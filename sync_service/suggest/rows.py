@@ -99,8 +99,8 @@ def _render_facts(column: Column, references: frozenset[str], created: str | Non
         later = f"count(*) filter (where {name} > {quote_ident(created)} + interval '1 second')"
     if label := _render_label(column, references):
         counts = f"{label} as label, count(*) as n from sample where {name} is not null group by 1 order by 2 desc"
-        frequent = f"(select {counts} limit {MAX_LABELS}) as frequent"  # noqa: S608  a quoted name
-        labels = f"coalesce((select json_object_agg(label, n) from {frequent}), '{{}}')"
+        frequent = f"(select {counts} limit {MAX_LABELS}) as frequent"
+        labels = f"coalesce((select json_object_agg(label, n) from {frequent}), '{{}}')"  # noqa: S608  quoted names
     return f"json_build_object('values', count({name}), 'later', {later}, 'labels', {labels})"
 
 

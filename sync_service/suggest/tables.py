@@ -1,8 +1,8 @@
 """The table that holds the app's users, among all its tables (pure)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sync_service.mapping.presets import DEFAULT
 from sync_service.suggest.clerk_ids import ClerkId, choose_clerk_id
 from sync_service.suggest.names import ORGANIZATIONS, has_word, normalize, parse_words, split_words
 from sync_service.suggest.overview import Overview, TableOverview
@@ -19,7 +19,9 @@ _FORMER = parse_words("deleted blocked archived old backup bak tmp temp pending 
 MIN_SCORE = 8
 _POINTS_USER_NAME, _POINTS_LAST_WORD, _POINTS_LIKELY_NAME = 8, 7, 5
 _POINTS_EMAIL, _POINTS_PERSON, _POINTS_REFERENCED = 4, 1, 2
-_POINTS_CHILD, _POINTS_ORGANIZATION = -6, -6
+_POINTS_CHILD, _POINTS_ORGANIZATION, _POINTS_DEFAULT_TABLE = -6, -6, -6
+
+_DEFAULT_COLUMNS = {DEFAULT.id_column, *DEFAULT.columns}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ def score_table(overview: Overview, table: TableOverview) -> Candidate:
         score += _POINTS_REFERENCED
         reasons.append("other tables refer to it")
     score += _POINTS_CHILD * _is_child(overview, table)
+    # A default table beside the app's own table was created by mistake.
+    score += _POINTS_DEFAULT_TABLE * ({column.name for column in table.columns} == _DEFAULT_COLUMNS)
     return Candidate(table, score, clerk_id, tuple(filter(None, reasons)))
 
 
@@ -97,8 +101,3 @@ def _may_hold_users(overview: Overview, table: TableOverview) -> bool:
     return _judge_name(table.name)[0] >= _POINTS_LAST_WORD or (
         clerk_id is not None and clerk_id.strength >= _POINTS_EMAIL
     )
-
-
-def format_others(candidates: Sequence[Candidate]) -> str:
-    """Return the names of the candidates that were not chosen, for a sentence."""
-    return ", ".join(found.table.display_name for found in candidates[1:])
