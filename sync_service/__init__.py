@@ -30,17 +30,23 @@ tests/test_package_map.py compares the list with the imports.
     postgres.migrate            brings the schema clerk_sync up to date
     postgres.lock_waits         the lock that a connection waits for
 
+    mapping.paths               paths in Clerk's JSON
+    mapping.generators          generates keys for new rows
     mapping.fields              the source of one column's value
     mapping.table               the mapping of one table
     mapping.presets             complete mappings by name
+    mapping.column_entries      one entry of a column → its source
     mapping.toml                the text of `sync.toml` → a mapping
     mapping.introspection       a table from PostgreSQL's catalogue
     mapping.obstacles           rules, defaults and missing indexes that refuse users
     mapping.coercion            a value → the form that a column takes
+    mapping.fixed_values        checks of constants and generated values
     mapping.validation          the issues of a mapping with its table
     mapping.binding             mapping and table → a bound mapping
     mapping.email_policy        the rules for the primary email
     mapping.unique_rules        unique indexes on values that Clerk gives to one user
+    mapping.assignments         SQL for the values of an insert and an update
+    mapping.deletion_marks      SQL that marks deleted users
     mapping.queries             a bound mapping → its SQL
     mapping.table_binding       binds lazily, and again after the table has changed
     mapping.creation            creates the table of a preset
@@ -71,6 +77,7 @@ tests/test_package_map.py compares the list with the imports.
     store.access                a connection together with the queries of the table
     store.changes               applies and files snapshots and deletions, parks events
     store.email_claims          claims of two users to one unique value
+    store.links                 links rows from before Clerk to their users
     store.identities            state of a user, keys of many users, leases
     store.retry_queue           events that are due, retention
     store.events                the inbox for operators

@@ -1,6 +1,5 @@
 """Settings, read once from a mapping such as `os.environ`. One exception lists all errors, by name, never by value."""
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -69,13 +68,11 @@ class Settings:
         return f"{self.issuer}/.well-known/jwks.json" if self.issuer else None
 
 
-def read_settings(
-    environ: Mapping[str, str], *, required: tuple[str, ...] = (), reads_mapping: bool = True
-) -> Settings:
+def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = (), with_mapping: bool = True) -> Settings:
     """Return all settings. `required` lists the variables that the command needs.
 
-    Without `reads_mapping`, the file of the mapping is not opened, and the mapping is the default. Raises
-    `SettingsError` with one sentence per error.
+    Without `with_mapping`, no mapping is read: the command is about to write one.
+    Raises `SettingsError` with one sentence per error.
     """
     errors: list[str] = []
     given: set[str] = set()
@@ -94,7 +91,7 @@ def read_settings(
 
     mapping = DEFAULT
     default_file = Path(MAPPING_FILE) if Path(MAPPING_FILE).exists() else None
-    if reads_mapping and (file := get("SYNC_CONFIG", Path, default_file)):
+    if with_mapping and (file := get("SYNC_CONFIG", Path, default_file)):
         try:
             mapping = _read_mapping_file(file)
         except SettingsError as error:
@@ -172,18 +169,7 @@ def _read_mapping_file(file: Path) -> TableMapping:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError([f"cannot be read ({type(error).__name__})"]) from None
-    if _is_empty(text):
-        advice = f"run `sync-service mapping suggest --output {MAPPING_FILE}`, or remove the file for the default table"
-        raise SettingsError([f"is empty, so it names no table; {advice}"])
     return parse_mapping(text)
-
-
-def _is_empty(text: str) -> bool:
-    """Return whether a file has no entry. A command that failed may have left it, so it does not select a table."""
-    try:
-        return not any(tomllib.loads(text).values())
-    except tomllib.TOMLDecodeError:
-        return False
 
 
 def iter_setting_names() -> Iterator[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from sync_service.errors import SettingsError
 from sync_service.mapping.fields import FieldSource
-from sync_service.mapping.presets import DEFAULT, PLACEHOLDER_EMAIL, PRESETS
+from sync_service.mapping.presets import PLACEHOLDER_EMAIL, PRESETS
 from sync_service.mapping.toml import parse_mapping
 
 WHOLE_FILE = """
@@ -46,14 +46,17 @@ def test_every_key_is_read() -> None:
         "first_name": FieldSource("first_name"),
         "plan": FieldSource("public_metadata.plan"),
         "raw_json": FieldSource("$"),
-        "source": FieldSource(None, "clerk"),
-        "rank": FieldSource(None, 3),
+        "source": FieldSource(None, "clerk", insert_only=True),
+        "rank": FieldSource(None, 3, insert_only=True),
         "email_required": FieldSource("primary_email", when_null=PLACEHOLDER_EMAIL),
     }
 
 
-def test_an_empty_file_is_the_built_in_table() -> None:
-    assert parse_mapping("") == DEFAULT
+@pytest.mark.parametrize("text", ["", "# a comment", "[users]", "[users.columns]"])
+def test_a_file_without_an_entry_is_refused(text: str) -> None:
+    """A failed command left it; the default table would stand beside the app's own."""
+    [error] = read_errors(text)
+    assert error.startswith("has no entry; `sync-service mapping suggest`")
 
 
 def test_a_file_overrides_its_preset() -> None:
@@ -101,7 +104,7 @@ def test_only_an_unchanged_preset_s_table_is_created() -> None:
         ('[users]\non_delete = "keep"', "users.on_delete: is not one of cascade, soft, anonymize"),
         (
             '[users]\non_delete = "soft"',
-            'users.deleted_at: not set; on_delete = "soft" needs a column to mark the row',
+            'users.deleted_at: not set; on_delete = "soft" needs a column to mark the row, or [users.deleted]',
         ),
         ('[users]\ndelete_grace = "1w"', "users.delete_grace: is not a duration; write 90s, 15m, 24h or 30d"),
         ("[users]\ndelete_grace = 7", "users.delete_grace: must be a text"),
@@ -129,7 +132,7 @@ def test_only_an_unchanged_preset_s_table_is_created() -> None:
         ),
         (
             '[users]\nclerk_id = "id"\n[users.columns]\nname = { when_null = "" }',
-            "users.columns.name: needs either `from`, a field of Clerk's user, or `constant`",
+            "users.columns.name: needs one of `from`, a field of Clerk's user, `constant` and `generate`",
         ),
         (
             '[users]\nclerk_id = "id"\n[users.columns]\nname = "first name"',

@@ -175,7 +175,10 @@ def test_errors_of_the_mapping_are_reported_with_the_others(tmp_path: Path, monk
     assert read_errors({"PORT": "x"}) == (
         "PORT: is not a whole number from 0 to 65535",
         "SYNC_CONFIG: sync.toml: users.delete_grace: is not a duration; write 90s, 15m, 24h or 30d",
-        'SYNC_CONFIG: sync.toml: users.deleted_at: not set; on_delete = "soft" needs a column to mark the row',
+        (
+            'SYNC_CONFIG: sync.toml: users.deleted_at: not set; on_delete = "soft" needs a column to mark the row,'
+            " or [users.deleted]"
+        ),
     )
     assert read_errors({"SYNC_CONFIG": "missing.toml"}) == ("SYNC_CONFIG: cannot be read (FileNotFoundError)",)
 

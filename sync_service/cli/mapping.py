@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         if arguments.output:
             check_new_file("--output", arguments.output)
         # An existing mapping, valid or not, must not influence the suggestion.
-        settings = load_settings(environ, "DATABASE_URL", reads_mapping=False)
+        settings = load_settings(environ, "DATABASE_URL", with_mapping=False)
         facts, candidates = asyncio.run(_read_facts(settings, name))
         suggestion = render_suggestion(facts, candidates)
     text = f"{json.dumps(tomllib.loads(suggestion), indent=2)}\n" if arguments.json else suggestion

@@ -14,9 +14,9 @@ DATA_FOLDER = STATE_FOLDER / "postgres"
 SECRET_FILE = STATE_FOLDER / "signing-secret"
 
 
-def load_settings(environ: Mapping[str, str], *required: str, reads_mapping: bool = True) -> Settings:
+def load_settings(environ: Mapping[str, str], *required: str, with_mapping: bool = True) -> Settings:
     """Return the settings of the environment, completed from `dev` in this folder. Raises `SettingsError`."""
-    return read_settings(with_dev_defaults(environ), required=required, reads_mapping=reads_mapping)
+    return read_settings(with_dev_defaults(environ), required=required, with_mapping=with_mapping)
 
 
 def with_dev_defaults(environ: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from sync_service.mapping.coercion import JSON_TYPES, TIME_TYPES
 from sync_service.mapping.fields import COMPUTED, WHOLE_USER, FieldSource
 from sync_service.mapping.introspection import Column, Index, Table
 from sync_service.mapping.obstacles import MAX_UNINDEXED_BYTES, find_link_column_without_index
+from sync_service.mapping.paths import get_root_field
 from sync_service.mapping.table import TableMapping
 from sync_service.mapping.unique_rules import list_unique_rules
 
@@ -62,25 +63,22 @@ def check_columns(mapping: TableMapping, table: Table) -> Iterator[Finding]:
 
 
 def _check_source(mapping: TableMapping, source: FieldSource, column: Column) -> Iterator[Finding]:
-    if (
-        not source.source
-        or source.source == WHOLE_USER
-        or source.source in COMPUTED
-        or source.root_field in CLERK_FIELDS
-    ):
-        return
-    yield Finding(
-        code="unknown_field",
-        kind="warning",
-        what=f"{mapping.name}.{column.name}: is filled from {source.source}, but no user has {source.root_field}",
-        why="The column is null for every user, unless Clerk has added the field since this release.",
-        do=(f"correct {column.name} under [users.columns] in sync.toml",),
-        data={"column": column.name, "source": source.source},
-    )
+    for path in source.sources:
+        field = get_root_field(path)
+        if path == WHOLE_USER or path in COMPUTED or field in CLERK_FIELDS:
+            continue
+        yield Finding(
+            code="unknown_field",
+            kind="warning",
+            what=f"{mapping.name}.{column.name}: is filled from {path}, but no user has {field}",
+            why="The column is null for every user, unless Clerk has added the field since this release.",
+            do=(f"correct {column.name} under [users.columns] in sync.toml",),
+            data={"column": column.name, "source": path},
+        )
 
 
 def _check_length(mapping: TableMapping, source: FieldSource, column: Column) -> Iterator[Finding]:
-    field = source.source or ""
+    field = source.only_source or ""
     max_length = MAX_EXACT_LENGTHS.get(field, MAX_NAME_LENGTHS.get(field, 0))
     if column.length is None or column.length >= max_length or column.generated:
         return
@@ -103,7 +101,7 @@ def _explain_short_column(field: str) -> str:
 
 
 def _check_type(mapping: TableMapping, source: FieldSource, column: Column) -> Iterator[Finding]:
-    if not _has_wrong_type(column, source.source or ""):
+    if not _has_wrong_type(column, source.only_source or ""):
         return
     yield Finding(
         code="type_mismatch",

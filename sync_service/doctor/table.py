@@ -23,6 +23,14 @@ _REASONS = {
     "not_scrubbed": "An anonymized row must not show personal data. No event is applied until the column allows this.",
     "missing_deleted_at": "A soft deletion sets this column. No event is applied until it exists.",
     "wrong_deleted_at": "A soft deletion sets this column. No event is applied until its type allows this.",
+    "missing_mark": "A deletion sets this column. No event is applied until it exists.",
+    "wrong_mark": "A deletion sets this column. No event is applied until its type and the value agree.",
+    "generated_column": "PostgreSQL refuses such a write. No event is applied until the mapping leaves the column out.",
+    "wrong_value": "PostgreSQL would refuse every new user. No event is applied until the type and the value agree.",
+    "mapped_key": "Other tables refer to a row by its key, so an existing row must keep it. No event is applied until"
+    " the mapping is correct.",
+    "wrong_link_key": "A user's external ID must be the key of exactly one row. No event is applied until the setting"
+    " is correct.",
     "rules": "Every event is parked with the reason row_not_written until the rules are gone.",
     "no_replica_identity": "Every update of a user is parked until the table has a replica identity.",
     "session_default": "Events of new users are parked: the setting exists only in the sessions of your app.",

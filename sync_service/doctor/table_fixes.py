@@ -22,6 +22,15 @@ from sync_service.mapping.validation import MappingIssue, find_missing_privilege
 # The column for the Clerk ID if the mapped column has another type.
 NEW_ID_COLUMN = "clerk_user_id"
 
+# Entries of sync.toml that cannot work with the table.
+_ENTRIES = {
+    "generated_column": "remove {} below [users.columns]",
+    "mapped_key": "correct or remove {} below [users.columns]",
+    "wrong_value": "correct or remove {} below [users.columns]",
+    "wrong_mark": "correct {} below [users.deleted]",
+    "wrong_link_key": "link_by_external_id = false",
+}
+
 
 class Fix(Struct, frozen=True):
     """`run` are statements for the database, `do` are changes of sync.toml."""
@@ -34,14 +43,12 @@ def find_fix(issue: MappingIssue, mapping: TableMapping, table: Table, server: S
     """Return the statements and the changes of sync.toml that correct an issue; both are empty if none can."""
     column = issue.column or ""
     match issue.code:
-        case "missing_clerk_id" | "wrong_clerk_id_type" | "missing_unique_index":
+        case "missing_clerk_id" | "wrong_clerk_id_type" | "missing_unique_index" | "short_clerk_id":
             fix = _fix_clerk_id(issue.code, table, column)
-        case "short_clerk_id":
-            fix = Fix((widen_column(table.schema, table.name, column),))
         case "missing_column":
             fix = Fix((add_column(table.schema, table.name, column, _choose_type(mapping.columns[column])),))
-        case "missing_deleted_at":
-            fix = Fix((add_column(table.schema, table.name, column, "timestamptz"),))
+        case "missing_deleted_at" | "missing_mark":
+            fix = Fix((add_column(table.schema, table.name, column, _choose_type(mapping.deletion_marks[column])),))
         case "no_index_for_linking":
             fix = Fix((create_lower_index(table, column),))
         case "rules" | "no_replica_identity" | "session_default":
@@ -50,6 +57,8 @@ def find_fix(issue: MappingIssue, mapping: TableMapping, table: Table, server: S
             fix = Fix(_fill_column(table, column))
         case "not_null_for_some" | "not_scrubbed":
             fix = _replace_null(table, mapping.columns[column], column)
+        case code if code in _ENTRIES:
+            fix = Fix(do=(f"in sync.toml: {_ENTRIES[code].format(column)}",))
         case _:
             fix = Fix(_grant_privilege(issue, mapping, table, server.role))
     return fix
@@ -89,6 +98,8 @@ def _grant_privilege(issue: MappingIssue, mapping: TableMapping, table: Table, r
 
 
 def _fix_clerk_id(code: str, table: Table, column: str) -> Fix:
+    if code == "short_clerk_id":
+        return Fix((widen_column(table.schema, table.name, column),))
     if table.kind == "p":
         why = "in a partitioned table, a unique index must include the partition key"
         return Fix(do=(f"in sync.toml: name a table without partitions; {why}",))
@@ -111,11 +122,16 @@ def _replace_null(table: Table, source: FieldSource, name: str) -> Fix:
     when_null = PLACEHOLDER if source.source == "id" or is_unique else ""
     if source.source == "primary_email":
         when_null = PLACEHOLDER_EMAIL
-    line = f'{name} = {{ from = "{source.source}", when_null = "{when_null}" }}'
+    given = ", ".join(f'"{path}"' for path in source.sources)
+    line = f'{name} = {{ from = {f"[{given}]" if source.fallbacks else given}, when_null = "{when_null}" }}'
     return Fix(do=(f"in sync.toml, below [users.columns]: {line}",))
 
 
 def _choose_type(source: FieldSource) -> str:
+    if source.is_now or source.generate in {"uuid4", "uuid7"}:
+        return "timestamptz" if source.is_now else "uuid"
+    if source.equals is not None:
+        return "boolean"
     if source.source is None:
         types = {bool: "boolean", int: "bigint", float: "double precision"}
         return types.get(type(source.constant), "text")

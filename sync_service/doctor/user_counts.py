@@ -59,7 +59,7 @@ async def sample_unknown_ids(counter: Counter, mapping: TableMapping, table: Tab
 
 def find_email_column(mapping: TableMapping, table: Table) -> str | None:
     """Return the column with the user's email, by the mapping or else by its name."""
-    mapped = (name for name, column in mapping.columns.items() if column.source == "primary_email")
+    mapped = (name for name, column in mapping.columns.items() if column.shows_email)
     return next((name for name in (*mapped, "email", "email_address") if table.column(name)), None)
 
 

@@ -45,7 +45,7 @@ class BoundMapping:
         truncated: list[str] = []
         for name, column in self.coerced_columns:
             field = self.mapping.columns.get(name)
-            may_truncate = field is not None and field.source not in IDENTIFYING_FIELDS
+            may_truncate = field is not None and IDENTIFYING_FIELDS.isdisjoint(field.sources)
             row[name], was_truncated = coerce_value(row[name], column, may_truncate=may_truncate)
             if was_truncated:
                 truncated.append(name)
@@ -66,8 +66,16 @@ def bind(mapping: TableMapping, table: Table | None) -> BoundMapping | list[str]
         table=table,
         column_types=column_types,
         key=table.primary_key[0] if len(table.primary_key) == 1 else mapping.id_column,
-        coerced_columns=tuple((name, column) for name, column in column_types.items() if needs_coercion(column)),
+        coerced_columns=_list_coerced_columns(columns, column_types),
     )
+
+
+def _list_coerced_columns(
+    fields: Mapping[str, FieldSource], types: Mapping[str, Column]
+) -> tuple[tuple[str, Column], ...]:
+    """Return the columns that do not accept every JSON value; PostgreSQL supplies the time of a write."""
+    given = {name: column for name, column in types.items() if name not in fields or not fields[name].is_now}
+    return tuple((name, column) for name, column in given.items() if needs_coercion(column))
 
 
 def _select_columns(mapping: TableMapping, table: Table) -> dict[str, FieldSource]:

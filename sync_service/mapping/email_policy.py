@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sync_service.mapping.binding import BoundMapping
-from sync_service.mapping.fields import PLACEHOLDER, PRIMARY_EMAIL
+from sync_service.mapping.fields import PLACEHOLDER
 from sync_service.postgres.sql import quote_ident, quote_literal
 
 
@@ -41,6 +41,6 @@ def read_email_policy(bound: BoundMapping, mapped_columns: tuple[str, ...]) -> E
     """Return the policy of a table. `mapped_columns` show the email in the mapping, generated columns included."""
     return EmailPolicy(
         bound=bound,
-        columns=tuple(name for name, field in bound.mapping.columns.items() if field.source == PRIMARY_EMAIL),
+        columns=tuple(name for name, field in bound.mapping.columns.items() if field.shows_email),
         link_column=next((name for name in mapped_columns if bound.table.column(name)), None),
     )

@@ -1,10 +1,13 @@
 """Sources of column values: a field of Clerk's user by its path, or a value computed from the user (pure)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from sync_service.clerk.user import REDACTED_FIELDS, User
+from sync_service.mapping.generators import NOW, parse_key_format
+from sync_service.mapping.paths import Step, follow_path, get_root_field, parse_path
 
 Data: TypeAlias = Mapping[str, Any]
 
@@ -16,12 +19,19 @@ WHOLE_USER = "$"
 # The source with rules of its own: uniqueness, release, linking (mapping/email_policy.py).
 PRIMARY_EMAIL = "primary_email"
 
+# Sources whose value Clerk gives to one user only. Two users have one value only until the next event of one of them.
+EXCLUSIVE_SOURCES = (PRIMARY_EMAIL, "primary_phone", "username", "external_id")
+
 PLACEHOLDER = "{clerk_id}"
 
 
 def _get_email(user: User) -> str | None:
     email = user.primary_email_address
     return (email.email_address or None) if email else None
+
+
+def _get_local_part(user: User) -> str | None:
+    return (_get_email(user) or "").partition("@")[0] or None
 
 
 def _is_email_verified(user: User) -> bool:
@@ -48,6 +58,7 @@ COMPUTED: Mapping[str, Callable[[User], Any]] = {
     "primary_email_verified": _is_email_verified,
     "primary_phone": _get_phone,
     "full_name": _join_names,
+    "email_local_part": _get_local_part,
     "id": lambda user: user.id,
     "username": lambda user: user.username or None,
     "first_name": lambda user: user.first_name or None,
@@ -82,15 +93,21 @@ IMPERSONAL_FIELDS = frozenset(
 )
 
 
+# Documents of the app. In them "" is a value; in Clerk's own fields it means null.
+_METADATA = frozenset({"public_metadata", "private_metadata", "unsafe_metadata"})
+
+
 @dataclass(frozen=True, slots=True)
 class FieldSource:
     """The source of one column's value.
 
-    `source` is the name of a computed value, a path such as `public_metadata.plan` (a number is the index in a list),
-    `$` for the whole user, or None for a `constant`. `when_null` replaces null, with the ID in place of `{clerk_id}`.
-    `extra_keys` are keys that are added to `$`, for columns that the table generates from them. Columns of a preset are
-    `optional`: they are ignored if the table does not have them, and their `when_null` is used only if the column is
-    NOT NULL.
+    `source` is the name of a computed value, a path such as `public_metadata.plan` (mapping/paths.py), `$` for the
+    whole user, or None for a `constant` or a generated value. `fallbacks` are further sources: the first that is not
+    null counts. `equals` makes the value a boolean. `when_null` replaces null, with the ID in place of `{clerk_id}`;
+    `keep_on_null` leaves the value of the app, and on insert the default. An `insert_only` column is written on insert
+    and never again. `generate` names a generator (mapping/generators.py). `extra_keys` are keys that are added to `$`,
+    for columns that the table generates from them. Columns of a preset are `optional`: they are ignored if the table
+    does not have them, and their `when_null` is used only if the column is NOT NULL.
     """
 
     source: str | None
@@ -98,26 +115,73 @@ class FieldSource:
     when_null: Any = None
     extra_keys: Mapping[str, str] = field(default_factory=dict)
     optional: bool = False
+    fallbacks: tuple[str, ...] = ()
+    equals: Any = None
+    generate: str | None = None
+    insert_only: bool = False
+    keep_on_null: bool = False
 
     @property
-    def root_field(self) -> str:
-        """The field of Clerk's user at the start of the path."""
-        return (self.source or "").partition(".")[0]
+    def sources(self) -> tuple[str, ...]:
+        """All sources, in the order in which they are asked; empty for a constant or a generated value."""
+        return () if self.source is None else (self.source, *self.fallbacks)
+
+    @property
+    def only_source(self) -> str | None:
+        """The source whose values the column has unchanged; None for a list of sources, and with `equals`."""
+        return None if self.fallbacks or self.equals is not None else self.source
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether Clerk gives the value to one user only."""
+        return self.equals is None and bool(self.sources) and set(self.sources) <= set(EXCLUSIVE_SOURCES)
+
+    @property
+    def shows_email(self) -> bool:
+        """Whether the value may be the primary email."""
+        return self.equals is None and PRIMARY_EMAIL in self.sources
+
+    @property
+    def root_fields(self) -> frozenset[str]:
+        """The fields of Clerk's user at the start of the paths."""
+        return frozenset(map(get_root_field, self.sources))
 
     @property
     def is_personal(self) -> bool:
-        """Whether the value may identify the user."""
-        return self.source is not None and self.root_field not in IMPERSONAL_FIELDS
+        """Whether the value may identify the user. A boolean of `equals` does not."""
+        return self.equals is None and not self.root_fields <= IMPERSONAL_FIELDS
 
     @property
     def needs_raw_json(self) -> bool:
         """Whether the value needs Clerk's whole JSON, because it is not computed from the fields of `User`."""
-        return self.source is not None and self.source not in COMPUTED
+        return any(source not in COMPUTED for source in self.sources)
+
+    @property
+    def can_be_null(self) -> bool:
+        """Whether some users have no value, and nothing replaces it."""
+        is_replaced = self.equals is not None or self.when_null is not None
+        return bool(self.sources) and not is_replaced and NEVER_NULL_SOURCES.isdisjoint(self.sources)
+
+    @property
+    def is_now(self) -> bool:
+        """Whether the value is the time of the write."""
+        return self.generate == NOW
+
+    @property
+    def is_change_time(self) -> bool:
+        """Whether the value is the time of each write that changed the row."""
+        return self.is_now and not self.insert_only
 
     def make_reader(self) -> Value:
-        """Return a function with the same result as `read_value`, by the shortest way for this column."""
+        """Return a function with the same result as `read_value`, by the shortest way for this column.
+
+        For a generated key, the function returns a new one at each call.
+        """
+        if self.generate is not None and not self.is_now:
+            generate = parse_key_format(self.generate).make_generator()
+            return lambda *_: generate()
         compute = COMPUTED.get(self.source or "")
-        if compute is None or self.when_null is not None:
+        if compute is None or self.fallbacks or self.equals is not None or self.when_null is not None:
             return self.read_value
         return lambda user, _: compute(user)
 
@@ -125,32 +189,26 @@ class FieldSource:
         """Return the value in JSON's types. `data` is Clerk's whole JSON if a column of the mapping needs it."""
         if self.source is None:
             return self.constant
-        value = self._read(user, data)
+        values = (self._read(source, user, data) for source in self.sources)
+        value = next((value for value in values if value is not None), None)
+        if self.equals is not None:
+            # Python's True equals 1; in JSON they are different values.
+            return value == self.equals and isinstance(value, bool) is isinstance(self.equals, bool)
         return fill_placeholder(self.when_null, user.id) if value is None else value
 
-    def _read(self, user: User, data: Data) -> Any:
-        if compute := COMPUTED.get(self.source or ""):
+    def _read(self, source: str, user: User, data: Data) -> Any:
+        if compute := COMPUTED.get(source):
             return compute(user)
-        if self.source == WHOLE_USER:
+        if source == WHOLE_USER:
             document = {name: value for name, value in data.items() if name not in REDACTED_FIELDS}
-            return document | {key: COMPUTED[source](user) for key, source in self.extra_keys.items()}
-        steps = (self.source or "").split(".")
-        value = _follow_path(data, steps)
-        # In Clerk's own fields "" means null; in the app's metadata "" is a value of the app.
-        return None if value == "" and len(steps) == 1 else value
+            return document | {key: COMPUTED[name](user) for key, name in self.extra_keys.items()}
+        value = follow_path(data, _parse_path(source))
+        return None if value == "" and get_root_field(source) not in _METADATA else value
 
 
-def _follow_path(data: Data, steps: Sequence[str]) -> Any:
-    """Return the value at a path of keys and list indexes; None if the path does not exist."""
-    value: Any = data
-    for step in steps:
-        if isinstance(value, Mapping):
-            value = value.get(step)
-        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
-            value = value[int(step)]
-        else:
-            return None
-    return value
+@lru_cache(maxsize=1000)
+def _parse_path(path: str) -> tuple[Step, ...]:
+    return parse_path(path)
 
 
 def fill_placeholder(template: Any, clerk_id: str) -> Any:

@@ -2,7 +2,6 @@
 
 import re
 
-from sync_service.mapping.fields import PRIMARY_EMAIL
 from sync_service.mapping.introspection import Column, Index, Table, refers_to
 from sync_service.mapping.table import TableMapping
 
@@ -31,7 +30,7 @@ def _reads_session_setting(column: Column) -> bool:
 
 def find_link_column_without_index(mapping: TableMapping, table: Table) -> str | None:
     """Return the column by which rows are linked if no index finds its lower-case form."""
-    names = (name for name, source in mapping.columns.items() if source.source == PRIMARY_EMAIL)
+    names = (name for name, source in mapping.columns.items() if source.shows_email)
     email = next((name for name in names if table.column(name)), None)
     if not mapping.link_by_verified_email or email is None:
         return None

@@ -4,14 +4,14 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sync_service.mapping.assignments import Assignments, needs_update_first, render_assignments
 from sync_service.mapping.binding import BoundMapping
 from sync_service.mapping.coercion import scrub_expression
+from sync_service.mapping.deletion_marks import keeps_values, list_marks, render_kept_values, render_unmark
 from sync_service.mapping.email_policy import EmailPolicy, read_email_policy
 from sync_service.mapping.fields import PRIMARY_EMAIL
-from sync_service.mapping.introspection import Column
 from sync_service.mapping.table import TableMapping
 from sync_service.mapping.unique_rules import UniqueRule, list_unique_rules, render_find_holder
-from sync_service.mapping.validation import find_unfilled_columns
 from sync_service.postgres.sql import fill_gaps, quote_ident, quote_literal, quote_table, read_gaps, read_sql
 
 
@@ -25,10 +25,15 @@ class LookupQueries:
 
 @dataclass(frozen=True, slots=True)
 class ClaimQueries:
-    """Statements of one unique rule. `can_release`: a row may give its value up. `released` replaces the value."""
+    """Statements of one unique rule.
+
+    `can_release`: a row may give its value up. `keeps_holder`: only a deleted user's row gives it up to another one,
+    because the value may be the app's own. `released` replaces the value.
+    """
 
     rule: UniqueRule
     can_release: bool
+    keeps_holder: bool
     released: str | None
     find_holder: str
     release: str
@@ -47,6 +52,8 @@ class Queries:
     restore_user: str
     resolve_keys: str
     link_rows: str | None
+    link_rows_by_key: str | None
+    unmark_linked: str | None
     claims: tuple[ClaimQueries, ...]
 
     def probe(self, columns: Sequence[str]) -> str:
@@ -66,26 +73,29 @@ def build_lookup_queries(mapping: TableMapping) -> LookupQueries:
 
 def build_queries(mapping: TableMapping, bound: BoundMapping) -> Queries:
     """Return the statements of a bound mapping; `mapping` is the owner's, with the columns that are not written."""
-    email = read_email_policy(bound, tuple(n for n, field in mapping.columns.items() if field.source == PRIMARY_EMAIL))
+    email = read_email_policy(bound, tuple(n for n, field in mapping.columns.items() if field.shows_email))
     gaps = _name_gaps(mapping) | {
         "id_type": _id_type(bound),
         "key": quote_ident(bound.key),
         "deletion_type": quote_literal(mapping.deletion_type),
     }
     gaps["tombstoned"] = _TOMBSTONED.format(**gaps)
-    deleted_at = bound.table.column(mapping.deleted_at)
-    unchanged = f"{gaps['id_column']} = {gaps['id_column']}"
-    mark = _assign_deleted(deleted_at, deleted=True) if deleted_at else unchanged
-    unmark = _assign_deleted(deleted_at, deleted=False) if deleted_at else unchanged
+    keeping = _render_keeping(bound, gaps)
+    forgetting = keeping if mapping.on_delete == "soft" else keeping | {"values_before": "", "keep": keeping["forget"]}
+    marks = list_marks(bound) or {mapping.id_column: gaps["id_column"]}
     return Queries(
         bound=bound,
         apply_many=_render_apply(bound, gaps, read_gaps(read_sql(__package__, "apply_changes.sql"))),
         apply_one=_render_apply(bound, gaps, read_gaps(read_sql(__package__, "one_event.sql"))),
-        mark_deleted=_render("mark_deleted.sql", gaps | {"mark": mark}),
-        delete_rows=_render("delete_rows.sql", gaps | {"delete": _delete_clause(bound, email, gaps["table"])}),
-        restore_user=_render("restore_user.sql", gaps | {"unmark": unmark}),
+        mark_deleted=_render("mark_deleted.sql", gaps | keeping | {"mark": render_assignments(bound, marks)}),
+        delete_rows=_render(
+            "delete_rows.sql", gaps | forgetting | {"delete": _delete_clause(bound, email, gaps["table"])}
+        ),
+        restore_user=_render("restore_user.sql", gaps | {"unmark": render_unmark(bound, _KEPT)}),
         resolve_keys=_render("resolve_keys.sql", gaps),
-        link_rows=_render_link_rows(email, gaps),
+        link_rows=_render_link_rows(email, gaps) if mapping.link_by_verified_email else None,
+        link_rows_by_key=_render_link_rows_by_key(bound, gaps) if mapping.link_by_external_id else None,
+        unmark_linked=_render_unmark_linked(bound, gaps) if _can_unmark_linked(bound) else None,
         claims=tuple(_build_claim_queries(email, rule, gaps) for rule in list_unique_rules(bound.mapping, bound.table)),
     )
 
@@ -100,15 +110,12 @@ def _render(name: str, gaps: dict[str, str]) -> str:
 
 def _render_apply(bound: BoundMapping, names: dict[str, str], source: dict[str, str]) -> str:
     """Return the statement that applies one event or many; `source` has the input and the places of the long values."""
-    columns, fields = bound.written_columns, bound.mapping.columns
-    # Without other columns the ID is written, because only a written row is returned.
-    updated = fields or [bound.mapping.id_column]
+    assignments = Assignments(bound, given=source["user_row"])
     gaps = names | {
-        "columns": ", ".join(map(quote_ident, columns)),
-        "values": ", ".join(f"r.{quote_ident(name)}" for name in columns),
-        "definitions": ", ".join(f"{quote_ident(name)} {bound.column_types[name].type}" for name in columns),
-        "updates": ", ".join(f"{quote_ident(name)} = excluded.{quote_ident(name)}" for name in updated),
-        "assignments": ", ".join(f"{quote_ident(name)} = r.{quote_ident(name)}" for name in fields),
+        "columns": ", ".join(map(quote_ident, bound.written_columns)),
+        "values": assignments.inserted_values,
+        "definitions": assignments.definitions,
+        "updates": assignments.render_updates("excluded"),
         "input": source["input"],
         "payload": source["payload"],
         "user_row": source["user_row"],
@@ -116,28 +123,39 @@ def _render_apply(bound: BoundMapping, names: dict[str, str], source: dict[str, 
         "unless_updated": "",
         "or_updated": "",
     }
-    if fields and find_unfilled_columns(bound.mapping, bound.table):
+    if needs_update_first(bound):
         step = read_gaps(read_sql(__package__, "update_first.sql"))
-        gaps["update_first"] = fill_gaps(step["update_first"], gaps)
+        first = {
+            "assignments": assignments.render_updates("r"),
+            "updated_definitions": assignments.updated_definitions,
+        }
+        gaps["update_first"] = fill_gaps(step["update_first"], gaps | first)
         gaps["unless_updated"] = fill_gaps(step["unless_updated"], gaps)
         gaps["or_updated"] = step["or_updated"]
     return _render("apply_changes.sql", gaps)
 
 
 def _build_claim_queries(policy: EmailPolicy, rule: UniqueRule, names: dict[str, str]) -> ClaimQueries:
-    name, bound = rule.column, policy.bound
+    name, bound, quoted = rule.column, policy.bound, quote_ident(rule.column)
+    field = bound.mapping.columns[name]
     can_be_empty = policy.can_be_empty(name)
+    restored = f"r.{quoted}"
+    if field.keep_on_null or field.insert_only:
+        first, second = ("app", "r") if field.insert_only else ("r", "app")
+        restored = f"coalesce({first}.{quoted}, {second}.{quoted})"
     gaps = (
         names
         | render_find_holder(bound, rule)
         | {
-            "released": policy.empty_value(name),
-            "definition": f"{quote_ident(name)} {bound.column_types[name].type}",
+            "release": render_assignments(bound, {name: policy.empty_value(name)}),
+            "restore": render_assignments(bound, {name: restored}, "app."),
+            "definition": f"{quoted} {bound.column_types[name].type}",
         }
     )
     return ClaimQueries(
         rule=rule,
         can_release=can_be_empty and bound.mapping.email_conflict == "release",
+        keeps_holder=field.keep_on_null or field.insert_only,
         released=policy.placeholder(name),
         find_holder=_render("find_holder.sql", gaps),
         release=_render("release_value.sql", gaps),
@@ -146,10 +164,44 @@ def _build_claim_queries(policy: EmailPolicy, rule: UniqueRule, names: dict[str,
 
 
 def _render_link_rows(policy: EmailPolicy, names: dict[str, str]) -> str | None:
-    if not (policy.bound.mapping.link_by_verified_email and policy.link_column):
+    if policy.link_column is None:
         return None
-    return _render("link_rows_by_email.sql", names | {"link_column": quote_ident(policy.link_column)})
+    gaps = {"link_column": quote_ident(policy.link_column), "link": _render_link(policy.bound)}
+    return _render("link_rows_by_email.sql", names | gaps)
 
+
+def _render_link_rows_by_key(bound: BoundMapping, names: dict[str, str]) -> str:
+    column = bound.table.column(bound.key)
+    assert column is not None  # noqa: S101  the key is a column of the table
+    return _render("link_rows_by_external_id.sql", names | {"key_type": column.base, "link": _render_link(bound)})
+
+
+def _render_link(bound: BoundMapping) -> str:
+    return render_assignments(bound, {bound.mapping.id_column: "claimed.clerk_id"}, "app.")
+
+
+def _can_unmark_linked(bound: BoundMapping) -> bool:
+    """Return whether a row that this service has marked may be linked: after the app has removed its Clerk ID."""
+    mapping = bound.mapping
+    return bool(list_marks(bound)) and (mapping.link_by_verified_email or mapping.link_by_external_id)
+
+
+def _render_unmark_linked(bound: BoundMapping, names: dict[str, str]) -> str:
+    kept = f"(select values_before from kept where app_key = {names['key']}::text limit 1)"  # noqa: S608  quoted name
+    return _render("unmark_linked.sql", names | {"unmark": render_unmark(bound, kept)})
+
+
+def _render_keeping(bound: BoundMapping, names: dict[str, str]) -> dict[str, str]:
+    """Return the gaps of keep_values.sql; they are empty if no value must be kept."""
+    steps = read_gaps(read_sql(__package__, "keep_values.sql"))
+    if not (keeps_values(bound) or _can_unmark_linked(bound)):
+        return dict.fromkeys(steps, "")
+    values_before = fill_gaps(steps["values_before"], names | {"kept_values": render_kept_values(bound)})
+    return steps | {"values_before": values_before}
+
+
+# The values before the deletion, in restore_user.sql.
+_KEPT = "(select values_before from kept)"
 
 # An operator may have cancelled the deletion: only rows of users with a tombstone are touched. The function reads the
 # tombstone again after a wait for the row's lock, because PostgreSQL then evaluates the condition on the changed row.
@@ -170,38 +222,26 @@ def _delete_clause(bound: BoundMapping, email: EmailPolicy, table: str) -> str:
     mapping = bound.mapping
     if mapping.on_delete == "cascade":
         return f"delete from {table}"  # noqa: S608  quoted names
-    changes = list(_anonymize(bound) if mapping.on_delete == "anonymize" else _release_emails(bound, email))
-    if column := bound.table.column(mapping.deleted_at):
-        changes.append(_assign_deleted(column, deleted=True))
+    values = dict(_anonymize(bound) if mapping.on_delete == "anonymize" else _release_emails(bound, email))
+    values |= list_marks(bound)
     id_column = quote_ident(mapping.id_column)
-    return f"update {table} set {', '.join(changes or [f'{id_column} = {id_column}'])}"  # noqa: S608  quoted names
+    return f"update {table} set {render_assignments(bound, values or {mapping.id_column: id_column})}"  # noqa: S608  quoted
 
 
-def _anonymize(bound: BoundMapping) -> Iterator[str]:
+def _anonymize(bound: BoundMapping) -> Iterator[tuple[str, str]]:
     for name, field in bound.mapping.columns.items():
         if field.is_personal:
             value = scrub_expression(field, bound.column_types[name], quote_ident(bound.mapping.id_column))
             if value:
-                yield f"{quote_ident(name)} = {value}"
+                yield name, value
 
 
-def _release_emails(bound: BoundMapping, email: EmailPolicy) -> Iterator[str]:
+def _release_emails(bound: BoundMapping, email: EmailPolicy) -> Iterator[tuple[str, str]]:
     for name in email.columns:
         if email.can_be_empty(name):
-            yield f"{quote_ident(name)} = {email.empty_value(name)}"
+            yield name, email.empty_value(name)
     # A column that the table generates from a JSON document loses its email in that document.
     for name, field in bound.mapping.columns.items():
         for key, source in field.extra_keys.items():
             if source == PRIMARY_EMAIL and bound.column_types[name].base == "jsonb":
-                yield f"{quote_ident(name)} = {quote_ident(name)} || {quote_literal(json.dumps({key: None}))}"
-
-
-def _assign_deleted(column: Column, *, deleted: bool) -> str:
-    """Return the assignment that marks a row as deleted, or removes the mark. The first mark stays."""
-    name = quote_ident(column.name)
-    if column.base == "bool":
-        return f"{name} = {'true' if deleted else 'false'}"
-    if not deleted:
-        return f"{name} = null"
-    now = "(now() at time zone 'utc')" if column.base == "timestamp" else "now()"
-    return f"{name} = coalesce({name}, {now})"
+                yield name, f"{quote_ident(name)} || {quote_literal(json.dumps({key: None}))}"

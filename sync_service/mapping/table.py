@@ -11,6 +11,7 @@ import msgspec
 from sync_service.clerk.change import DIGEST_SIZE, Snapshot, Version
 from sync_service.clerk.user import REDACTED_FIELDS
 from sync_service.mapping.fields import FieldSource, Value
+from sync_service.mapping.generators import NOW
 
 Row: TypeAlias = dict[str, Any]
 
@@ -20,8 +21,9 @@ class TableMapping:
     """A table, as `sync.toml` describes it.
 
     `email_conflict` applies if two users claim the same email and the table requires it to be unique. With `release`,
-    the row with the older claim has no email until it is free again; with `park`, the event waits. `created_by` is the
-    file in mapping/sql/ with which `migrate` creates a missing table.
+    the row with the older claim has no email until it is free again; with `park`, the event waits. `deleted` are the
+    columns that mark a deleted user, and their values; `deleted_at` is one more, a time or a boolean. `created_by` is
+    the file in mapping/sql/ with which `migrate` creates a missing table.
     """
 
     schema: str = "public"
@@ -30,9 +32,11 @@ class TableMapping:
     columns: Mapping[str, FieldSource] = field(default_factory=dict)
     on_delete: Literal["cascade", "soft", "anonymize"] = "cascade"
     deleted_at: str | None = None
+    deleted: Mapping[str, FieldSource] = field(default_factory=dict)
     delete_grace: timedelta = timedelta()
     email_conflict: Literal["release", "park"] = "release"
     link_by_verified_email: bool = False
+    link_by_external_id: bool = False
     created_by: str | None = None
     entity: str = "user"
     # Computed once, because each event uses them.
@@ -42,13 +46,20 @@ class TableMapping:
     def __post_init__(self) -> None:
         """Compute the values that each row needs."""
         set_ = object.__setattr__
-        set_(self, "_readers", tuple((name, column.make_reader()) for name, column in self.columns.items()))
+        readers = ((name, column.make_reader()) for name, column in self.columns.items() if not column.is_now)
+        set_(self, "_readers", tuple(readers))
         set_(self, "_raw_json_columns", tuple(column for column in self.columns.values() if column.needs_raw_json))
 
     @property
     def name(self) -> str:
         """The qualified name, for messages and the log."""
         return f"{self.schema}.{self.table}"
+
+    @property
+    def deletion_marks(self) -> dict[str, FieldSource]:
+        """The columns that mark a deleted user, `deleted_at` included."""
+        short_form = {self.deleted_at: FieldSource(None, generate=NOW)} if self.deleted_at else {}
+        return short_form | dict(self.deleted)
 
     @property
     def deletion_type(self) -> str:
@@ -58,11 +69,11 @@ class TableMapping:
     @property
     def redacted_fields(self) -> tuple[str, ...]:
         """The fields of Clerk's user that are not stored in any table, because no column names them."""
-        named = {column.root_field for column in self.columns.values()}
+        named = {root for column in self.columns.values() for root in column.root_fields}
         return tuple(name for name in REDACTED_FIELDS if name not in named)
 
     def build_row(self, snapshot: Snapshot) -> Row:
-        """Return the values of the mapped columns, in JSON's types."""
+        """Return the values of the mapped columns, in JSON's types; not the times of a write."""
         user, data = snapshot.user, snapshot.data
         return {self.id_column: user.id} | {name: read(user, data) for name, read in self._readers}
 

@@ -2,21 +2,19 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import date, datetime, time
-from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeAlias
 
 from sync_service.errors import SettingsError
-from sync_service.mapping.fields import COMPUTED, PLACEHOLDER, WHOLE_USER, FieldSource
+from sync_service.mapping.column_entries import read_column, read_mark, suggest_word
+from sync_service.mapping.fields import EXCLUSIVE_SOURCES, FieldSource
 from sync_service.mapping.presets import DEFAULT, PRESETS
 from sync_service.mapping.table import TableMapping
 from sync_service.parsers import InvalidValue, parse_duration
 
 _NAME = r'(?:"((?:[^"]|"")+)"|([^".]+))'
 _TABLE = re.compile(rf"(?:{_NAME}\.)?{_NAME}")
-_PATH = re.compile(r"[^.\s]+(?:\.[^.\s]+)*")
 
 # Words in the names of columns that grant rights.
 _RIGHT = re.compile(r"(?:^|_)(?:roles?|permissions?|admin|superuser|staff|scopes?|tier|plan)(?:_|$)")
@@ -25,14 +23,19 @@ _CHOICES = {
     "on_delete": ("cascade", "soft", "anonymize"),
     "email_conflict": ("release", "park"),
 }
-_KEYS = ("preset", "table", "clerk_id", "deleted_at", "delete_grace", "link_by_verified_email", "columns", *_CHOICES)
+_FLAGS = ("link_by_verified_email", "link_by_external_id")
+_TABLES = ("columns", "deleted")
+_KEYS = ("preset", "table", "clerk_id", "deleted_at", "delete_grace", *_FLAGS, *_TABLES, *_CHOICES)
 # `migrate` creates only tables that it knows. A mapping that changes one of these fields describes another table.
-_SHAPE = ("schema", "table", "id_column", "columns", "deleted_at")
-_COLUMN_KEYS = ("from", "constant", "when_null")
+_SHAPE = ("schema", "table", "id_column", "columns", "deleted_at", "deleted")
 
-# Fields of Clerk's user (from its OpenAPI files) that look like misspelt names of `COMPUTED`.
-_SIMILAR_FIELDS = frozenset(
-    {"primary_email_address_id", "primary_phone_number_id", "profile_image_url", "unsafe_metadata"}
+_EntryReader: TypeAlias = Callable[[str, Any, list[str]], FieldSource | None]
+
+
+# A failed command can leave an empty file. With the default table, webhooks would fill a table beside the app's own.
+_NO_ENTRY = (
+    "has no entry; `sync-service mapping suggest` prints the entries for your table, and without the file the default"
+    " table is used"
 )
 
 
@@ -65,7 +68,9 @@ def _parse_users_table(text: str, errors: list[str]) -> dict[str, Any]:
     if "preset" in file:
         users.setdefault("preset", file.pop("preset"))
     errors += [f"{key}: unknown; all keys belong below [users]" for key in file]
-    errors += [f"users.{key}: unknown{_suggest_word(key, _KEYS)}" for key in users.keys() - set(_KEYS)]
+    errors += [f"users.{key}: unknown{suggest_word(key, _KEYS)}" for key in users.keys() - set(_KEYS)]
+    if not errors and not any(value != {} for value in users.values()):
+        raise SettingsError([_NO_ENTRY])
     return users
 
 
@@ -100,12 +105,10 @@ def _read_keys(users: Mapping[str, Any], errors: list[str]) -> dict[str, Any]:
 
 
 def _read_value(key: str, given: Any, errors: list[str]) -> Any:
-    if key == "columns":
-        return _read_columns(given, errors)
-    if key == "link_by_verified_email":
-        if not isinstance(given, bool):
-            raise ValueError("must be true or false")
-        return given
+    if key in _TABLES:
+        return _read_entries(key, given, read_column if key == "columns" else read_mark, errors)
+    if key in _FLAGS:
+        return _read_flag(given)
     if not isinstance(given, str) or not given:
         raise ValueError("must be a text")
     if key in _CHOICES and given not in _CHOICES[key]:
@@ -115,6 +118,12 @@ def _read_value(key: str, given: Any, errors: list[str]) -> Any:
     if key == "delete_grace":
         return parse_duration(given)
     return _strip_quotes(given)
+
+
+def _read_flag(given: Any) -> bool:
+    if not isinstance(given, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004  caught as an invalid value
+    return given
 
 
 def _parse_table_name(text: str) -> tuple[str, str]:
@@ -131,86 +140,45 @@ def _strip_quotes(name: str) -> str:
     return name[1:-1].replace('""', '"') if is_quoted else name
 
 
-def _read_columns(given: Any, errors: list[str]) -> dict[str, FieldSource]:
+def _read_entries(key: str, given: Any, read: _EntryReader, errors: list[str]) -> dict[str, FieldSource]:
     if not isinstance(given, dict):
-        raise ValueError("must be a table; begin it with [users.columns]")  # noqa: TRY004  caught as an invalid value
-    columns = {}
-    for name, value in given.items():
-        column = _read_column(f"users.columns.{name}", value, errors)
-        if column is not None:
-            columns[_strip_quotes(name)] = column
-    return columns
-
-
-def _read_column(key: str, given: Any, errors: list[str]) -> FieldSource | None:
-    """Return the column; None after an error."""
-    spec = _expand_column(key, given, errors)
-    if spec is None:
-        return None
-    source, when_null = spec.get("from"), spec.get("when_null")
-    if source is not None and not (isinstance(source, str) and _PATH.fullmatch(source)):
-        errors.append(f"{key}: must be a field such as first_name or public_metadata.plan, or $")
-        return None
-    if isinstance(when_null, str) and "{" in when_null.replace(PLACEHOLDER, ""):
-        errors.append(f"{key}.when_null: only {PLACEHOLDER} may be in braces")
-    if source is not None and (hint := _suggest_source(source)):
-        errors.append(f"{key}: Clerk's user has no {source}{hint}")
-        return None
-    return FieldSource(source, _to_json(spec.get("constant")), _to_json(when_null))
-
-
-def _expand_column(key: str, given: Any, errors: list[str]) -> Mapping[str, Any] | None:
-    """Return the long form of a column, `{ from = …, constant = …, when_null = … }`; None after an error."""
-    if isinstance(given, str):
-        return {"from": given}
-    if not isinstance(given, Mapping):
-        return {"constant": given}
-    unknown = given.keys() - set(_COLUMN_KEYS)
-    errors += [f"{key}.{name}: unknown{_suggest_word(name, _COLUMN_KEYS)}" for name in unknown]
-    if ("from" in given) == ("constant" in given):
-        errors.append(f"{key}: needs either `from`, a field of Clerk's user, or `constant`")
-        return None
-    return given
+        raise ValueError(f"must be a table; begin it with [users.{key}]")  # noqa: TRY004  caught as an invalid value
+    entries = {_strip_quotes(name): read(f"users.{key}.{name}", value, errors) for name, value in given.items()}
+    return {name: entry for name, entry in entries.items() if entry is not None}
 
 
 def _find_contradictions(mapping: TableMapping) -> Iterator[str]:
-    if mapping.on_delete == "soft" and mapping.deleted_at is None:
-        yield 'users.deleted_at: not set; on_delete = "soft" needs a column to mark the row'
+    if mapping.on_delete == "soft" and not mapping.deletion_marks:
+        yield 'users.deleted_at: not set; on_delete = "soft" needs a column to mark the row, or [users.deleted]'
     if mapping.id_column in mapping.columns:
         yield f"users.columns.{mapping.id_column}: is already the column of users.clerk_id; remove it here"
     if mapping.deleted_at in mapping.columns:
         yield f"users.columns.{mapping.deleted_at}: is already the column of users.deleted_at; remove it here"
-    if mapping.link_by_verified_email and not any(c.source == "primary_email" for c in mapping.columns.values()):
+    if mapping.link_by_verified_email and not any(c.shows_email for c in mapping.columns.values()):
         yield "users.link_by_verified_email: no column is filled from primary_email"
+    yield from _find_wrong_marks(mapping)
     yield from _find_unsafe_rights(mapping)
+
+
+def _find_wrong_marks(mapping: TableMapping) -> Iterator[str]:
+    if mapping.deleted and mapping.on_delete == "cascade" and not mapping.delete_grace:
+        yield 'users.deleted: has no effect, because a deletion removes the row; set on_delete = "soft" or remove it'
+    for name in mapping.deleted:
+        column = mapping.columns.get(name)
+        if name == mapping.id_column:
+            yield f"users.deleted.{name}: is the column of users.clerk_id, which every event needs; remove it here"
+        if name == mapping.deleted_at:
+            yield f"users.deleted.{name}: is already the column of users.deleted_at; remove one of them"
+        if column and not set(EXCLUSIVE_SOURCES).isdisjoint(column.sources):
+            yield f"users.deleted.{name}: a deletion releases a value of {column.source} by itself; remove it here"
 
 
 def _find_unsafe_rights(mapping: TableMapping) -> Iterator[str]:
     for name, column in mapping.columns.items():
-        if column.root_field == "unsafe_metadata" and _is_right(name):
+        if "unsafe_metadata" in column.root_fields and _is_right(name):
             yield f"users.columns.{name}: users write their unsafe_metadata themselves; use public_metadata instead"
 
 
 def _is_right(column_name: str) -> bool:
     """Return whether the column probably grants rights; `isAdmin` counts like `is_admin`."""
     return bool(_RIGHT.search(re.sub("([A-Z])", r"_\1", column_name).lower()))
-
-
-def _suggest_source(source: str) -> str:
-    """Return a hint if the source looks like a misspelt field, else an empty text.
-
-    Clerk may add fields at any time, so an unknown field is an error only if it is similar to a known one.
-    """
-    is_known = source == WHOLE_USER or source in COMPUTED or "." in source or source in _SIMILAR_FIELDS
-    return "" if is_known else _suggest_word(source, COMPUTED)
-
-
-def _suggest_word(word: str, known: Iterable[str]) -> str:
-    matches = get_close_matches(word, list(known), n=1, cutoff=0.75)
-    return f"; did you mean {matches[0]}?" if matches else ""
-
-
-def _to_json(value: Any) -> Any:
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    return value

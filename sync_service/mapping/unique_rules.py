@@ -4,12 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sync_service.mapping.binding import BoundMapping
+from sync_service.mapping.fields import EXCLUSIVE_SOURCES
 from sync_service.mapping.introspection import Column, Index, Table, refers_to
 from sync_service.mapping.table import TableMapping
 from sync_service.postgres.sql import quote_ident
-
-# The sources of such values. Two users have the same one only until the next event of one of them.
-EXCLUSIVE_SOURCES = ("primary_email", "primary_phone", "username", "external_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ def _list_exclusive_columns(mapping: TableMapping, table: Table) -> list[str]:
         name
         for source in EXCLUSIVE_SOURCES
         for name, field in mapping.columns.items()
-        if field.source == source and name in written
+        if field.is_exclusive and field.source == source and name in written
     ]
 
 
@@ -57,7 +55,6 @@ def render_find_holder(bound: BoundMapping, rule: UniqueRule) -> dict[str, str]:
     table, keys = bound.table, [quote_key(bound.table, key) for key in rule.index.keys]
     wanted = [_expand(table, key) for key in rule.index.keys]
     columns = [column for column in table.columns if any(refers_to(key, column.name) for key in wanted)]
-    definitions = [f"{quote_ident(c.name)} {c.type}" for c in columns if c.name in bound.mapping.columns]
     return {
         "column": quote_ident(rule.column),
         "wanted_keys": _name_keys(wanted),
@@ -65,8 +62,16 @@ def render_find_holder(bound: BoundMapping, rule: UniqueRule) -> dict[str, str]:
         "same_keys": " and ".join(_compare_keys(rule.index)),
         "predicate": rule.index.predicate or "true",
         "base": ", ".join(_render_base(bound, column) for column in columns),
-        "definitions": ", ".join(definitions),
+        "definitions": ", ".join(_define_given(bound, columns)),
     }
+
+
+def _define_given(bound: BoundMapping, columns: Sequence[Column]) -> Iterator[str]:
+    """Yield the names and types of the columns that the row in JSON has."""
+    for column in columns:
+        field = bound.mapping.columns.get(column.name)
+        if field and not field.is_now:
+            yield f"{quote_ident(column.name)} {column.type}"
 
 
 def quote_key(table: Table, key: str) -> str:
@@ -84,13 +89,20 @@ def _expand(table: Table, key: str) -> str:
 
 def _render_base(bound: BoundMapping, column: Column) -> str:
     """Return the value of a column in the row that is to be saved: mapped, or of the user's row, or the default."""
-    name = quote_ident(column.name)
-    if column.name in bound.mapping.columns:
-        return f"r.{name}"
-    if column.expression is None:
-        return f"own.{name}"
+    name, field = quote_ident(column.name), bound.mapping.columns.get(column.name)
+    if field is None or field.is_now:
+        updated, inserted = f"own.{name}", column.expression
+    elif field.keep_on_null:
+        default = column.expression or "null"
+        updated, inserted = f"coalesce(r.{name}, own.{name})", f"coalesce(r.{name}, {default})"
+    else:
+        updated, inserted = f"r.{name}", f"r.{name}"
+    if field and field.insert_only:
+        updated = f"own.{name}"
+    if inserted is None or inserted == updated:
+        return updated
     exists = f"own.{quote_ident(bound.mapping.id_column)} is not null"
-    return f"case when {exists} then own.{name} else {column.expression} end as {name}"
+    return f"case when {exists} then {updated} else {inserted} end as {name}"
 
 
 def _name_keys(keys: Sequence[str]) -> str:

@@ -1,14 +1,12 @@
 """Claims of two users to one unique value, such as the email: the holder, the release, the restoration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
 import msgspec
 
 from sync_service.clerk.change import Version
-from sync_service.clerk.user import User
-from sync_service.mapping.fields import COMPUTED
 from sync_service.mapping.queries import ClaimQueries
 from sync_service.postgres.pool import Connection
 from sync_service.store.access import BoundConnection
@@ -74,25 +72,6 @@ async def restore_values(bound: BoundConnection, row: Mapping[str, Any], clerk_i
         if not lacking:
             await connection.execute(_CLEAR_PENDING, clerk_id)
         return not lacking
-
-
-async def link_rows_by_email(
-    bound: BoundConnection, users: Sequence[User], *, source: str, lock_timeout_ms: int
-) -> int:
-    """Give the Clerk ID to rows that have a user's verified email and no Clerk ID; return the number of rows.
-
-    An unverified email never links: anybody can type another person's email into a form.
-    """
-    wanted = []
-    for user in users:
-        email = COMPUTED["primary_email"](user)
-        if email and COMPUTED["primary_email_verified"](user):
-            wanted.append((user.id, email))
-    if not (bound.queries.link_rows and wanted):
-        return 0
-    clerk_ids, emails = map(list, zip(*sorted(wanted), strict=True))
-    tag = await bound.connection.execute(bound.queries.link_rows, clerk_ids, emails, str(lock_timeout_ms), source)
-    return int(tag.rpartition(" ")[2])
 
 
 # The payload with the version of the row: among those with this version, the newest that the inbox still has.

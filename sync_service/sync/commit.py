@@ -20,8 +20,8 @@ from sync_service.store.changes import (
     file_deletions,
     note_replaced_values,
 )
-from sync_service.store.email_claims import link_rows_by_email
 from sync_service.store.identities import request_refetch
+from sync_service.store.links import link_rows
 from sync_service.store.retry_queue import LEASE
 from sync_service.sync.email_conflict import resolve_email_conflict
 from sync_service.sync.outcome import Outcome
@@ -94,7 +94,7 @@ class BatchCommitter:
 
     async def _save(self, events: Sequence[Event], lock_timeout_ms: int) -> list[Outcome]:
         async with self.store.acquire() as bound:
-            if self.store.mapping.link_by_verified_email:
+            if self.store.mapping.link_by_verified_email or self.store.mapping.link_by_external_id:
                 records = await self._link_and_save(bound, events, lock_timeout_ms)
             else:
                 # A statement is a transaction of its own; BEGIN and COMMIT would cost two more round trips.
@@ -116,11 +116,11 @@ class BatchCommitter:
     async def _link_and_save(
         self, bound: BoundConnection, events: Sequence[Event], lock_timeout_ms: int
     ) -> list[asyncpg.Record]:
-        # A profile from the application proves no email.
+        # A profile from the application proves no email and no external ID.
         changes = [] if self.source == "profile" else [event.change for event in events]
         users = [change.user for change in changes if isinstance(change, Snapshot)]
         async with bound.connection.transaction():
-            linked = await link_rows_by_email(bound, users, source=self.source, lock_timeout_ms=lock_timeout_ms)
+            linked = await link_rows(bound, users, source=self.source, lock_timeout_ms=lock_timeout_ms)
             if linked:
                 log.info("rows_linked", rows=linked)
             return await apply_changes(bound, events, source=self.source, lock_timeout_ms=lock_timeout_ms)

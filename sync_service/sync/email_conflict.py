@@ -6,7 +6,7 @@ from sync_service.clerk.change import Snapshot, Version
 from sync_service.clerk.events import Event, parse_change
 from sync_service.clerk.user import UNREADABLE_JSON
 from sync_service.errors import ChangeRejected, DoubtfulError
-from sync_service.mapping.fields import PRIMARY_EMAIL, fill_placeholder
+from sync_service.mapping.fields import fill_placeholder
 from sync_service.mapping.queries import ClaimQueries
 from sync_service.mapping.table import Row
 from sync_service.store.access import BoundConnection, Store
@@ -64,10 +64,12 @@ async def _decide_loser(
         return None
     if not claim.can_release:
         column = claim.rule.column
-        is_email = store.mapping.columns[column].source == PRIMARY_EMAIL
+        is_email = store.mapping.columns[column].shows_email
         reason = EMAIL_CONFLICT if is_email else "unique_violation"
         raise ChangeRejected(reason, table=store.mapping.table, column=column, constraint=claim.rule.index.name)
-    if not has_older_claim(holder, store.mapping.compute_version(snapshot)):
+    # The app's own value stays: Clerk does not overwrite it in this column.
+    is_kept = claim.keeps_holder and not holder["is_deleted"]
+    if is_kept or not has_older_claim(holder, store.mapping.compute_version(snapshot)):
         return snapshot.clerk_id
     released = await release_value(bound, claim, holder)
     return str(holder["clerk_id"]) if released else None

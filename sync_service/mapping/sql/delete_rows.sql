@@ -5,14 +5,14 @@
 with lock_timeout as materialized (select set_config('lock_timeout', $3, true)),
 -- The rows are locked first: a row that another session deletes at the same time is not one that the application kept.
 doomed as (
-    select /*<id_column>*/id/*</id_column>*/::text as clerk_id
+    select /*<id_column>*/id/*</id_column>*/::text as clerk_id/*<values_before>*//*</values_before>*/
     from /*<table>*/public.users/*</table>*/
     where /*<tombstoned>*/id = any(array(
         select known.clerk_id from clerk_sync.identities as known
         where known.clerk_id = any($1::text[]) and known.deleted_at is not null and exists (select from lock_timeout)
     ))/*</tombstoned>*/
     for update
-),
+)/*<keep>*//*</keep>*/,
 gone as (
     /*<delete>*/delete from public.users/*</delete>*/
     where /*<id_column>*/id/*</id_column>*/ = any(array(select clerk_id::/*<id_type>*/text/*</id_type>*/ from doomed))

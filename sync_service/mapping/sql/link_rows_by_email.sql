@@ -31,10 +31,11 @@ claimed as (
     returning clerk_id
 )
 update /*<table>*/public.users/*</table>*/ as app
-set /*<id_column>*/id/*</id_column>*/ = claimed.clerk_id
+set /*<link>*/id = claimed.clerk_id/*</link>*/
 from claimed
 join candidate on candidate.clerk_id = claimed.clerk_id
 where app./*<id_column>*/id/*</id_column>*/ is null
     and lower(app./*<link_column>*/email/*</link_column>*/::text) = lower(candidate.email)
     and lower(app./*<link_column>*/email/*</link_column>*/::text collate pg_catalog."C")
         = lower(candidate.email collate pg_catalog."C")
+returning app./*<id_column>*/id/*</id_column>*/::text

@@ -1,4 +1,4 @@
--- Cancels a deletion while its row exists. The version is reset with the tombstone, so that any later snapshot is newer.
+-- Cancels a deletion while its row exists. The marks are removed, with the help of the values before them. The version is reset with the tombstone, so that any later snapshot is newer.
 -- The row is locked first: a deletion that already runs ends before, and the row is gone then, or stays.
 with locked as materialized (
     select /*<id_column>*/id/*</id_column>*/::text as clerk_id
@@ -12,6 +12,11 @@ restored as (
     from locked
     where known.clerk_id = $1 and known.clerk_id = locked.clerk_id and known.deleted_at is not null
     returning known.clerk_id
+),
+kept as (
+    delete from clerk_sync.deletion_marks as mark
+    where mark.clerk_id = $1 and exists (select from restored)
+    returning mark.values_before
 ),
 unmarked as (
     update /*<table>*/public.users/*</table>*/

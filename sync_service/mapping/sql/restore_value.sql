@@ -1,5 +1,5 @@
 -- Shows a unique value on the user's row again.
 update /*<table>*/public.users/*</table>*/ as app
-set /*<column>*/email/*</column>*/ = r./*<column>*/email/*</column>*/
+set /*<restore>*/email = r.email/*</restore>*/
 from jsonb_to_record($2::jsonb) as r (/*<definition>*/email text/*</definition>*/)
 where app./*<id_column>*/id/*</id_column>*/::text = $1

@@ -1,5 +1,6 @@
--- A step of apply_changes.sql for a table with a required column that the mapping cannot fill. PostgreSQL refuses the
--- row of an INSERT before it looks for a conflict, so existing rows are updated by a statement of their own.
+-- A step of apply_changes.sql for a table to which not every user can be inserted: a required column has no value, or a
+-- value that is written on insert only does not fit. PostgreSQL refuses the row of an INSERT before it looks for a
+-- conflict, so existing rows are updated by a statement of their own.
 with newest as (select $1::text as clerk_id, 1 as n),
 joined as (select clerk_id from newest),
 /*<update_first>*/updated as (
@@ -7,7 +8,7 @@ joined as (select clerk_id from newest),
     set /*<assignments>*/banned = r.banned/*</assignments>*/
     from newest
     join joined using (clerk_id)
-    cross join lateral jsonb_to_record(/*<user_row>*/($2::jsonb[])[newest.n]/*</user_row>*/) as r (/*<definitions>*/id text, banned boolean/*</definitions>*/)
+    cross join lateral jsonb_to_record(/*<user_row>*/($2::jsonb[])[newest.n]/*</user_row>*/) as r (/*<updated_definitions>*/id text, banned boolean/*</updated_definitions>*/)
     where app./*<id_column>*/id/*</id_column>*/ = newest.clerk_id::/*<id_type>*/text/*</id_type>*/
     returning app./*<id_column>*/id/*</id_column>*/ as updated_id
 ),/*</update_first>*/
