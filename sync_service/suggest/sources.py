@@ -118,10 +118,10 @@ def _decide_username(facts: Evidence, column: Column) -> Decision:
 
 
 def _decide_flag(facts: Evidence, column: Column, source: str) -> Decision:
-    is_of_app = column.has_default or facts.read_rows(column.name).labels.get("true")
-    if not is_of_app:
+    rows = facts.read_rows(column.name)
+    if not (column.has_default or rows.labels.get("true")):
         return Decision(source)
-    if column.not_null and not column.has_default:
+    if not column.has_default and (column.not_null or rows.values == facts.rows):
         return write_once({"constant": False}, "the app writes it itself")
     return leave("the app writes it itself, and Clerk's state would overwrite it")
 
