@@ -48,7 +48,8 @@ def make_facts(*columns: Column, unique: tuple[str, ...] = (), **facts: Any) -> 
         columns=(*fixed, *columns),
         indexes=indexes,
     )
-    return Evidence(**({"table": table, "clerk_id": "clerk_id"} | facts))
+    usual: dict[str, Any] = {"table": table, "clerk_id": "clerk_id"}
+    return Evidence(**(usual | facts))
 
 
 def count_labels(**labels: int) -> ColumnRows:

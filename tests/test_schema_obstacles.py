@@ -6,10 +6,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sync_service.doctor.suggest import suggest_mapping
-from sync_service.mapping.introspection import read_table
 from sync_service.mapping.toml import parse_mapping
 from sync_service.settings import Settings
+from sync_service.suggest.overview import read_overview
+from sync_service.suggest.rendering import render_suggestion
+from sync_service.suggest.rows import read_evidence
 from tests.findings import apply_fix, run_doctor
 from tests.world import T1, T2, World, make_event, make_message_id, run_world
 
@@ -142,19 +143,18 @@ create table "User" (id text primary key, "clerkId" text not null unique, email 
 """
 
 
-async def test_the_suggestion_and_the_fixes_for_a_prisma_table_work(
+async def test_the_suggestion_for_a_prisma_table_works(
     settings: Settings, db: asyncpg.Connection, database: str
 ) -> None:
     """A key and a time that the app's client fills have no default in the database."""
     await db.execute(PRISMA)
-    table = await read_table(db, "public", "User")
-    assert table
-    text = suggest_mapping(table, "clerkId")
-    assert "# id (text): the app's key without a default; sync-service doctor prints the SQL" in text
-    assert 'updatedAt = "updated_at"' in text
+    facts = await read_evidence(db, await read_overview(db), "public", "User")
+    assert facts
+    text = render_suggestion(facts)
+    assert 'id = { generate = "cuid" }  # the app\'s key; a guess' in text
+    assert 'updatedAt = { generate = "now" }' in text
     assert "createdAt = " not in text
-    for finding in (await run_doctor(database, text)).all("not_null_unfilled"):
-        await apply_fix(db, finding)
+    assert "not_null_unfilled" not in (await run_doctor(database, text)).codes()
     async with run_world(settings, db, mapping=parse_mapping(text)) as world:
         assert (await deliver(world))[:2] == (200, "applied")
 

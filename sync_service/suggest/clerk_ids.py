@@ -66,6 +66,6 @@ def _judge_name(column: ColumnOverview) -> ClerkId | None:
         is_plausible = name in _KEY_NAMES and not column.has_default
         return ClerkId(column.name, 1, f"its key {column.name} can hold the Clerk ID") if is_plausible else None
     if name in ID_NAMES and (column.unique or name not in _AMBIGUOUS_NAMES):
-        strength = 1 if name in _AMBIGUOUS_NAMES else 2 + column.unique
+        strength = 1 if name in _AMBIGUOUS_NAMES else 3 + column.unique
         return ClerkId(column.name, strength, f"its column {column.name} can hold the Clerk ID")
     return None
