@@ -20,9 +20,8 @@ from sync_service.doctor.introspection import (
     read_server,
     read_unconstrained_columns,
 )
-from sync_service.doctor.missing_foreign_keys import check_user_reference, find_user_references
+from sync_service.doctor.missing_foreign_keys import check_user_reference
 from sync_service.doctor.reference_counts import (
-    OrphanCount,
     ReferenceCounts,
     count_child_rows,
     count_orphans,
@@ -32,6 +31,7 @@ from sync_service.doctor.reference_counts import (
 from sync_service.doctor.server import check_server
 from sync_service.doctor.table import check_table, report_missing_table
 from sync_service.doctor.user_counts import UserCounts, count_users, sample_unknown_ids
+from sync_service.doctor.user_references import find_user_references
 from sync_service.doctor.user_stats import ClerkSample, check_users
 from sync_service.mapping.introspection import Table, read_table
 from sync_service.postgres.limited_read import begin_limited_read
@@ -139,10 +139,8 @@ class CheckRun:
         columns = await read_unconstrained_columns(counter.connection, table.oid)
         for reference in find_user_references(mapping, table, columns, cascading_tables):
             self._on_progress(reference.column.display_name)
-            count = OrphanCount()
-            if reference.referenced_column:
-                count = await count_orphans(counter, reference.column, table, reference.referenced_column)
-            self._add(check_user_reference(mapping, table, reference, count))
+            counts = {name: await count_orphans(counter, reference.column, table, name) for name in reference.candidates}
+            self._add(check_user_reference(mapping, table, reference, counts))
 
     def _add(self, findings: Iterable[Finding]) -> None:
         self.findings += findings
