@@ -32,6 +32,7 @@ tests/test_package_map.py compares the list with the imports.
 
     mapping.paths               paths in Clerk's JSON
     mapping.generators          generates keys for new rows
+    mapping.computed_values     values computed from Clerk's user
     mapping.fields              the source of one column's value
     mapping.table               the mapping of one table
     mapping.presets             complete mappings by name
@@ -41,12 +42,16 @@ tests/test_package_map.py compares the list with the imports.
     mapping.obstacles           rules, defaults and missing indexes that refuse users
     mapping.coercion            a value → the form that a column takes
     mapping.fixed_values        checks of constants and generated values
+    mapping.issues              one issue of a mapping with its table
+    mapping.column_checks       the issues of columns and deletion marks
     mapping.validation          the issues of a mapping with its table
     mapping.binding             mapping and table → a bound mapping
     mapping.email_policy        the rules for the primary email
     mapping.unique_rules        unique indexes on values that Clerk gives to one user
     mapping.assignments         SQL for the values of an insert and an update
-    mapping.deletion_marks      SQL that marks deleted users
+    mapping.deletion_marks      SQL that marks deleted users, and removes the marks
+    mapping.deletion_queries    SQL for the row of a deleted user
+    mapping.link_queries        SQL that links rows from before Clerk
     mapping.queries             a bound mapping → its SQL
     mapping.table_binding       binds lazily, and again after the table has changed
     mapping.creation            creates the table of a preset

@@ -1,18 +1,35 @@
 """The forms of `[users.columns]` and `[users.deleted]` in a table: inserts, updates, links, deletions, restorations."""
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
 
+from sync_service.clerk.events import parse_event
+from sync_service.dsn import parse_dsn
 from sync_service.mapping.toml import parse_mapping
 from sync_service.postgres.pool import open_database
 from sync_service.settings import Settings
 from sync_service.store.access import Store
 from sync_service.store.changes import restore_user
+from sync_service.sync.apply import Applier
+from sync_service.sync.email_conflict import restore_emails
 from tests.test_unique_values import make_address
-from tests.world import T1, T2, T3, World, make_event, run_world
+from tests.world import (
+    T1,
+    T2,
+    T3,
+    World,
+    count_lock_waiters,
+    encode_body,
+    make_event,
+    make_message_id,
+    run_world,
+    wait_until,
+)
 
 TABLE = """
 create type status as enum ('trial', 'active', 'deleted');
@@ -134,30 +151,167 @@ async def test_a_linked_row_keeps_the_values_of_the_app(settings: Settings, db: 
         assert KEY.fullmatch((await get_member(world, "user_2"))["id"])
 
 
+@pytest.fixture
+async def applier(database: str, db: asyncpg.Connection) -> AsyncIterator[Applier]:
+    """An applier without the HTTP interface, for the table of this file."""
+    await db.execute(TABLE)
+    pool = await open_database(parse_dsn(database))
+    yield Applier(Store(pool, parse_mapping(TOML)))
+    await pool.aclose()
+
+
+async def apply(applier: Applier, *bodies: dict[str, Any]) -> list[str]:
+    events = [parse_event(make_message_id(), encode_body(body)) for body in bodies]
+    return [outcome.outcome for outcome in await applier.apply(events)]
+
+
+async def restore(applier: Applier, user_id: str) -> bool:
+    async with applier.store.acquire() as bound:
+        return await restore_user(bound, user_id)
+
+
+async def get_row(db: asyncpg.Connection, user_id: str) -> dict[str, Any]:
+    row = await db.fetchrow("select * from members where clerk_id = $1", user_id)
+    assert row is not None
+    return dict(row)
+
+
+async def test_a_batch_follows_the_same_forms(applier: Applier, db: asyncpg.Connection) -> None:
+    """One statement inserts user_2 and updates user_1, who has no name at Clerk any more."""
+    assert await apply(applier, make_event("user.created", "user_1", T1, first_name="Ada")) == ["applied"]
+    before = await get_row(db, "user_1")
+    changed = make_event("user.updated", "user_1", T2, first_name=None, **make_address("ada@example.com"))
+    created = make_event("user.created", "user_2", T2, first_name=None)
+    unchanged = make_event("user.created", "user_3", T2, first_name="Bob")
+    assert await apply(applier, changed, created, unchanged) == ["applied"] * 3
+    after = await get_row(db, "user_1")
+    assert after["updated_at"] > before["updated_at"]
+    assert after == before | {"email": "ada@example.com", "updated_at": after["updated_at"]}
+    names = await db.fetch("select nickname from members order by clerk_id")
+    assert [row["nickname"] for row in names] == ["Ada", "friend", "Bob"]
+    assert await db.fetchval("select count(distinct id) from members") == 3
+
+
+@pytest.mark.parametrize(("first_name", "shown"), [(None, "Countess"), ("Ada", "Ada")])
+async def test_a_row_that_the_app_inserts_at_the_same_moment_keeps_its_values(
+    applier: Applier, db: asyncpg.Connection, database: str, first_name: str | None, shown: str
+) -> None:
+    """The insert waits for the app's transaction and then updates the row: the default never replaces its value."""
+    watcher = await asyncpg.connect(database)
+    async with db.transaction():
+        await db.execute(
+            "insert into members values ('usr_app', 'user_1', null, 'Countess', null, 'active', 'al', 'First', true,"
+            " true, '{}', now(), now())"
+        )
+        event = make_event("user.created", "user_1", T1, first_name=first_name)
+        applied = asyncio.create_task(apply(applier, event))
+        await wait_until(lambda: count_lock_waiters(watcher))
+    assert await applied == ["applied"]
+    await watcher.close()
+    row = await get_row(db, "user_1")
+    assert (row["id"], row["nickname"], row["is_superuser"], row["handle"]) == ("usr_app", shown, True, "al")
+
+
 async def test_a_deletion_marks_the_row_and_a_restoration_removes_the_marks(
-    settings: Settings, db: asyncpg.Connection
+    applier: Applier, db: asyncpg.Connection
+) -> None:
+    """A status becomes the one before the deletion; a late event of a deleted user removes no mark."""
+    created = make_event("user.created", "user_1", T1, **make_address("ada@example.com"))
+    assert await apply(applier, created) == ["applied"]
+    await db.execute("update members set plan = 'active', updated_at = '2020-01-01'")
+    deleted = make_event("user.deleted", "user_1")
+    assert await apply(applier, deleted) == ["applied"]
+    row = await get_row(db, "user_1")
+    assert (row["is_active"], row["plan"], row["email"]) == (False, "deleted", None)
+    assert (row["deleted_at"] is None, row["updated_at"].year == 2020) == (False, False)
+    late = make_event("user.updated", "user_1", T3, **make_address("ada@example.com"))
+    assert await apply(applier, late) == ["stale"]
+    await apply(applier, deleted)
+    assert await get_row(db, "user_1") == row
+    assert await restore(applier, "user_1")
+    row = await get_row(db, "user_1")
+    assert (row["is_active"], row["plan"], row["deleted_at"]) == (True, "active", None)
+    assert await apply(applier, late) == ["applied"]
+    assert (await get_row(db, "user_1"))["email"] == "ada@example.com"
+    assert await db.fetchval("select count(*) from clerk_sync.deletion_marks") == 0
+
+
+async def test_a_restoration_without_a_value_before_takes_the_default(applier: Applier, db: asyncpg.Connection) -> None:
+    """The app had set its mark itself, before it asked Clerk to delete the user."""
+    await apply(applier, make_event("user.created", "user_1", T1))
+    await db.execute("update members set plan = 'deleted', is_active = false")
+    await apply(applier, make_event("user.deleted", "user_1"))
+    assert await restore(applier, "user_1")
+    row = await get_row(db, "user_1")
+    assert (row["is_active"], row["plan"]) == (True, "trial")
+
+
+async def test_a_deferred_deletion_keeps_the_first_value_and_forgets_it_with_the_row(
+    database: str, db: asyncpg.Connection
 ) -> None:
     await db.execute(TABLE)
-    mapping = parse_mapping(TOML)
-    async with run_world(settings, db, mapping=mapping) as world:
-        created = make_event("user.created", "user_1", T1, **make_address("ada@example.com"))
-        assert await world.deliver_ok(created) == "applied"
-        await db.execute("update members set plan = 'active', updated_at = '2020-01-01'")
-        assert await world.deliver_ok(make_event("user.deleted", "user_1")) == "applied"
-        row = await get_member(world)
-        assert (row["is_active"], row["plan"], row["email"]) == (False, "deleted", None)
-        assert (row["deleted_at"] is None, row["updated_at"][:4] == "2020") == (False, False)
-        late = make_event("user.updated", "user_1", T3, **make_address("ada@example.com"))
-        assert await world.deliver_ok(late) == "stale"
-        assert await world.deliver_ok(make_event("user.deleted", "user_1")) in {"applied", "duplicate"}
-        assert await get_member(world) == row
-        assert settings.database
-        database = await open_database(settings.database)
-        async with Store(database, mapping).acquire() as bound:
-            assert await restore_user(bound, "user_1")
-        await database.aclose()
-        row = await get_member(world)
-        assert (row["is_active"], row["plan"], row["deleted_at"]) == (True, "active", None)
-        assert await world.deliver_ok(late) == "applied"
-        assert (await get_member(world))["email"] == "ada@example.com"
-        assert await db.fetchval("select count(*) from clerk_sync.deletion_marks") == 0
+    pool = await open_database(parse_dsn(database))
+    toml = TOML.replace('"soft"', '"cascade"\ndelete_grace = "7d"')
+    applier = Applier(Store(pool, parse_mapping(toml)))
+    deleted = make_event("user.deleted", "user_1")
+    await apply(applier, make_event("user.created", "user_1", T1))
+    assert await apply(applier, deleted, deleted) == ["parked", "parked"]
+    assert (await get_row(db, "user_1"))["plan"] == "deleted"
+    async with applier.store.acquire() as bound:
+        await db.execute(bound.queries.delete_rows, ["user_1"], [], "1000")
+    assert await db.fetchval("select count(*) from members") == 0
+    assert await db.fetchval("select count(*) from clerk_sync.deletion_marks") == 0
+    await pool.aclose()
+
+
+async def test_an_adopted_row_loses_the_marks_of_this_service_only(applier: Applier, db: asyncpg.Connection) -> None:
+    """The app removes the Clerk ID of deleted users; user_2 is the same person, with the key as the external ID."""
+    await apply(applier, make_event("user.created", "user_1", T1))
+    key = (await get_row(db, "user_1"))["id"]
+    await db.execute("update members set plan = 'active'")
+    await apply(applier, make_event("user.deleted", "user_1"))
+    await db.execute("update members set clerk_id = null")
+    assert await apply(applier, make_event("user.created", "user_2", T2, external_id=key)) == ["applied"]
+    row = await get_row(db, "user_2")
+    assert (row["id"], row["is_active"], row["plan"], row["deleted_at"]) == (key, True, "active", None)
+
+
+async def test_a_conflict_never_takes_a_value_that_the_app_may_have_set(database: str, db: asyncpg.Connection) -> None:
+    """user_1 has no username at Clerk and chose one in the app; user_2's row shows the same one once it is free."""
+    await db.execute("create table people (id serial primary key, clerk_id text unique, username text unique)")
+    toml = '[users]\ntable = "people"\nclerk_id = "clerk_id"\n[users.columns]\n'
+    mapping = parse_mapping(f'{toml}username = {{ from = "username", on_null = "keep" }}')
+    pool = await open_database(parse_dsn(database))
+    applier = Applier(Store(pool, mapping))
+    await apply(applier, make_event("user.created", "user_1", T1))
+    await db.execute("update people set username = 'ada'")
+    assert await apply(applier, make_event("user.created", "user_2", T2, username="ada")) == ["applied"]
+    select = "select username from people order by clerk_id"
+    assert [row["username"] for row in await db.fetch(select)] == ["ada", None]
+    assert await apply(applier, make_event("user.updated", "user_1", T3)) == ["applied"]
+    assert [row["username"] for row in await db.fetch(select)] == ["ada", None]
+    await db.execute("update people set username = 'countess' where clerk_id = 'user_1'")
+    assert await restore_emails(applier.store) == (1, "")
+    assert [row["username"] for row in await db.fetch(select)] == ["countess", "ada"]
+    await pool.aclose()
+
+
+async def test_every_statement_of_the_forms_is_valid(applier: Applier, db: asyncpg.Connection) -> None:
+    queries = await applier.store.binding.ensure_bound(db)
+    sources: list[Any] = [queries, *queries.claims]
+    statements = [getattr(source, name) for source in sources for name in source.__slots__]
+    prepared = [await db.prepare(text) for text in statements if isinstance(text, str)]
+    assert len(prepared) >= 12
+
+
+async def test_a_default_of_a_domain_is_used_where_clerk_has_no_value(database: str, db: asyncpg.Connection) -> None:
+    await db.execute(
+        "create domain tone as text default 'calm'; create domain mood as tone;"
+        "create table people (id serial primary key, clerk_id text unique, mood mood)"
+    )
+    toml = '[users]\ntable = "people"\nclerk_id = "clerk_id"\n[users.columns]\n'
+    mapping = parse_mapping(f'{toml}mood = {{ from = "public_metadata.mood", on_null = "keep" }}')
+    pool = await open_database(parse_dsn(database))
+    assert await apply(Applier(Store(pool, mapping)), make_event("user.created", "user_1", T1)) == ["applied"]
+    assert await db.fetchval("select mood from people") == "calm"
+    await pool.aclose()

@@ -7,7 +7,8 @@ from sync_service.doctor.findings import Finding
 from sync_service.doctor.index_fixes import create_lower_index
 from sync_service.mapping.binding import IDENTIFYING_FIELDS
 from sync_service.mapping.coercion import JSON_TYPES, TIME_TYPES
-from sync_service.mapping.fields import COMPUTED, WHOLE_USER, FieldSource
+from sync_service.mapping.computed_values import COMPUTED, WHOLE_USER
+from sync_service.mapping.fields import FieldSource
 from sync_service.mapping.introspection import Column, Index, Table
 from sync_service.mapping.obstacles import MAX_UNINDEXED_BYTES, find_link_column_without_index
 from sync_service.mapping.paths import get_root_field
@@ -139,9 +140,9 @@ def _check_unique_indexes(mapping: TableMapping, table: Table) -> Iterator[Findi
 
 
 def _find_mapped_columns(mapping: TableMapping, table: Table, index: Index) -> list[str]:
-    return [
-        name for name in mapping.columns if table.column(name) and any(_has_column(key, name) for key in index.keys)
-    ]
+    """Return the columns of the index that are filled from Clerk; generated keys do not collide."""
+    given = [name for name, field in mapping.columns.items() if field.sources and table.column(name)]
+    return [name for name in given if any(_has_column(key, name) for key in index.keys)]
 
 
 def _has_column(key: str, column: str) -> bool:

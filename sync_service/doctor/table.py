@@ -6,9 +6,10 @@ from sync_service.doctor.findings import Finding, Kind
 from sync_service.doctor.introspection import Server
 from sync_service.doctor.table_fixes import Fix, find_fix
 from sync_service.mapping.introspection import Table
+from sync_service.mapping.issues import MappingIssue
 from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table import TableMapping
-from sync_service.mapping.validation import DOCTOR_HINT, MappingIssue, blocking_issues, partial_issues
+from sync_service.mapping.validation import DOCTOR_HINT, blocking_issues, partial_issues
 
 _REASONS = {
     "not_a_table": "sync-service uses ON CONFLICT to write two simultaneous events to one row. A view or a foreign"

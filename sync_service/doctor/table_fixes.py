@@ -13,11 +13,13 @@ from sync_service.doctor.grant_fixes import bypass_row_security, grant_schema, g
 from sync_service.doctor.index_fixes import create_lower_index, create_unique_index, set_replica_identity
 from sync_service.doctor.introspection import Server
 from sync_service.mapping.coercion import TIME_TYPES
-from sync_service.mapping.fields import PLACEHOLDER, WHOLE_USER, FieldSource
+from sync_service.mapping.computed_values import WHOLE_USER
+from sync_service.mapping.fields import PLACEHOLDER, FieldSource
 from sync_service.mapping.introspection import Table
+from sync_service.mapping.issues import MappingIssue
 from sync_service.mapping.presets import PLACEHOLDER_EMAIL
 from sync_service.mapping.table import TableMapping
-from sync_service.mapping.validation import MappingIssue, find_missing_privileges
+from sync_service.mapping.validation import find_missing_privileges
 
 # The column for the Clerk ID if the mapped column has another type.
 NEW_ID_COLUMN = "clerk_user_id"

@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from sync_service.mapping.fields import PLACEHOLDER, WHOLE_USER, FieldSource
+from sync_service.mapping.computed_values import WHOLE_USER
+from sync_service.mapping.fields import PLACEHOLDER, FieldSource
 from sync_service.mapping.introspection import Column
 from sync_service.postgres.sql import quote_literal
 

@@ -5,7 +5,8 @@ from datetime import date, datetime, time
 from difflib import get_close_matches
 from typing import Any
 
-from sync_service.mapping.fields import COMPUTED, PLACEHOLDER, WHOLE_USER, FieldSource
+from sync_service.mapping.computed_values import COMPUTED, WHOLE_USER
+from sync_service.mapping.fields import PLACEHOLDER, FieldSource
 from sync_service.mapping.generators import NOW, parse_key_format
 from sync_service.mapping.paths import parse_path
 

@@ -39,6 +39,12 @@ def keeps_values(bound: BoundMapping) -> bool:
     return any(_is_kept(column) for column, _ in _iterate_marks(bound))
 
 
+def can_unmark_linked(bound: BoundMapping) -> bool:
+    """Return whether a row that this service has marked may be linked: after the app has removed its Clerk ID."""
+    mapping = bound.mapping
+    return bool(list_marks(bound)) and (mapping.link_by_verified_email or mapping.link_by_external_id)
+
+
 def render_kept_values(bound: BoundMapping) -> str:
     """Return SQL for the values before the deletion, as a JSON object."""
     kept = (column.name for column, _ in _iterate_marks(bound) if _is_kept(column))

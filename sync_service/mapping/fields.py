@@ -1,4 +1,4 @@
-"""Sources of column values: a field of Clerk's user by its path, or a value computed from the user (pure)."""
+"""The source of one column's value (pure)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,6 +6,14 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from sync_service.clerk.user import REDACTED_FIELDS, User
+from sync_service.mapping.computed_values import (
+    COMPUTED,
+    EXCLUSIVE_SOURCES,
+    IMPERSONAL_FIELDS,
+    NEVER_NULL_SOURCES,
+    PRIMARY_EMAIL,
+    WHOLE_USER,
+)
 from sync_service.mapping.generators import NOW, parse_key_format
 from sync_service.mapping.paths import Step, follow_path, get_root_field, parse_path
 
@@ -14,83 +22,7 @@ Data: TypeAlias = Mapping[str, Any]
 # Returns a column's value from the user and from Clerk's whole JSON of the user.
 Value: TypeAlias = Callable[[User, Data], Any]
 
-WHOLE_USER = "$"
-
-# The source with rules of its own: uniqueness, release, linking (mapping/email_policy.py).
-PRIMARY_EMAIL = "primary_email"
-
-# Sources whose value Clerk gives to one user only. Two users have one value only until the next event of one of them.
-EXCLUSIVE_SOURCES = (PRIMARY_EMAIL, "primary_phone", "username", "external_id")
-
 PLACEHOLDER = "{clerk_id}"
-
-
-def _get_email(user: User) -> str | None:
-    email = user.primary_email_address
-    return (email.email_address or None) if email else None
-
-
-def _get_local_part(user: User) -> str | None:
-    return (_get_email(user) or "").partition("@")[0] or None
-
-
-def _is_email_verified(user: User) -> bool:
-    email = user.primary_email_address
-    return bool(email and email.verification and email.verification.status == "verified")
-
-
-def _get_phone(user: User) -> str | None:
-    phone = user.primary_phone_number
-    return (phone.phone_number or None) if phone else None
-
-
-def _join_names(user: User) -> str | None:
-    return " ".join(name for name in (user.first_name, user.last_name) if name) or None
-
-
-def _to_int(number: float | None) -> int | None:
-    return None if number is None else int(number)
-
-
-# `or None`: older events have "" instead of null. A unique column accepts null for several users, but "" only for one.
-COMPUTED: Mapping[str, Callable[[User], Any]] = {
-    "primary_email": _get_email,
-    "primary_email_verified": _is_email_verified,
-    "primary_phone": _get_phone,
-    "full_name": _join_names,
-    "email_local_part": _get_local_part,
-    "id": lambda user: user.id,
-    "username": lambda user: user.username or None,
-    "first_name": lambda user: user.first_name or None,
-    "last_name": lambda user: user.last_name or None,
-    "image_url": lambda user: user.image_url or None,
-    "external_id": lambda user: user.external_id or None,
-    "banned": lambda user: bool(user.banned),
-    "locked": lambda user: bool(user.locked),
-    "public_metadata": lambda user: user.public_metadata or {},
-    "last_sign_in_at": lambda user: _to_int(user.last_sign_in_at),
-    "created_at": lambda user: _to_int(user.created_at),
-    "updated_at": lambda user: _to_int(user.updated_at),
-}
-
-# Sources that always have a value, so that a NOT NULL column needs no `when_null` for them.
-NEVER_NULL_SOURCES = frozenset(
-    {"id", "primary_email_verified", "banned", "locked", "public_metadata", "created_at", "updated_at", WHOLE_USER}
-)
-
-# Sources that do not identify a person. Their columns keep their values when a row is anonymized.
-IMPERSONAL_FIELDS = frozenset(
-    {
-        "id",
-        "primary_email_verified",
-        "banned",
-        "locked",
-        "created_at",
-        "updated_at",
-        "last_sign_in_at",
-        "last_active_at",
-    }
-)
 
 
 # Documents of the app. In them "" is a value; in Clerk's own fields it means null.

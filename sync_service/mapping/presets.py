@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sync_service.mapping.fields import WHOLE_USER, FieldSource
+from sync_service.mapping.computed_values import WHOLE_USER
+from sync_service.mapping.fields import FieldSource
 from sync_service.mapping.table import TableMapping
 
 # The built-in table. `migrate` creates it if it does not exist.

@@ -1,15 +1,13 @@
 """The SQL of one mapped table, built by pure functions: lookups from the mapping alone, the rest from its binding."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sync_service.mapping.assignments import Assignments, needs_update_first, render_assignments
 from sync_service.mapping.binding import BoundMapping
-from sync_service.mapping.coercion import scrub_expression
-from sync_service.mapping.deletion_marks import keeps_values, list_marks, render_kept_values, render_unmark
+from sync_service.mapping.deletion_queries import build_deletion_queries
 from sync_service.mapping.email_policy import EmailPolicy, read_email_policy
-from sync_service.mapping.fields import PRIMARY_EMAIL
+from sync_service.mapping.link_queries import build_link_queries
 from sync_service.mapping.table import TableMapping
 from sync_service.mapping.unique_rules import UniqueRule, list_unique_rules, render_find_holder
 from sync_service.postgres.sql import fill_gaps, quote_ident, quote_literal, quote_table, read_gaps, read_sql
@@ -79,23 +77,18 @@ def build_queries(mapping: TableMapping, bound: BoundMapping) -> Queries:
         "key": quote_ident(bound.key),
         "deletion_type": quote_literal(mapping.deletion_type),
     }
-    gaps["tombstoned"] = _TOMBSTONED.format(**gaps)
-    keeping = _render_keeping(bound, gaps)
-    forgetting = keeping if mapping.on_delete == "soft" else keeping | {"values_before": "", "keep": keeping["forget"]}
-    marks = list_marks(bound) or {mapping.id_column: gaps["id_column"]}
+    deletion, links = build_deletion_queries(bound, email, gaps), build_link_queries(bound, email, gaps)
     return Queries(
         bound=bound,
         apply_many=_render_apply(bound, gaps, read_gaps(read_sql(__package__, "apply_changes.sql"))),
         apply_one=_render_apply(bound, gaps, read_gaps(read_sql(__package__, "one_event.sql"))),
-        mark_deleted=_render("mark_deleted.sql", gaps | keeping | {"mark": render_assignments(bound, marks)}),
-        delete_rows=_render(
-            "delete_rows.sql", gaps | forgetting | {"delete": _delete_clause(bound, email, gaps["table"])}
-        ),
-        restore_user=_render("restore_user.sql", gaps | {"unmark": render_unmark(bound, _KEPT)}),
+        mark_deleted=deletion.mark_deleted,
+        delete_rows=deletion.delete_rows,
+        restore_user=deletion.restore_user,
         resolve_keys=_render("resolve_keys.sql", gaps),
-        link_rows=_render_link_rows(email, gaps) if mapping.link_by_verified_email else None,
-        link_rows_by_key=_render_link_rows_by_key(bound, gaps) if mapping.link_by_external_id else None,
-        unmark_linked=_render_unmark_linked(bound, gaps) if _can_unmark_linked(bound) else None,
+        link_rows=links.by_email,
+        link_rows_by_key=links.by_key,
+        unmark_linked=links.unmark,
         claims=tuple(_build_claim_queries(email, rule, gaps) for rule in list_unique_rules(bound.mapping, bound.table)),
     )
 
@@ -163,85 +156,7 @@ def _build_claim_queries(policy: EmailPolicy, rule: UniqueRule, names: dict[str,
     )
 
 
-def _render_link_rows(policy: EmailPolicy, names: dict[str, str]) -> str | None:
-    if policy.link_column is None:
-        return None
-    gaps = {"link_column": quote_ident(policy.link_column), "link": _render_link(policy.bound)}
-    return _render("link_rows_by_email.sql", names | gaps)
-
-
-def _render_link_rows_by_key(bound: BoundMapping, names: dict[str, str]) -> str:
-    column = bound.table.column(bound.key)
-    assert column is not None  # noqa: S101  the key is a column of the table
-    return _render("link_rows_by_external_id.sql", names | {"key_type": column.base, "link": _render_link(bound)})
-
-
-def _render_link(bound: BoundMapping) -> str:
-    return render_assignments(bound, {bound.mapping.id_column: "claimed.clerk_id"}, "app.")
-
-
-def _can_unmark_linked(bound: BoundMapping) -> bool:
-    """Return whether a row that this service has marked may be linked: after the app has removed its Clerk ID."""
-    mapping = bound.mapping
-    return bool(list_marks(bound)) and (mapping.link_by_verified_email or mapping.link_by_external_id)
-
-
-def _render_unmark_linked(bound: BoundMapping, names: dict[str, str]) -> str:
-    kept = f"(select values_before from kept where app_key = {names['key']}::text limit 1)"  # noqa: S608  quoted name
-    return _render("unmark_linked.sql", names | {"unmark": render_unmark(bound, kept)})
-
-
-def _render_keeping(bound: BoundMapping, names: dict[str, str]) -> dict[str, str]:
-    """Return the gaps of keep_values.sql; they are empty if no value must be kept."""
-    steps = read_gaps(read_sql(__package__, "keep_values.sql"))
-    if not (keeps_values(bound) or _can_unmark_linked(bound)):
-        return dict.fromkeys(steps, "")
-    values_before = fill_gaps(steps["values_before"], names | {"kept_values": render_kept_values(bound)})
-    return steps | {"values_before": values_before}
-
-
-# The values before the deletion, in restore_user.sql.
-_KEPT = "(select values_before from kept)"
-
-# An operator may have cancelled the deletion: only rows of users with a tombstone are touched. The function reads the
-# tombstone again after a wait for the row's lock, because PostgreSQL then evaluates the condition on the changed row.
-_TOMBSTONED = """{id_column} = any(array(
-        select known.clerk_id::{id_type} from clerk_sync.identities as known
-        where known.clerk_id = any($1::text[]) and known.deleted_at is not null and exists (select from lock_timeout)
-    )) and (clerk_sync.current_identity({id_column}::text)).deleted_at is not null"""
-
-
 def _id_type(bound: BoundMapping) -> str:
     """Return the type in which IDs are compared: a cast to varchar(40) would make two long IDs equal."""
     column = bound.column_types[bound.mapping.id_column]
     return column.base if column.base in {"text", "varchar", "bpchar"} else column.type
-
-
-def _delete_clause(bound: BoundMapping, email: EmailPolicy, table: str) -> str:
-    """Return the first half of the statement that deletes, marks or anonymizes a deleted user's row."""
-    mapping = bound.mapping
-    if mapping.on_delete == "cascade":
-        return f"delete from {table}"  # noqa: S608  quoted names
-    values = dict(_anonymize(bound) if mapping.on_delete == "anonymize" else _release_emails(bound, email))
-    values |= list_marks(bound)
-    id_column = quote_ident(mapping.id_column)
-    return f"update {table} set {render_assignments(bound, values or {mapping.id_column: id_column})}"  # noqa: S608  quoted
-
-
-def _anonymize(bound: BoundMapping) -> Iterator[tuple[str, str]]:
-    for name, field in bound.mapping.columns.items():
-        if field.is_personal:
-            value = scrub_expression(field, bound.column_types[name], quote_ident(bound.mapping.id_column))
-            if value:
-                yield name, value
-
-
-def _release_emails(bound: BoundMapping, email: EmailPolicy) -> Iterator[tuple[str, str]]:
-    for name in email.columns:
-        if email.can_be_empty(name):
-            yield name, email.empty_value(name)
-    # A column that the table generates from a JSON document loses its email in that document.
-    for name, field in bound.mapping.columns.items():
-        for key, source in field.extra_keys.items():
-            if source == PRIMARY_EMAIL and bound.column_types[name].base == "jsonb":
-                yield name, f"{quote_ident(name)} || {quote_literal(json.dumps({key: None}))}"

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 from sync_service.errors import SettingsError
 from sync_service.mapping.column_entries import read_column, read_mark, suggest_word
-from sync_service.mapping.fields import EXCLUSIVE_SOURCES, FieldSource
+from sync_service.mapping.computed_values import EXCLUSIVE_SOURCES
+from sync_service.mapping.fields import FieldSource
 from sync_service.mapping.presets import DEFAULT, PRESETS
 from sync_service.mapping.table import TableMapping
 from sync_service.parsers import InvalidValue, parse_duration

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sync_service.mapping.binding import BoundMapping
-from sync_service.mapping.fields import EXCLUSIVE_SOURCES
+from sync_service.mapping.computed_values import EXCLUSIVE_SOURCES
 from sync_service.mapping.introspection import Column, Index, Table, refers_to
 from sync_service.mapping.table import TableMapping
 from sync_service.postgres.sql import quote_ident

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from sync_service.clerk.user import User
-from sync_service.mapping.fields import COMPUTED
+from sync_service.mapping.computed_values import COMPUTED
 from sync_service.store.access import BoundConnection
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)

@@ -47,8 +47,11 @@ select
             'not_null', a.attnotnull or b.not_null,
             'has_default', a.atthasdef or a.attidentity <> '' or b.has_default,
             'generated', a.attgenerated <> '' or a.attidentity = 'a',
-            'expression', (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef as d
-                where d.adrelid = c.oid and d.adnum = a.attnum),
+            'expression', coalesce(
+                (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef as d
+                    where d.adrelid = c.oid and d.adnum = a.attnum),
+                b.default_expression
+            ),
             'labels', (select coalesce(json_agg(e.enumlabel order by e.enumsortorder), '[]')
                 from pg_enum as e where e.enumtypid = b.oid)
         ) order by a.attnum), '[]')
@@ -57,15 +60,17 @@ select
         cross join lateral (
             -- The type below all domains. Each domain can add a length, a default or NOT NULL.
             with recursive below as (
-                select t.oid, t.typname, t.typtype, t.typbasetype, t.typtypmod, t.typnotnull, t.typdefault
+                select t.oid, t.typname, t.typtype, t.typbasetype, t.typtypmod, t.typnotnull, t.typdefault, 1 as depth
                 union all
-                select d.oid, d.typname, d.typtype, d.typbasetype, d.typtypmod, d.typnotnull, d.typdefault
+                select
+                    d.oid, d.typname, d.typtype, d.typbasetype, d.typtypmod, d.typnotnull, d.typdefault, depth + 1
                 from below join pg_type as d on below.typtype = 'd' and d.oid = below.typbasetype
             )
             select
                 max(oid::bigint) filter (where typtype <> 'd')::oid as oid,
                 max(typname::text) filter (where typtype <> 'd') as base,
-                max(typtypmod) as typmod, bool_or(typnotnull) as not_null, bool_or(typdefault is not null) as has_default
+                max(typtypmod) as typmod, bool_or(typnotnull) as not_null, bool_or(typdefault is not null) as has_default,
+                (array_agg(typdefault order by depth) filter (where typdefault is not null))[1] as default_expression
             from below
         ) as b
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns,

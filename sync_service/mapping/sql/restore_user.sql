@@ -1,5 +1,6 @@
--- Cancels a deletion while its row exists. The marks are removed, with the help of the values before them. The version is reset with the tombstone, so that any later snapshot is newer.
--- The row is locked first: a deletion that already runs ends before, and the row is gone then, or stays.
+-- Cancels a deletion while its row exists, and removes its marks with the help of the values before them. The version is
+-- reset with the tombstone, so that any later snapshot is newer. The row is locked first: a deletion that already runs
+-- ends before, and the row is gone then, or stays.
 with locked as materialized (
     select /*<id_column>*/id/*</id_column>*/::text as clerk_id
     from /*<table>*/public.users/*</table>*/
