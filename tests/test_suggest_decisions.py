@@ -2,9 +2,14 @@
 
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sync_service.mapping.introspection import Column
+from sync_service.mapping.toml import parse_mapping
+from sync_service.mapping.validation import blocking_issues, partial_issues
 from sync_service.suggest.clerk_ids import choose_clerk_id
 from sync_service.suggest.columns import decide_columns
 from sync_service.suggest.deletion import decide_deletion
@@ -13,6 +18,7 @@ from sync_service.suggest.key_formats import find_generator
 from sync_service.suggest.links import find_link
 from sync_service.suggest.names import split_words
 from sync_service.suggest.overview import IdCount, Reference
+from sync_service.suggest.rendering import list_unsolved, render_suggestion
 from sync_service.suggest.rules import Decision
 from sync_service.suggest.tables import list_candidates
 from tests.suggestions import count_labels, make_column, make_facts, make_index, make_overview
@@ -111,6 +117,8 @@ PLACEHOLDER = {"from": "primary_email", "when_null": "{clerk_id}@users.invalid"}
         (make_column("photo_url", not_null=True), {"from": "image_url", "when_null": ""}),
         (make_column("user_first_name"), "first_name"),
         (make_column("account_name"), None),
+        (make_column("picture", not_null=True, has_default=True), {"from": "image_url", "on_null": "keep"}),
+        (make_column("username", length=20, not_null=True), {"generate": "nanoid(20)", "write": "insert"}),
         (make_column("full_name", not_null=True), {"from": "full_name", "when_null": "", "on_null": "keep"}),
         (make_column("name", not_null=True, has_default=True), {"from": "full_name", "on_null": "keep"}),
         (make_column("username"), {"from": "username", "on_null": "keep"}),
@@ -139,6 +147,12 @@ def test_a_required_username_is_unique_or_may_be_the_local_part() -> None:
     spec = {"from": ["username", "email_local_part"], "when_null": "{clerk_id}", "write": "insert"}
     assert decide(make_facts(column)).spec == spec
     assert decide(make_facts(column, unique=("username",))).spec == spec | {"from": "username"}
+
+
+def test_a_short_unique_phone_without_null_cannot_be_guessed() -> None:
+    phone = make_column("phone", length=20, not_null=True)
+    assert decide(make_facts(phone)).spec == {"from": "primary_phone", "when_null": "", "on_null": "keep"}
+    assert decide(make_facts(phone, unique=("phone",))).unsolved
 
 
 def test_a_flag_that_a_row_shows_set_is_the_app_s() -> None:
@@ -415,3 +429,71 @@ def test_the_table_of_the_clerk_ids_beside_the_users_is_a_link() -> None:
 )
 def test_names_are_split_into_words(name: str, words: tuple[str, ...]) -> None:
     assert split_words(name) == words
+
+
+# --- any table ----------------------------------------------------------------------------------------------------
+
+COLUMN_NAMES = (
+    *("email", "ownerEmail", "name", "username", "phone", "avatar", "status", "role", "plan", "is_active", "banned"),
+    *(
+        "created_at",
+        "updatedAt",
+        "last_login",
+        "deleted_at",
+        "password",
+        "settings",
+        "code",
+        'a "b".c',
+        "x\ny",
+        "größe",
+    ),
+)
+BASES = ("text", "varchar", "bool", "int4", "int8", "timestamptz", "date", "_text", "jsonb", "uuid", "inet", "enum")
+LABELS = st.lists(st.text("ab'{}\n", min_size=1, max_size=4), max_size=3).map(tuple)
+
+columns = st.builds(
+    lambda name, base, length, labels, not_null, has_default, generated: make_column(
+        name,
+        base,
+        length=length if base == "varchar" else None,
+        labels=labels if base == "enum" else (),
+        not_null=not_null,
+        has_default=has_default or generated,
+        generated=generated,
+    ),
+    st.sampled_from(COLUMN_NAMES),
+    st.sampled_from(BASES),
+    st.sampled_from([10, 40, 255]),
+    LABELS,
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([False, False, False, True]),
+)
+rows = st.builds(
+    ColumnRows,
+    st.integers(0, 9),
+    st.dictionaries(st.text("ab'\n", min_size=1, max_size=4), st.integers(1, 9), max_size=3),
+    st.integers(0, 2),
+)
+
+
+@given(st.lists(columns, max_size=8, unique_by=lambda column: column.name), st.data())
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_any_table_gets_a_mapping_that_fits_it(found: list[Column], data: st.DataObject) -> None:
+    """The text is valid, each required column has a rule or a reason, and no rule misfits its column."""
+    names = [column.name for column in found]
+    facts = make_facts(
+        *found,
+        unique=tuple(name for name in names if data.draw(st.booleans())),
+        rows=data.draw(st.integers(0, 9)),
+        columns={name: data.draw(rows) for name in names},
+        keys={name: data.draw(st.lists(st.text(max_size=30), max_size=3).map(tuple)) for name in names},
+        framework=data.draw(st.sampled_from([None, "Prisma"])),
+        refusals=data.draw(st.sampled_from([{}, {"public.orders": "RESTRICT"}])),
+    )
+    mapping = parse_mapping(render_suggestion(facts))
+    assert mapping.id_column == "clerk_id"
+    issues = {issue.code for issue in blocking_issues(mapping, facts.table)}
+    assert issues <= {"no_privilege"}
+    unsolved = {issue.column for issue in partial_issues(mapping, facts.table)}
+    assert unsolved == set(list_unsolved(facts))

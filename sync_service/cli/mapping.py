@@ -19,7 +19,7 @@ from sync_service.suggest.evidence import Evidence
 from sync_service.suggest.overview import Overview, read_overview
 from sync_service.suggest.rendering import list_unsolved, render_suggestion
 from sync_service.suggest.rows import read_evidence
-from sync_service.suggest.tables import Candidate, list_candidates
+from sync_service.suggest.tables import MIN_SCORE_OF_NAME, Candidate, list_candidates
 from sync_service.terminal import escape_controls
 
 
@@ -70,12 +70,16 @@ async def _read_facts(settings: Settings, given_name: tuple[str, str] | None) ->
     """Return the facts about the table, and the tables among which it was chosen."""
     async with open_connection(settings) as connection:
         overview = await read_overview(connection)
-        candidates = [] if given_name else list_candidates(overview)
+        candidates = [] if given_name else _list_candidates(overview)
         name = given_name or (candidates[0].table.id if candidates else None)
         facts = await read_evidence(connection, overview, *name) if name else None
     if facts is None:
         raise SyncError(_explain_failure(overview, given_name))
     return facts, candidates
+
+
+def _list_candidates(overview: Overview) -> Sequence[Candidate]:
+    return list_candidates(overview) or list_candidates(overview, MIN_SCORE_OF_NAME)
 
 
 def _explain_failure(overview: Overview, given_name: tuple[str, str] | None) -> str:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from sync_service.suggest.names import ORGANIZATIONS, has_word, normalize, parse_words
 from sync_service.suggest.overview import ID_NAMES, ColumnOverview, IdCount, Overview, TableOverview
 
-_OTHER_THINGS = ORGANIZATIONS | parse_words("session client metadata data json raw secret email image webhook event")
+_OTHER_THINGS = ORGANIZATIONS | parse_words(
+    "session client metadata data json raw secret email image webhook event username name status role url phone token"
+)
 # Names of other keys too: in a feed of products, or of the user who wrote a row.
 _AMBIGUOUS_NAMES = frozenset({"userid", "uid", "externalid", "externalref", "sub", "subject", "providerid"})
 _KEY_NAMES = frozenset({"id", "userid", "uid", "clerkid"})

@@ -17,6 +17,8 @@ _FORMER = parse_words("deleted blocked archived old backup bak tmp temp pending 
 
 # The least score of a users table, and the points for each piece of evidence.
 MIN_SCORE = 8
+# The least score where no table reaches the other one: a usual name alone.
+MIN_SCORE_OF_NAME = 5
 _POINTS_USER_NAME, _POINTS_LAST_WORD, _POINTS_LIKELY_NAME = 8, 7, 5
 _POINTS_EMAIL, _POINTS_PERSON, _POINTS_REFERENCED = 4, 1, 2
 _POINTS_CHILD, _POINTS_ORGANIZATION, _POINTS_DEFAULT_TABLE = -6, -6, -6
@@ -34,10 +36,10 @@ class Candidate:
     reasons: tuple[str, ...]
 
 
-def list_candidates(overview: Overview) -> list[Candidate]:
+def list_candidates(overview: Overview, min_score: int = MIN_SCORE) -> list[Candidate]:
     """Return the tables that look like the users table, the likeliest first."""
     scored = [score_table(overview, table) for table in overview.tables]
-    candidates = [found for found in scored if found.score >= MIN_SCORE and (_is_named(found.table) or found.clerk_id)]
+    candidates = [found for found in scored if found.score >= min_score and (_is_named(found.table) or found.clerk_id)]
     return sorted(candidates, key=lambda found: (-found.score, found.table.schema != "public", found.table.id))
 
 
