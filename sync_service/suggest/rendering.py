@@ -9,6 +9,7 @@ from sync_service.mapping.presets import PRESETS
 from sync_service.suggest.columns import decide_columns
 from sync_service.suggest.deletion import Deletion, decide_deletion
 from sync_service.suggest.evidence import Evidence
+from sync_service.suggest.links import render_copy
 from sync_service.suggest.rules import Decision
 from sync_service.suggest.tables import Candidate
 
@@ -69,11 +70,11 @@ def _has_unlinked_rows(facts: Evidence) -> bool:
 def _render_clerk_id(facts: Evidence) -> Iterator[str]:
     if facts.clerk_id is None:
         if facts.link:
-            yield _comment(
-                f"The Clerk IDs are in {facts.link.display_name}.{facts.link.clerk_id}. The service needs them in"
-                " the users table."
-            )
-            yield _comment("Copy them before the service starts: a user without a copy would get a second row.")
+            yield _comment(f"The Clerk IDs are in {facts.link.display_name}.{facts.link.clerk_id}.")
+            yield "# The service needs them in the users table."
+            yield "# Add the column with doctor's SQL, and copy the IDs before the service starts: a user without a copy"
+            yield "# would get a second row. New IDs are written by the service; your app, or a trigger, adds the link."
+            yield _comment(f"  {render_copy(facts.link, facts.table, _name_new_column(facts))}")
         yield _append(
             f"clerk_id = {_quote(_name_new_column(facts))}",
             "does not exist yet: sync-service doctor prints the SQL that adds it",
