@@ -2,13 +2,21 @@
 
 import re
 import time
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
+import sync_service
 from sync_service.mapping.fields import FieldSource
 from sync_service.mapping.fixed_values import find_misfit
-from sync_service.mapping.generators import generate_cuid, generate_nanoid, generate_uuid7, parse_key_format
+from sync_service.mapping.generators import (
+    GENERATORS,
+    generate_cuid,
+    generate_nanoid,
+    generate_uuid7,
+    parse_key_format,
+)
 from sync_service.mapping.introspection import Column
 
 # The formats that the libraries for JavaScript check or document.
@@ -34,6 +42,15 @@ def test_keys_have_their_format_and_differ(generator: str) -> None:
     for key in keys:
         assert re.fullmatch(FORMATS[generator], key), key
         assert len(key) == key_format.length
+
+
+def test_the_documentation_shows_each_generator() -> None:
+    page = (Path(sync_service.__file__).parent / "docs" / "mapping.md").read_text()
+    section = page.partition("### Generated keys")[2].partition("\n### ")[0]
+    examples = dict(re.findall(r"^\| `(\w+)`(?:, `[^`]+`)? \| `([^`]+)`", section, re.MULTILINE))
+    assert [*examples] == [name for name in GENERATORS if name != "now"]
+    for name, example in examples.items():
+        assert re.fullmatch(FORMATS[name], example), name
 
 
 def test_keys_with_a_time_are_sorted_by_it() -> None:

@@ -3,13 +3,16 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+import sync_service
 from sync_service.clerk.events import parse_event
 from sync_service.dsn import parse_dsn
+from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.toml import parse_mapping
 from sync_service.postgres.pool import open_database
 from sync_service.settings import Settings
@@ -314,4 +317,29 @@ async def test_a_default_of_a_domain_is_used_where_clerk_has_no_value(database: 
     pool = await open_database(parse_dsn(database))
     assert await apply(Applier(Store(pool, mapping)), make_event("user.created", "user_1", T1)) == ["applied"]
     assert await db.fetchval("select mood from people") == "calm"
+    await pool.aclose()
+
+
+PAGE = (Path(sync_service.__file__).parent / "docs" / "mapping.md").read_text()
+
+
+async def test_the_trigger_of_the_documentation_writes_rows_with_the_user_or_not_at_all(
+    database: str, db: asyncpg.Connection
+) -> None:
+    await db.execute(
+        "create table profiles (user_id text unique references users on delete cascade);"
+        "create table credits (user_id text references users on delete cascade, amount integer check (amount < 9))"
+    )
+    [trigger] = re.findall(r"^```sql\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    await db.execute(trigger)
+    pool = await open_database(parse_dsn(database))
+    applier = Applier(Store(pool, DEFAULT))
+    created = make_event("user.created", "user_1", T1)
+    assert await apply(applier, created) == ["parked"]
+    assert await db.fetchval("select count(*) from users") + await db.fetchval("select count(*) from profiles") == 0
+    await db.execute("alter table credits drop constraint credits_amount_check")
+    assert await apply(applier, created) == ["applied"]
+    assert await apply(applier, make_event("user.updated", "user_1", T2)) == ["applied"]
+    rows = await db.fetch("select user_id, amount from credits join profiles using (user_id)")
+    assert [tuple(row) for row in rows] == [("user_1", 100)]
     await pool.aclose()

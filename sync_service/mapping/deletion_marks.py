@@ -36,7 +36,7 @@ def render_unmark(bound: BoundMapping, values_before: str) -> str:
 
 def keeps_values(bound: BoundMapping) -> bool:
     """Return whether a mark replaces a value that cannot be derived from the mark."""
-    return any(_is_kept(column) for column, _ in _iterate_marks(bound))
+    return any(_is_kept(bound, column) for column, _ in _iterate_marks(bound))
 
 
 def can_unmark_linked(bound: BoundMapping) -> bool:
@@ -47,7 +47,7 @@ def can_unmark_linked(bound: BoundMapping) -> bool:
 
 def render_kept_values(bound: BoundMapping) -> str:
     """Return SQL for the values before the deletion, as a JSON object."""
-    kept = (column.name for column, _ in _iterate_marks(bound) if _is_kept(column))
+    kept = (column.name for column, _ in _iterate_marks(bound) if _is_kept(bound, column))
     return f"jsonb_build_object({', '.join(f'{quote_literal(name)}, {quote_ident(name)}' for name in kept)})"
 
 
@@ -57,8 +57,10 @@ def _iterate_marks(bound: BoundMapping) -> Iterator[tuple[Column, FieldSource]]:
             yield column, field
 
 
-def _is_kept(column: Column) -> bool:
-    return column.base not in TIME_TYPES | {"bool"}
+def _is_kept(bound: BoundMapping, column: Column) -> bool:
+    """Return whether the value before the mark is kept. The next event brings a value of Clerk's again."""
+    is_from_clerk = column.name in bound.mapping.columns and bound.mapping.columns[column.name].is_personal
+    return not is_from_clerk and column.base not in TIME_TYPES | {"bool"}
 
 
 def _render_mark(bound: BoundMapping, field: FieldSource, column: Column) -> str:

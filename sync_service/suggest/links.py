@@ -52,7 +52,8 @@ def find_link(overview: Overview, users: TableOverview) -> Link | None:
 
 # For the owner of the tables to run.
 _COPY_SQL = (
-    "update /*<users>*/users/*</users>*/ as u set /*<clerk_id>*/clerk_id/*</clerk_id>*/ = l./*<linked_id>*/id/*</linked_id>*/"
+    "update /*<users>*/users/*</users>*/ as u"
+    " set /*<clerk_id>*/clerk_id/*</clerk_id>*/ = l./*<linked_id>*/clerk_id/*</linked_id>*/"
     " from /*<links>*/links/*</links>*/ as l where l./*<user>*/user_id/*</user>*/ = u./*<key>*/id/*</key>*/"
     " and u./*<clerk_id>*/clerk_id/*</clerk_id>*/ is null;"
 )
