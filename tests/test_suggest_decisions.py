@@ -15,7 +15,7 @@ from sync_service.suggest.columns import decide_columns
 from sync_service.suggest.deletion import decide_deletion
 from sync_service.suggest.evidence import Check, ColumnRows, Evidence, Trigger, find_refusals
 from sync_service.suggest.key_formats import find_generator
-from sync_service.suggest.links import find_link
+from sync_service.suggest.links import Link, find_link
 from sync_service.suggest.names import split_words
 from sync_service.suggest.overview import IdCount, Reference
 from sync_service.suggest.rendering import list_unsolved, render_suggestion
@@ -123,6 +123,7 @@ PLACEHOLDER = {"from": "primary_email", "when_null": "{clerk_id}@users.invalid"}
         (make_column("name", not_null=True, has_default=True), {"from": "full_name", "on_null": "keep"}),
         (make_column("username"), {"from": "username", "on_null": "keep"}),
         (make_column("username", not_null=True, has_default=True), None),
+        (make_column("handle"), {"from": "username", "write": "insert"}),
         (make_column("is_email_verified", "bool"), "primary_email_verified"),
         (make_column("emailVerified", "timestamp"), None),
         (make_column("banned", "bool"), "banned"),
@@ -395,6 +396,8 @@ def test_a_refusal_is_found_below_a_cascade() -> None:
             {"orders.user_id": IdCount(values=5, different=2, users=5, others=0)},
             None,
         ),
+        ({"guests": "id#! account_key email"}, {"guests.account_key": USERS}, ("guests", "account_key")),
+        ({"notes": "id#! created_by email"}, {"notes.created_by": USERS}, None),
         ({"orders": "id#! total#", "accounts": "id#! balance#"}, {}, None),
         ({"users": "id#! auth_id* email"}, {"users.auth_id": IdCount(3, 3, 0, 0)}, ("users", None)),
     ],
@@ -414,8 +417,20 @@ def test_the_table_of_the_clerk_ids_beside_the_users_is_a_link() -> None:
     assert choose_clerk_id(overview, users) is None
     link = find_link(overview, users)
     assert link
-    assert (link.display_name, link.clerk_id, link.user) == ("public.logins", "subject", "user_id")
+    assert link == Link("public", "logins", "subject", link_column="user_id", user_column="id")
     assert find_link(make_overview({"users": "id#! email", "races": "id#! user_id>users"}), users) is None
+
+
+def test_a_link_may_be_the_parent_or_hold_the_ids_of_other_providers() -> None:
+    tables = {"users": "id#! email identity_id>identities", "identities": "id#! clerk_id*"}
+    overview = make_overview(tables, {"identities.clerk_id": USERS})
+    [found, *_] = list_candidates(overview)
+    assert (found.table.name, found.clerk_id) == ("users", None)
+    link = find_link(overview, found.table)
+    assert link == Link("public", "identities", "clerk_id", link_column="id", user_column="identity_id")
+    tables = {"users": "id#! email", "user_logins": "id#! provider_user_id user_id>users"}
+    overview = make_overview(tables, {"user_logins.provider_user_id": IdCount(9, 9, 2, 0)})
+    assert find_link(overview, overview.tables[0])
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def _render_clerk_id(facts: Evidence) -> Iterator[str]:
             yield _comment(f"The Clerk IDs are in {facts.link.display_name}.{facts.link.clerk_id}.")
             yield "# The service needs them in the users table."
             yield "# Add the column with doctor's SQL, then copy the IDs: a user without a copy would get a second row."
-            yield "# The service writes the ID of a new user to this column only; your app, or a trigger, adds the link."
+            yield "# The service writes the ID of a new user to this column only; the link is for your app to write."
             yield _comment(f"  {render_copy(facts.link, facts.table, _name_new_column(facts))}")
         yield _append(
             f"clerk_id = {_quote(_name_new_column(facts))}",

@@ -22,6 +22,7 @@ _TEXTS = {
         "image imageurl imagesrc imageuri img imgurl avatar avatarurl avatarsrc avataruri avatarimage avatarimageurl"
         " picture pictureurl picturesrc photo photourl photosrc photouri profileimage profileimageurl profilepicture"
         " profilepictureurl profilepic profilepicurl profilephoto profilephotourl userimage userimageurl"
+        " headshot portrait pic picurl picsrc profileimg profileimgurl avatarlink photolink imagelink thumbnailurl"
     ),
 }
 _FLAGS = {
@@ -111,8 +112,10 @@ def _decide_email(column: Column) -> Decision:
 def _decide_username(facts: Evidence, column: Column) -> Decision:
     if column.has_default:
         return leave("the default of the database names a new user, and the app may change it")
-    if not column.not_null:
+    if not column.not_null and normalize(column.name) == "username":
         return Decision({"from": "username", "on_null": "keep"}, _KEEP)
+    if not column.not_null:
+        return write_once({"from": "username"}, "later the app may change it")
     if not _fits_id(column):
         generator = f"nanoid({column.length})"
         return write_once(

@@ -13,6 +13,11 @@ _LIKELY_NAMES = parse_words(
     "accounts account profiles profile members member customers customer people persons person"
     " userprofiles userprofile useraccounts useraccount userdata"
 )
+# Tables between the users and their ways to sign in.
+_LINKS = parse_words(
+    "identity identities link links login logins credential credentials session sessions token tokens provider"
+    " providers sso oauth mapping mappings"
+)
 _FORMER = parse_words("deleted blocked archived old backup bak tmp temp pending invited banned test audit history")
 
 # The least score of a users table, and the points for each piece of evidence.
@@ -21,6 +26,9 @@ MIN_SCORE = 8
 MIN_SCORE_OF_NAME = 5
 _POINTS_USER_NAME, _POINTS_LAST_WORD, _POINTS_LIKELY_NAME = 8, 7, 5
 _POINTS_EMAIL, _POINTS_PERSON, _POINTS_REFERENCED = 4, 1, 2
+_POINTS_LINK = -6
+# Weaker evidence of a column for the Clerk ID does not make a parent a table of users.
+_MIN_STRENGTH = 4
 _POINTS_CHILD, _POINTS_ORGANIZATION, _POINTS_DEFAULT_TABLE = -6, -6, -6
 
 _DEFAULT_COLUMNS = {DEFAULT.id_column, *DEFAULT.columns}
@@ -68,6 +76,8 @@ def _judge_name(name: str) -> tuple[int, str]:
     words = split_words(name)
     if has_word(name, ORGANIZATIONS):
         return _POINTS_ORGANIZATION, ""
+    if has_word(name, _LINKS):
+        return _POINTS_LINK, ""
     if has_word(name, _FORMER):
         return 0, ""
     if normalize(name) in _USER_NAMES:
@@ -97,9 +107,7 @@ def _is_child(overview: Overview, table: TableOverview) -> bool:
 
 
 def _may_hold_users(overview: Overview, table: TableOverview) -> bool:
-    if has_word(table.name, ORGANIZATIONS):
-        return False
+    points = _judge_name(table.name)[0]
     clerk_id = choose_clerk_id(overview, table)
-    return _judge_name(table.name)[0] >= _POINTS_LAST_WORD or (
-        clerk_id is not None and clerk_id.strength >= _POINTS_EMAIL
-    )
+    has_ids = clerk_id is not None and clerk_id.strength >= _MIN_STRENGTH
+    return points >= _POINTS_LAST_WORD or (points >= 0 and has_ids)
