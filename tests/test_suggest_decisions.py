@@ -156,6 +156,12 @@ def test_a_short_unique_phone_without_null_cannot_be_guessed() -> None:
     assert decide(make_facts(phone, unique=("phone",))).unsolved
 
 
+def test_a_required_username_with_a_constraint_is_generated_in_small_letters() -> None:
+    check = Check(("username",), "CHECK ((username ~ '^[a-z0-9_]+$'::text))")
+    spec = {"generate": "cuid2", "write": "insert"}
+    assert decide(make_facts(make_column("username", not_null=True), checks=(check,))).spec == spec
+
+
 def test_a_flag_that_a_row_shows_set_is_the_app_s() -> None:
     facts = make_facts(make_column("locked", "bool", not_null=True), columns={"locked": count_labels(true=1, false=9)})
     assert decide(facts).spec == constant(value=False)
@@ -188,6 +194,10 @@ def test_an_empty_name_that_a_constraint_may_refuse_becomes_the_clerk_id() -> No
         (make_column("is_superuser", "bool"), constant(value=False)),
         (make_column("is_active", "bool"), constant(value=True)),
         (make_column("marketing_consent", "bool"), constant(value=False)),
+        (make_column("two_factor_enabled", "bool"), constant(value=False)),
+        (make_column("accountNonLocked", "bool"), constant(value=True)),
+        (make_column("active", "int4"), constant(1)),
+        (make_column("company_id", "int4"), None),
         (make_column("login_count", "int4"), constant(0)),
         (make_column("preferences", "jsonb"), constant({})),
         (make_column("tags", "_text"), constant([])),
@@ -197,7 +207,7 @@ def test_an_empty_name_that_a_constraint_may_refuse_becomes_the_clerk_id() -> No
         (make_column("role"), constant("user")),
         (make_column("last_seen_at", "timestamptz"), NOW_ONCE),
         (make_column("date_of_birth", "date"), None),
-        (make_column("tenant", "uuid"), {"generate": "uuid4", "write": "insert"}),
+        (make_column("stamp", "uuid"), {"generate": "uuid4", "write": "insert"}),
         (make_column("network", "inet"), None),
         (make_column("role", "enum", labels=("ADMIN", "EDITOR", "MEMBER")), constant("MEMBER")),
         (make_column("status", "enum", labels=("invited", "active", "deleted")), constant("active")),

@@ -6,6 +6,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from sync_service.cli.arguments import Commands, add_json_option, parse_text
@@ -75,6 +76,10 @@ async def _read_facts(settings: Settings, given_name: tuple[str, str] | None) ->
         facts = await read_evidence(connection, overview, *name) if name else None
     if facts is None:
         raise SyncError(_explain_failure(overview, given_name))
+    if facts.table.kind not in {"r", "p"}:
+        raise SyncError(
+            f"{facts.table.schema}.{facts.table.name} is a view or a foreign table. Name the table behind it."
+        )
     return facts, candidates
 
 
@@ -84,7 +89,10 @@ def _list_candidates(overview: Overview) -> Sequence[Candidate]:
 
 def _explain_failure(overview: Overview, given_name: tuple[str, str] | None) -> str:
     if given_name:
-        return f"The table {'.'.join(given_name)} does not exist, or the role of DATABASE_URL cannot see it."
+        names = {table.display_name.lower(): table.display_name for table in overview.tables}
+        close = get_close_matches(".".join(given_name).lower(), names, n=1)
+        hint = f" Did you mean {names[close[0]]}?" if close else ""
+        return f"The table {'.'.join(given_name)} does not exist.{hint}"
     if not overview.tables:
         return (
             "The database has no table yet. Create the tables of your app first; without any users table,"

@@ -39,6 +39,8 @@ _OWNERS = parse_words("owner user account member customer client login auth cler
 _PERSONAL = frozenset({"username", "first_name", "last_name", "full_name", "primary_phone"})
 _PERSON_NAMES = _TEXTS["first_name"] | _TEXTS["last_name"] | _TEXTS["username"] | {"fullname", "displayname"}
 
+CUID2_LENGTH = 24
+
 _KEEP = "null in Clerk keeps the app's value"
 
 
@@ -116,6 +118,9 @@ def _decide_username(facts: Evidence, column: Column) -> Decision:
         return Decision({"from": "username", "on_null": "keep"}, _KEEP)
     if not column.not_null:
         return write_once({"from": "username"}, "later the app may change it")
+    if facts.list_checks(column.name) and (column.length is None or column.length >= CUID2_LENGTH):
+        # Small letters and digits, which most constraints permit.
+        return write_once({"generate": "cuid2"}, "NOT NULL with a constraint; later the app may change it")
     if not _fits_id(column):
         generator = f"nanoid({column.length})"
         return write_once(
