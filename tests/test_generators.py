@@ -110,10 +110,15 @@ TIME, ENUM = make_column("timestamptz", "D"), make_column("plan", "E", labels=("
         (FieldSource(None, "x"), INTEGER, "is int4, and cannot hold the constant 'x'"),
         (FieldSource(None, 5), INTEGER, None),
         (FieldSource(None, "x"), UUID_COLUMN, "is uuid, and cannot hold the constant 'x'"),
+        (FieldSource(None, "2024-05-28"), TIME, None),
+        (FieldSource(None, "soon"), TIME, "is timestamptz, and cannot hold the constant 'soon'"),
         (FieldSource(None, True), TIME, "is timestamptz, and cannot hold the constant True"),
         (FieldSource(None, "abcd"), make_column("varchar", "S", 3), "is varchar, and the constant has 4 characters"),
         (FieldSource("status", equals="a"), TIME, "is timestamptz, and `equals` gives true or false"),
         (FieldSource("first_name"), INTEGER, None),
+        (FieldSource("first_name", when_null=""), TEXT, None),
+        (FieldSource("first_name", when_null="gold"), ENUM, "is plan, and cannot hold the `when_null` 'gold'"),
+        (FieldSource("created_at", when_null=""), TIME, "is timestamptz, and cannot hold the `when_null` ''"),
     ],
 )
 def test_a_value_of_the_mapping_fits_its_column_or_the_message_says_why(

@@ -15,6 +15,7 @@ create table people (
     clerk_id text unique not null,
     plan plan,
     code varchar(10),
+    slug text unique,
     age integer,
     joined_at timestamptz,
     is_active boolean,
@@ -42,6 +43,11 @@ BLOCKED = {
     '[users.columns]\nplan = { constant = "gold" }': (
         *("wrong_value", "plan", "is plan, which has no label 'gold'; its labels are free, pro"),
     ),
+    '[users.columns]\nslug = { constant = "me" }': (
+        *("wrong_value", "slug", "must be unique, and two rows cannot have one constant"),
+    ),
+    f'{SOFT}[users.deleted]\nslug = "gone"': ("wrong_mark", "slug", "must be unique, so it cannot mark all deleted"),
+    f'{SOFT}[users.deleted]\nid = "9b2f0c1e-5d0a-4c58-9a39-6f0d2b9c7e11"': ("wrong_mark", "id", "must be unique, so"),
     '[users.columns]\nlower_name = "first_name"': (
         *("generated_column", "lower_name", f"{GENERATED} no mapping can write it; remove it under [users.columns]"),
     ),
@@ -59,7 +65,9 @@ BLOCKED = {
         "joined_at",
         'is timestamp with time zone; write { generate = "now" } for the time of the deletion',
     ),
-    f'{SOFT}[users.deleted]\ntags = ["a"]': (*("wrong_mark", "tags", "is text[], and a list cannot mark a deletion"),),
+    f'{SOFT}[users.deleted]\ntags = ["a"]': (
+        *("wrong_mark", "tags", "is text[], which cannot mark a deletion; name a time, a boolean"),
+    ),
     f'{SOFT}[users.deleted]\nlower_name = "a"': (
         *("wrong_mark", "lower_name", f"{GENERATED} a deletion cannot write it; name another column"),
     ),

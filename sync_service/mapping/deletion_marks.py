@@ -79,7 +79,7 @@ def _render_unmark(bound: BoundMapping, field: FieldSource, column: Column, valu
     if column.base in TIME_TYPES:
         return None if column.not_null else "null"
     name, mark = quote_ident(column.name), render_literal(field.constant, column)
-    before = f"nullif({values_before} ->> {quote_literal(column.name)}, {mark}::text)::{column.type}"
+    before = f"nullif({values_before} ->> {quote_literal(column.name)}, {mark}::text)::{column.plain_type}"
     if column.base in JSON_TYPES:
         before = f"nullif({values_before} -> {quote_literal(column.name)}, {mark}::jsonb)::{column.base}"
     values = [before, *_list_defaults(bound, column)]
@@ -101,4 +101,6 @@ def render_literal(value: object, column: Column) -> str:
     """Return a constant as SQL. PostgreSQL gives an untyped literal the type of the column: an enum, a number."""
     if isinstance(value, str) and column.base not in JSON_TYPES:
         return quote_literal(value)
+    if isinstance(value, bool) and column.category == "N":
+        value = int(value)
     return quote_literal(json.dumps(value))

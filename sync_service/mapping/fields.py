@@ -95,6 +95,11 @@ class FieldSource:
         return bool(self.sources) and not is_replaced and NEVER_NULL_SOURCES.isdisjoint(self.sources)
 
     @property
+    def is_constant(self) -> bool:
+        """Whether all rows have one value."""
+        return self.source is None and self.generate is None
+
+    @property
     def is_now(self) -> bool:
         """Whether the value is the time of the write."""
         return self.generate == NOW
