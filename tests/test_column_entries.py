@@ -169,8 +169,9 @@ def test_marks_of_a_deletion_are_read() -> None:
         "status": FieldSource(None, "deleted"),
         "gone": FieldSource(None, generate="now"),
     }
-    short = parse_mapping('[users]\non_delete = "soft"\ndeleted_at = "gone"')
-    assert short.deletion_marks == {"gone": FieldSource(None, generate="now")}
+    short = '[users]\non_delete = "soft"\ndeleted_at = "gone"\n'
+    for text in (short, f'{short}[users.deleted]\ngone = {{ generate = "now" }}'):
+        assert parse_mapping(text).deletion_marks == {"gone": FieldSource(None, generate="now")}
 
 
 @pytest.mark.parametrize(
@@ -187,10 +188,6 @@ def test_marks_of_a_deletion_are_read() -> None:
         (
             f'{DELETED}gone = {{ generate = "uuid4" }}',
             'users.deleted.gone: must be a value, or { generate = "now" }',
-        ),
-        (
-            "[users.deleted]\nis_active = false",
-            'users.deleted: has no effect, because a deletion removes the row; set on_delete = "soft" or remove it',
         ),
         (
             '[users]\non_delete = "soft"\ndeleted_at = "gone"\n[users.deleted]\ngone = "x"',

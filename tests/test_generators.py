@@ -2,13 +2,21 @@
 
 import re
 import time
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
+import sync_service
 from sync_service.mapping.fields import FieldSource
 from sync_service.mapping.fixed_values import find_misfit
-from sync_service.mapping.generators import generate_cuid, generate_nanoid, generate_uuid7, parse_key_format
+from sync_service.mapping.generators import (
+    GENERATORS,
+    generate_cuid,
+    generate_nanoid,
+    generate_uuid7,
+    parse_key_format,
+)
 from sync_service.mapping.introspection import Column
 
 # The formats that the libraries for JavaScript check or document.
@@ -34,6 +42,15 @@ def test_keys_have_their_format_and_differ(generator: str) -> None:
     for key in keys:
         assert re.fullmatch(FORMATS[generator], key), key
         assert len(key) == key_format.length
+
+
+def test_the_documentation_shows_each_generator() -> None:
+    page = (Path(sync_service.__file__).parent / "docs" / "mapping.md").read_text()
+    section = page.partition("### Generated keys")[2].partition("\n### ")[0]
+    examples = dict(re.findall(r"^\| `(\w+)`(?:, `[^`]+`)? \| `([^`]+)`", section, re.MULTILINE))
+    assert [*examples] == [name for name in GENERATORS if name != "now"]
+    for name, example in examples.items():
+        assert re.fullmatch(FORMATS[name], example), name
 
 
 def test_keys_with_a_time_are_sorted_by_it() -> None:
@@ -93,10 +110,15 @@ TIME, ENUM = make_column("timestamptz", "D"), make_column("plan", "E", labels=("
         (FieldSource(None, "x"), INTEGER, "is int4, and cannot hold the constant 'x'"),
         (FieldSource(None, 5), INTEGER, None),
         (FieldSource(None, "x"), UUID_COLUMN, "is uuid, and cannot hold the constant 'x'"),
+        (FieldSource(None, "2024-05-28"), TIME, None),
+        (FieldSource(None, "soon"), TIME, "is timestamptz, and cannot hold the constant 'soon'"),
         (FieldSource(None, True), TIME, "is timestamptz, and cannot hold the constant True"),
         (FieldSource(None, "abcd"), make_column("varchar", "S", 3), "is varchar, and the constant has 4 characters"),
         (FieldSource("status", equals="a"), TIME, "is timestamptz, and `equals` gives true or false"),
         (FieldSource("first_name"), INTEGER, None),
+        (FieldSource("first_name", when_null=""), TEXT, None),
+        (FieldSource("first_name", when_null="gold"), ENUM, "is plan, and cannot hold the `when_null` 'gold'"),
+        (FieldSource("created_at", when_null=""), TIME, "is timestamptz, and cannot hold the `when_null` ''"),
     ],
 )
 def test_a_value_of_the_mapping_fits_its_column_or_the_message_says_why(

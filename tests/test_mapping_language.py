@@ -3,13 +3,16 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+import sync_service
 from sync_service.clerk.events import parse_event
 from sync_service.dsn import parse_dsn
+from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.toml import parse_mapping
 from sync_service.postgres.pool import open_database
 from sync_service.settings import Settings
@@ -264,6 +267,34 @@ async def test_a_deferred_deletion_keeps_the_first_value_and_forgets_it_with_the
     await pool.aclose()
 
 
+async def test_an_anonymous_row_keeps_what_identifies_nobody(database: str, db: asyncpg.Connection) -> None:
+    """Values that were written on insert only are personal too; constants and the generated key stay."""
+    await db.execute(TABLE)
+    pool = await open_database(parse_dsn(database))
+    applier = Applier(Store(pool, parse_mapping(TOML.replace('"soft"', '"anonymize"'))))
+    created = make_event("user.created", "user_1", T1, username="ada", **make_address("ada@example.com"))
+    await apply(applier, created)
+    before = await get_row(db, "user_1")
+    await apply(applier, make_event("user.deleted", "user_1"))
+    row = await get_row(db, "user_1")
+    personal = {"email": None, "nickname": "user_1", "handle": None, "first_seen_name": "user_1", "settings": '"none"'}
+    marks = {"is_active": False, "plan": "deleted", "deleted_at": row["deleted_at"], "updated_at": row["updated_at"]}
+    assert row == before | personal | marks
+    assert row["updated_at"] > before["updated_at"]
+    await pool.aclose()
+
+
+async def test_a_released_value_moves_the_time_of_the_change(applier: Applier, db: asyncpg.Connection) -> None:
+    """user_2 has the address of user_1 now, whose own event is late."""
+    address = make_address("ada@example.com")
+    await apply(applier, make_event("user.created", "user_1", T1, **address))
+    before = await get_row(db, "user_1")
+    assert await apply(applier, make_event("user.created", "user_2", T2, username="bob", **address)) == ["applied"]
+    after = await get_row(db, "user_1")
+    assert after == before | {"email": None, "updated_at": after["updated_at"]}
+    assert after["updated_at"] > before["updated_at"]
+
+
 async def test_an_adopted_row_loses_the_marks_of_this_service_only(applier: Applier, db: asyncpg.Connection) -> None:
     """The app removes the Clerk ID of deleted users; user_2 is the same person, with the key as the external ID."""
     await apply(applier, make_event("user.created", "user_1", T1))
@@ -304,14 +335,52 @@ async def test_every_statement_of_the_forms_is_valid(applier: Applier, db: async
     assert len(prepared) >= 12
 
 
-async def test_a_default_of_a_domain_is_used_where_clerk_has_no_value(database: str, db: asyncpg.Connection) -> None:
+async def test_domains_and_types_without_equality_follow_the_forms(database: str, db: asyncpg.Connection) -> None:
+    """A required domain refuses null before its default replaces it; PostgreSQL cannot compare json and points."""
     await db.execute(
-        "create domain tone as text default 'calm'; create domain mood as tone;"
-        "create table people (id serial primary key, clerk_id text unique, mood mood)"
+        "create domain tone as varchar(9) default 'calm'; create domain mood as tone not null;"
+        "create table people (id serial primary key, clerk_id text unique, mood mood, place point, notes json[],"
+        " updated_at date)"
     )
-    toml = '[users]\ntable = "people"\nclerk_id = "clerk_id"\n[users.columns]\n'
-    mapping = parse_mapping(f'{toml}mood = {{ from = "public_metadata.mood", on_null = "keep" }}')
+    mapping = parse_mapping(
+        '[users]\ntable = "people"\nclerk_id = "clerk_id"\n[users.columns]\n'
+        'mood = { from = "public_metadata.mood", on_null = "keep" }\nplace = "public_metadata.place"\n'
+        'notes = "public_metadata.notes"\nupdated_at = { generate = "now" }'
+    )
     pool = await open_database(parse_dsn(database))
-    assert await apply(Applier(Store(pool, mapping)), make_event("user.created", "user_1", T1)) == ["applied"]
+    applier = Applier(Store(pool, mapping))
+    metadata = {"place": "(1,2)", "notes": [{"a": 1}]}
+    assert await apply(applier, make_event("user.created", "user_1", T1, public_metadata=metadata)) == ["applied"]
     assert await db.fetchval("select mood from people") == "calm"
+    await db.execute("update people set mood = 'glad', updated_at = '2020-01-01'")
+    assert await apply(applier, make_event("user.updated", "user_1", T2, public_metadata=metadata)) == ["applied"]
+    assert await db.fetchval("select updated_at::text || mood from people") == "2020-01-01glad"
+    changed = make_event("user.updated", "user_1", T3, public_metadata=metadata | {"place": "(1,3)"})
+    assert await apply(applier, changed) == ["applied"]
+    assert await db.fetchval("select updated_at > '2020-01-01' from people")
+    await pool.aclose()
+
+
+PAGE = (Path(sync_service.__file__).parent / "docs" / "mapping.md").read_text()
+
+
+async def test_the_trigger_of_the_documentation_writes_rows_with_the_user_or_not_at_all(
+    database: str, db: asyncpg.Connection
+) -> None:
+    await db.execute(
+        "create table profiles (user_id text unique references users on delete cascade);"
+        "create table credits (user_id text references users on delete cascade, amount integer check (amount < 9))"
+    )
+    [trigger] = re.findall(r"^```sql\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    await db.execute(trigger)
+    pool = await open_database(parse_dsn(database))
+    applier = Applier(Store(pool, DEFAULT))
+    created = make_event("user.created", "user_1", T1)
+    assert await apply(applier, created) == ["parked"]
+    assert await db.fetchval("select count(*) from users") + await db.fetchval("select count(*) from profiles") == 0
+    await db.execute("alter table credits drop constraint credits_amount_check")
+    assert await apply(applier, created) == ["applied"]
+    assert await apply(applier, make_event("user.updated", "user_1", T2)) == ["applied"]
+    rows = await db.fetch("select user_id, amount from credits join profiles using (user_id)")
+    assert [tuple(row) for row in rows] == [("user_1", 100)]
     await pool.aclose()

@@ -175,8 +175,11 @@ async def test_the_command_only_prints(run_here: RunHere, db: Any, tmp_path: Pat
     await db.execute("update users set id = 'user_' || id")
     status, text = await asyncio.to_thread(run_here, "mapping", "suggest")
     assert 'table = "public.users"\nclerk_id = "id"' in text
-    status, text = await asyncio.to_thread(run_here, "mapping", "suggest", "--table", "public.nothing")
-    assert (status, "does not exist, or the role of DATABASE_URL cannot see it" in text) == (1, True)
+    status, text = await asyncio.to_thread(run_here, "mapping", "suggest", "--table", "public.Users")
+    assert (status, "public.Users does not exist. Did you mean public.users?" in text) == (1, True)
+    await db.execute("create view people as select * from users")
+    status, text = await asyncio.to_thread(run_here, "mapping", "suggest", "--table", "people")
+    assert (status, "public.people is a view" in text) == (1, True)
     assert (await asyncio.to_thread(run_here, "mapping", "suggest", "--table", "a.b.c"))[0] == 2
     assert (tmp_path / "sync.toml").read_text() == "wrong"
 

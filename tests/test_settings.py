@@ -210,3 +210,14 @@ def test_secrets_are_not_in_the_repr() -> None:
 
 def test_there_are_23_settings() -> None:
     assert len(list(iter_setting_names())) == 23
+
+
+def test_an_empty_mapping_never_selects_the_default_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mapping suggest > sync.toml` has emptied the file before it starts, so it reads none."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sync.toml").write_text("")
+    [error] = read_errors({})
+    assert error.startswith("SYNC_CONFIG: sync.toml: has no entry; ")
+    [error] = read_errors({"SYNC_CONFIG": "/dev/null"})
+    assert error.startswith("SYNC_CONFIG: has no entry; ")
+    assert read_settings({}, with_mapping=False).mapping == DEFAULT

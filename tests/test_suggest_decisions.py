@@ -2,17 +2,23 @@
 
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sync_service.mapping.introspection import Column
+from sync_service.mapping.toml import parse_mapping
+from sync_service.mapping.validation import blocking_issues, partial_issues
 from sync_service.suggest.clerk_ids import choose_clerk_id
 from sync_service.suggest.columns import decide_columns
 from sync_service.suggest.deletion import decide_deletion
 from sync_service.suggest.evidence import Check, ColumnRows, Evidence, Trigger, find_refusals
 from sync_service.suggest.key_formats import find_generator
-from sync_service.suggest.links import find_link
+from sync_service.suggest.links import Link, find_link
 from sync_service.suggest.names import split_words
 from sync_service.suggest.overview import IdCount, Reference
+from sync_service.suggest.rendering import list_unsolved, render_suggestion
 from sync_service.suggest.rules import Decision
 from sync_service.suggest.tables import list_candidates
 from tests.suggestions import count_labels, make_column, make_facts, make_index, make_overview
@@ -111,10 +117,13 @@ PLACEHOLDER = {"from": "primary_email", "when_null": "{clerk_id}@users.invalid"}
         (make_column("photo_url", not_null=True), {"from": "image_url", "when_null": ""}),
         (make_column("user_first_name"), "first_name"),
         (make_column("account_name"), None),
+        (make_column("picture", not_null=True, has_default=True), {"from": "image_url", "on_null": "keep"}),
+        (make_column("username", length=20, not_null=True), {"generate": "nanoid(20)", "write": "insert"}),
         (make_column("full_name", not_null=True), {"from": "full_name", "when_null": "", "on_null": "keep"}),
         (make_column("name", not_null=True, has_default=True), {"from": "full_name", "on_null": "keep"}),
         (make_column("username"), {"from": "username", "on_null": "keep"}),
         (make_column("username", not_null=True, has_default=True), None),
+        (make_column("handle"), {"from": "username", "write": "insert"}),
         (make_column("is_email_verified", "bool"), "primary_email_verified"),
         (make_column("emailVerified", "timestamp"), None),
         (make_column("banned", "bool"), "banned"),
@@ -139,6 +148,18 @@ def test_a_required_username_is_unique_or_may_be_the_local_part() -> None:
     spec = {"from": ["username", "email_local_part"], "when_null": "{clerk_id}", "write": "insert"}
     assert decide(make_facts(column)).spec == spec
     assert decide(make_facts(column, unique=("username",))).spec == spec | {"from": "username"}
+
+
+def test_a_short_unique_phone_without_null_cannot_be_guessed() -> None:
+    phone = make_column("phone", length=20, not_null=True)
+    assert decide(make_facts(phone)).spec == {"from": "primary_phone", "when_null": "", "on_null": "keep"}
+    assert decide(make_facts(phone, unique=("phone",))).unsolved
+
+
+def test_a_required_username_with_a_constraint_is_generated_in_small_letters() -> None:
+    check = Check(("username",), "CHECK ((username ~ '^[a-z0-9_]+$'::text))")
+    spec = {"generate": "cuid2", "write": "insert"}
+    assert decide(make_facts(make_column("username", not_null=True), checks=(check,))).spec == spec
 
 
 def test_a_flag_that_a_row_shows_set_is_the_app_s() -> None:
@@ -173,6 +194,10 @@ def test_an_empty_name_that_a_constraint_may_refuse_becomes_the_clerk_id() -> No
         (make_column("is_superuser", "bool"), constant(value=False)),
         (make_column("is_active", "bool"), constant(value=True)),
         (make_column("marketing_consent", "bool"), constant(value=False)),
+        (make_column("two_factor_enabled", "bool"), constant(value=False)),
+        (make_column("accountNonLocked", "bool"), constant(value=True)),
+        (make_column("active", "int4"), constant(1)),
+        (make_column("company_id", "int4"), None),
         (make_column("login_count", "int4"), constant(0)),
         (make_column("preferences", "jsonb"), constant({})),
         (make_column("tags", "_text"), constant([])),
@@ -182,7 +207,7 @@ def test_an_empty_name_that_a_constraint_may_refuse_becomes_the_clerk_id() -> No
         (make_column("role"), constant("user")),
         (make_column("last_seen_at", "timestamptz"), NOW_ONCE),
         (make_column("date_of_birth", "date"), None),
-        (make_column("tenant", "uuid"), {"generate": "uuid4", "write": "insert"}),
+        (make_column("stamp", "uuid"), {"generate": "uuid4", "write": "insert"}),
         (make_column("network", "inet"), None),
         (make_column("role", "enum", labels=("ADMIN", "EDITOR", "MEMBER")), constant("MEMBER")),
         (make_column("status", "enum", labels=("invited", "active", "deleted")), constant("active")),
@@ -381,6 +406,8 @@ def test_a_refusal_is_found_below_a_cascade() -> None:
             {"orders.user_id": IdCount(values=5, different=2, users=5, others=0)},
             None,
         ),
+        ({"guests": "id#! account_key email"}, {"guests.account_key": USERS}, ("guests", "account_key")),
+        ({"notes": "id#! created_by email"}, {"notes.created_by": USERS}, None),
         ({"orders": "id#! total#", "accounts": "id#! balance#"}, {}, None),
         ({"users": "id#! auth_id* email"}, {"users.auth_id": IdCount(3, 3, 0, 0)}, ("users", None)),
     ],
@@ -400,8 +427,20 @@ def test_the_table_of_the_clerk_ids_beside_the_users_is_a_link() -> None:
     assert choose_clerk_id(overview, users) is None
     link = find_link(overview, users)
     assert link
-    assert (link.display_name, link.clerk_id, link.user) == ("public.logins", "subject", "user_id")
+    assert link == Link("public", "logins", "subject", link_column="user_id", user_column="id")
     assert find_link(make_overview({"users": "id#! email", "races": "id#! user_id>users"}), users) is None
+
+
+def test_a_link_may_be_the_parent_or_hold_the_ids_of_other_providers() -> None:
+    tables = {"users": "id#! email identity_id>identities", "identities": "id#! clerk_id*"}
+    overview = make_overview(tables, {"identities.clerk_id": USERS})
+    [found, *_] = list_candidates(overview)
+    assert (found.table.name, found.clerk_id) == ("users", None)
+    link = find_link(overview, found.table)
+    assert link == Link("public", "identities", "clerk_id", link_column="id", user_column="identity_id")
+    tables = {"users": "id#! email", "user_logins": "id#! provider_user_id user_id>users"}
+    overview = make_overview(tables, {"user_logins.provider_user_id": IdCount(9, 9, 2, 0)})
+    assert find_link(overview, overview.tables[0])
 
 
 @pytest.mark.parametrize(
@@ -415,3 +454,71 @@ def test_the_table_of_the_clerk_ids_beside_the_users_is_a_link() -> None:
 )
 def test_names_are_split_into_words(name: str, words: tuple[str, ...]) -> None:
     assert split_words(name) == words
+
+
+# --- any table ----------------------------------------------------------------------------------------------------
+
+COLUMN_NAMES = (
+    *("email", "ownerEmail", "name", "username", "phone", "avatar", "status", "role", "plan", "is_active", "banned"),
+    *(
+        "created_at",
+        "updatedAt",
+        "last_login",
+        "deleted_at",
+        "password",
+        "settings",
+        "code",
+        'a "b".c',
+        "x\ny",
+        "größe",
+    ),
+)
+BASES = ("text", "varchar", "bool", "int4", "int8", "timestamptz", "date", "_text", "jsonb", "uuid", "inet", "enum")
+LABELS = st.lists(st.text("ab'{}\n", min_size=1, max_size=4), max_size=3).map(tuple)
+
+columns = st.builds(
+    lambda name, base, length, labels, not_null, has_default, generated: make_column(
+        name,
+        base,
+        length=length if base == "varchar" else None,
+        labels=labels if base == "enum" else (),
+        not_null=not_null,
+        has_default=has_default or generated,
+        generated=generated,
+    ),
+    st.sampled_from(COLUMN_NAMES),
+    st.sampled_from(BASES),
+    st.sampled_from([10, 40, 255]),
+    LABELS,
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([False, False, False, True]),
+)
+rows = st.builds(
+    ColumnRows,
+    st.integers(0, 9),
+    st.dictionaries(st.text("ab'\n", min_size=1, max_size=4), st.integers(1, 9), max_size=3),
+    st.integers(0, 2),
+)
+
+
+@given(st.lists(columns, max_size=8, unique_by=lambda column: column.name), st.data())
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_any_table_gets_a_mapping_that_fits_it(found: list[Column], data: st.DataObject) -> None:
+    """The text is valid, each required column has a rule or a reason, and no rule misfits its column."""
+    names = [column.name for column in found]
+    facts = make_facts(
+        *found,
+        unique=tuple(name for name in names if data.draw(st.booleans())),
+        rows=data.draw(st.integers(0, 9)),
+        columns={name: data.draw(rows) for name in names},
+        keys={name: data.draw(st.lists(st.text(max_size=30), max_size=3).map(tuple)) for name in names},
+        framework=data.draw(st.sampled_from([None, "Prisma"])),
+        refusals=data.draw(st.sampled_from([{}, {"public.orders": "RESTRICT"}])),
+    )
+    mapping = parse_mapping(render_suggestion(facts))
+    assert mapping.id_column == "clerk_id"
+    issues = {issue.code for issue in blocking_issues(mapping, facts.table)}
+    assert issues <= {"no_privilege"}
+    unsolved = {issue.column for issue in partial_issues(mapping, facts.table)}
+    assert unsolved == set(list_unsolved(facts))

@@ -6,6 +6,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from sync_service.cli.arguments import Commands, add_json_option, parse_text
@@ -19,7 +20,7 @@ from sync_service.suggest.evidence import Evidence
 from sync_service.suggest.overview import Overview, read_overview
 from sync_service.suggest.rendering import list_unsolved, render_suggestion
 from sync_service.suggest.rows import read_evidence
-from sync_service.suggest.tables import Candidate, list_candidates
+from sync_service.suggest.tables import MIN_SCORE_OF_NAME, Candidate, list_candidates
 from sync_service.terminal import escape_controls
 
 
@@ -70,17 +71,28 @@ async def _read_facts(settings: Settings, given_name: tuple[str, str] | None) ->
     """Return the facts about the table, and the tables among which it was chosen."""
     async with open_connection(settings) as connection:
         overview = await read_overview(connection)
-        candidates = [] if given_name else list_candidates(overview)
+        candidates = [] if given_name else _list_candidates(overview)
         name = given_name or (candidates[0].table.id if candidates else None)
         facts = await read_evidence(connection, overview, *name) if name else None
     if facts is None:
         raise SyncError(_explain_failure(overview, given_name))
+    if facts.table.kind not in {"r", "p"}:
+        raise SyncError(
+            f"{facts.table.schema}.{facts.table.name} is a view or a foreign table. Name the table behind it."
+        )
     return facts, candidates
+
+
+def _list_candidates(overview: Overview) -> Sequence[Candidate]:
+    return list_candidates(overview) or list_candidates(overview, MIN_SCORE_OF_NAME)
 
 
 def _explain_failure(overview: Overview, given_name: tuple[str, str] | None) -> str:
     if given_name:
-        return f"The table {'.'.join(given_name)} does not exist, or the role of DATABASE_URL cannot see it."
+        names = {table.display_name.lower(): table.display_name for table in overview.tables}
+        close = get_close_matches(".".join(given_name).lower(), names, n=1)
+        hint = f" Did you mean {names[close[0]]}?" if close else ""
+        return f"The table {'.'.join(given_name)} does not exist.{hint}"
     if not overview.tables:
         return (
             "The database has no table yet. Create the tables of your app first; without any users table,"

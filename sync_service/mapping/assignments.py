@@ -13,8 +13,9 @@ from sync_service.postgres.sql import quote_ident
 # SQL of new values, by the unquoted name of the column.
 Values = Mapping[str, str]
 
-# Types without an equality operator. Their values are compared in another type.
-_COMPARED_AS = {"json": "jsonb", "xml": "text", "point": "text", "polygon": "text"}
+# Types and categories that have an equality operator. Values of other types are compared as texts.
+_COMPARABLE_CATEGORIES = "SNBDE"
+_COMPARED_AS = {"json": "::jsonb", "jsonb": "", "uuid": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,12 @@ class Assignments:
         return self._define(updated or self.bound.written_columns)
 
     def _define(self, names: Iterable[str]) -> str:
-        return ", ".join(f"{quote_ident(name)} {self.bound.column_types[name].type}" for name in names)
+        return ", ".join(f"{quote_ident(name)} {self._get_type(name)}" for name in names)
+
+    def _get_type(self, name: str) -> str:
+        """Return the type in which a value is read. A domain may refuse the null that is replaced later."""
+        column, field = self.bound.column_types[name], self.bound.mapping.columns.get(name)
+        return column.plain_type if field and field.keep_on_null else column.type
 
     def render_updates(self, row: str) -> str:
         """Return the assignments of an update from `r`, the row in JSON, or from `excluded`, the row of the insert."""
@@ -80,7 +86,7 @@ class Assignments:
         # updated by a step of their own, and only a row that the app inserted at the same moment comes here.
         return (
             f"coalesce((select r.{quoted} from newest"  # noqa: S608  quoted names
-            f" cross join lateral jsonb_to_record({self.given}) as r ({quoted} {column.type})"
+            f" cross join lateral jsonb_to_record({self.given}) as r ({self._define([name])})"
             f" where newest.clerk_id = excluded.{quote_ident(self.bound.mapping.id_column)}::text), app.{quoted})"
         )
 
@@ -135,7 +141,7 @@ def render_assignments(bound: BoundMapping, values: Values, row: str = "") -> st
 
 def _render_distinct(column: Column | None, value: str, row: str) -> str:
     assert column is not None  # noqa: S101  every assigned column is a column of the table
-    cast = f"::{_COMPARED_AS[column.base]}" if column.base in _COMPARED_AS else ""
+    cast = _COMPARED_AS.get(column.base, "" if column.category in _COMPARABLE_CATEGORIES else "::text")
     return f"{row}{quote_ident(column.name)}{cast} is distinct from ({value}){cast}"
 
 

@@ -36,7 +36,7 @@ def render_unmark(bound: BoundMapping, values_before: str) -> str:
 
 def keeps_values(bound: BoundMapping) -> bool:
     """Return whether a mark replaces a value that cannot be derived from the mark."""
-    return any(_is_kept(column) for column, _ in _iterate_marks(bound))
+    return any(_is_kept(bound, column) for column, _ in _iterate_marks(bound))
 
 
 def can_unmark_linked(bound: BoundMapping) -> bool:
@@ -47,7 +47,7 @@ def can_unmark_linked(bound: BoundMapping) -> bool:
 
 def render_kept_values(bound: BoundMapping) -> str:
     """Return SQL for the values before the deletion, as a JSON object."""
-    kept = (column.name for column, _ in _iterate_marks(bound) if _is_kept(column))
+    kept = (column.name for column, _ in _iterate_marks(bound) if _is_kept(bound, column))
     return f"jsonb_build_object({', '.join(f'{quote_literal(name)}, {quote_ident(name)}' for name in kept)})"
 
 
@@ -57,8 +57,10 @@ def _iterate_marks(bound: BoundMapping) -> Iterator[tuple[Column, FieldSource]]:
             yield column, field
 
 
-def _is_kept(column: Column) -> bool:
-    return column.base not in TIME_TYPES | {"bool"}
+def _is_kept(bound: BoundMapping, column: Column) -> bool:
+    """Return whether the value before the mark is kept. The next event brings a value of Clerk's again."""
+    is_from_clerk = column.name in bound.mapping.columns and bound.mapping.columns[column.name].is_personal
+    return not is_from_clerk and column.base not in TIME_TYPES | {"bool"}
 
 
 def _render_mark(bound: BoundMapping, field: FieldSource, column: Column) -> str:
@@ -77,7 +79,7 @@ def _render_unmark(bound: BoundMapping, field: FieldSource, column: Column, valu
     if column.base in TIME_TYPES:
         return None if column.not_null else "null"
     name, mark = quote_ident(column.name), render_literal(field.constant, column)
-    before = f"nullif({values_before} ->> {quote_literal(column.name)}, {mark}::text)::{column.type}"
+    before = f"nullif({values_before} ->> {quote_literal(column.name)}, {mark}::text)::{column.plain_type}"
     if column.base in JSON_TYPES:
         before = f"nullif({values_before} -> {quote_literal(column.name)}, {mark}::jsonb)::{column.base}"
     values = [before, *_list_defaults(bound, column)]
@@ -99,4 +101,6 @@ def render_literal(value: object, column: Column) -> str:
     """Return a constant as SQL. PostgreSQL gives an untyped literal the type of the column: an enum, a number."""
     if isinstance(value, str) and column.base not in JSON_TYPES:
         return quote_literal(value)
+    if isinstance(value, bool) and column.category == "N":
+        value = int(value)
     return quote_literal(json.dumps(value))

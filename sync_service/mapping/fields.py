@@ -37,9 +37,9 @@ class FieldSource:
     whole user, or None for a `constant` or a generated value. `fallbacks` are further sources: the first that is not
     null counts. `equals` makes the value a boolean. `when_null` replaces null, with the ID in place of `{clerk_id}`;
     `keep_on_null` leaves the value of the app; a new row has `when_null` then, or the default. An `insert_only` column
-    is written on insert and never again. `generate` names a generator (mapping/generators.py). `extra_keys` are keys that
-    are added to `$`, for columns that the table generates from them. Columns of a preset are `optional`: they are
-    ignored if the table does not have them, and their `when_null` is used only if the column is NOT NULL.
+    is written on insert and never again. `generate` names a generator (mapping/generators.py). `extra_keys` are added
+    to `$`, for columns that the table generates from them. Columns of a preset are `optional`: they are ignored if the
+    table does not have them, and their `when_null` is used only if the column is NOT NULL.
     """
 
     source: str | None
@@ -93,6 +93,11 @@ class FieldSource:
         """Whether some users have no value, and nothing replaces it."""
         is_replaced = self.equals is not None or self.when_null is not None
         return bool(self.sources) and not is_replaced and NEVER_NULL_SOURCES.isdisjoint(self.sources)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all rows have one value."""
+        return self.source is None and self.generate is None
 
     @property
     def is_now(self) -> bool:

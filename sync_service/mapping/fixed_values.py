@@ -1,6 +1,7 @@
 """Checks whether a constant or a generated value fits its column, before any user is affected (pure)."""
 
 import re
+from datetime import datetime
 
 from sync_service.mapping.coercion import JSON_TYPES, TIME_TYPES
 from sync_service.mapping.fields import FieldSource
@@ -21,7 +22,9 @@ def find_misfit(field: FieldSource, column: Column) -> str | None:
     if field.equals is not None:
         is_fit = column.category in _TYPES_OF_BOOLEANS or column.base in JSON_TYPES
         return None if is_fit else f"is {column.type}, and `equals` gives true or false"
-    return None if field.sources else _find_misfit_of_constant(field.constant, column)
+    if not field.sources:
+        return _find_misfit_of_constant(field.constant, column)
+    return None if field.when_null is None else _find_misfit_of_stand_in(field.when_null, column)
 
 
 def _find_misfit_of_key(key: KeyFormat, generate: str, column: Column) -> str | None:
@@ -35,6 +38,12 @@ def _find_misfit_of_key(key: KeyFormat, generate: str, column: Column) -> str | 
     return None
 
 
+def _find_misfit_of_stand_in(when_null: object, column: Column) -> str | None:
+    """Return why the column refuses a value that replaces null. A text that is too long is cut."""
+    is_fit = when_null in column.labels if column.category == "E" else _can_hold(when_null, column)
+    return None if is_fit else f"is {column.type}, and cannot hold the `when_null` {when_null!r}"
+
+
 def _find_misfit_of_constant(value: object, column: Column) -> str | None:
     if column.category == "E":
         if value in column.labels:
@@ -45,12 +54,23 @@ def _find_misfit_of_constant(value: object, column: Column) -> str | None:
     return None if _can_hold(value, column) else f"is {column.type}, and cannot hold the constant {value!r}"
 
 
+def _is_time(value: object) -> bool:
+    """Return whether the value is a time in ISO 8601, or Clerk's milliseconds."""
+    if not isinstance(value, str):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
 def _can_hold(value: object, column: Column) -> bool:
     is_text = isinstance(value, str)
     if column.base == "uuid":
         return is_text and bool(_UUID.fullmatch(str(value)))
     if column.base in TIME_TYPES:
-        return is_text or (isinstance(value, int | float) and not isinstance(value, bool))
+        return _is_time(value)
     match column.category:
         case "B":
             return isinstance(value, bool)

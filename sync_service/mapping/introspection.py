@@ -16,7 +16,7 @@ class Column(Struct, frozen=True):
     `type` is for messages (`character varying(100)`); `base` is the type below any domain (`varchar`, `timestamptz`).
     `category` is pg_type.typcategory: S text, D time, E enum, A array, N number, B boolean, U others.
     `length` is the maximum in characters. A `generated` column cannot be written. `expression` is the SQL of its value,
-    or of the default.
+    or of the default. `plain_type` is the type below any domain with its length, for SQL.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Column(Struct, frozen=True):
     generated: bool
     expression: str | None = None
     labels: tuple[str, ...] = ()
+    plain_type: str = ""
 
 
 class Index(Struct, frozen=True):

@@ -16,8 +16,8 @@ def find_refusing_rules(mapping: TableMapping, table: Table) -> list[str]:
 
 
 def list_session_defaults(mapping: TableMapping, table: Table) -> list[Column]:
-    """Return the columns that no mapping fills and whose default needs a setting of the app's session."""
-    mapped = {mapping.id_column, *mapping.columns}
+    """Return the columns that no mapping always fills and whose default needs a setting of the app's session."""
+    mapped = {mapping.id_column, *(name for name, field in mapping.columns.items() if not field.keep_on_null)}
     return [column for column in table.columns if column.name not in mapped and _reads_session_setting(column)]
 
 

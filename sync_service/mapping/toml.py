@@ -162,13 +162,11 @@ def _find_contradictions(mapping: TableMapping) -> Iterator[str]:
 
 
 def _find_wrong_marks(mapping: TableMapping) -> Iterator[str]:
-    if mapping.deleted and mapping.on_delete == "cascade" and not mapping.delete_grace:
-        yield 'users.deleted: has no effect, because a deletion removes the row; set on_delete = "soft" or remove it'
-    for name in mapping.deleted:
+    for name, mark in mapping.deleted.items():
         column = mapping.columns.get(name)
         if name == mapping.id_column:
             yield f"users.deleted.{name}: is the column of users.clerk_id, which every event needs; remove it here"
-        if name == mapping.deleted_at:
+        if name == mapping.deleted_at and not mark.is_now:
             yield f"users.deleted.{name}: is already the column of users.deleted_at; remove one of them"
         if column and not set(EXCLUSIVE_SOURCES).isdisjoint(column.sources):
             yield f"users.deleted.{name}: a deletion releases a value of {column.source} by itself; remove it here"

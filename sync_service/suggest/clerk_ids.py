@@ -6,9 +6,17 @@ from dataclasses import dataclass
 from sync_service.suggest.names import ORGANIZATIONS, has_word, normalize, parse_words
 from sync_service.suggest.overview import ID_NAMES, ColumnOverview, IdCount, Overview, TableOverview
 
-_OTHER_THINGS = ORGANIZATIONS | parse_words("session client metadata data json raw secret email image webhook event")
+_OTHER_THINGS = ORGANIZATIONS | parse_words(
+    "session client metadata data json raw secret email image webhook event username name status role url phone token"
+    " handle nickname slug code"
+)
 # Names of other keys too: in a feed of products, or of the user who wrote a row.
 _AMBIGUOUS_NAMES = frozenset({"userid", "uid", "externalid", "externalref", "sub", "subject", "providerid"})
+# A column with such a word names another user than that of the row.
+_OTHER_PEOPLE = parse_words(
+    "by author creator owner inviter referrer sender recipient receiver parent manager assignee reviewer approver"
+    " follower sponsor supervisor coach mentor partner"
+)
 _KEY_NAMES = frozenset({"id", "userid", "uid", "clerkid"})
 
 
@@ -48,8 +56,9 @@ def _judge_values(column: ColumnOverview, count: IdCount) -> ClerkId | None:
     if count.users * 2 > count.values:
         if column.unique:
             return ClerkId(column.name, 8, f"its column {column.name} holds Clerk IDs (user_…)")
-        if column.is_named_as_id and count.different == count.values:
-            return ClerkId(column.name, 6, f"its column {column.name} holds Clerk IDs (user_…), each once")
+        if count.different == count.values and not has_word(column.name, _OTHER_PEOPLE):
+            strength = 6 if column.is_named_as_id else 5
+            return ClerkId(column.name, strength, f"its column {column.name} holds Clerk IDs (user_…), each once")
         return None
     # Rows of a test or of another system may have other IDs, but an ID of an organization is no user's.
     if column.is_named_clerk and not count.others and not column.primary and count.different == count.values:

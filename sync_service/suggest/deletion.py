@@ -8,12 +8,9 @@ from typing import Any
 from sync_service.mapping.coercion import TIME_TYPES
 from sync_service.mapping.introspection import Column, refers_to
 from sync_service.suggest.evidence import Evidence
-from sync_service.suggest.names import CATEGORIES, has_word, normalize, parse_words, split_words
+from sync_service.suggest.names import CATEGORIES, has_word, normalize, parse_words, split_words, strip_time_words
 
-_TIME_NAMES = parse_words(
-    "deletedat deleted deletedon deletedate datedeleted removedat discardedat erasedat deactivatedat archivedat"
-    " closedat"
-)
+_TIME_NAMES = parse_words("deleted deletion removed discarded erased deactivated archived closed softdeleted")
 _DELETED_NAMES = parse_words("deleted isdeleted removed isremoved softdeleted")
 _ACTIVE_NAMES = parse_words("active isactive enabled isenabled")
 _DELETED_LABELS = ("deleted", "removed", "erased", "closed", "terminated", "left", "deactivated", "archived")
@@ -88,7 +85,7 @@ def _list_marks(facts: Evidence) -> Iterator[_Mark]:
 def _judge_deletion(facts: Evidence, column: Column) -> _Mark | None:
     """Return the mark of a column such as `deleted_at` or `is_deleted`."""
     name, rows = normalize(column.name), facts.read_rows(column.name)
-    if name in _TIME_NAMES and column.base in TIME_TYPES and not column.not_null:
+    if strip_time_words(column.name) in _TIME_NAMES and column.base in TIME_TYPES and not column.not_null:
         is_used = rows.values > 0 or _is_in_predicate(facts, column)
         reason = f"the app marks deleted users in {column.name}" if is_used else None
         return _Mark(column.name, _NOW, reason)

@@ -20,10 +20,11 @@ _FRAMEWORKS = {
     "Sequelize": {"SequelizeMeta"},
     "TypeORM": {"typeorm_metadata"},
     "Entity Framework": {"__EFMigrationsHistory"},
-    "Java": {"flyway_schema_history", "databasechangelog"},
-    "Go": {"goose_db_version", "gorp_migrations"},
-    # Last, because several frameworks have a table of this name.
-    "a migration tool": {"schema_migrations"},
+    # Tools for migrations only. Rails has `schema_migrations` too.
+    "the app": {
+        *("flyway_schema_history", "databasechangelog", "goose_db_version", "gorp_migrations", "schema_migrations"),
+        *("migrations", "knex_migrations"),
+    },
 }
 _DJANGO_USER = {"password", "last_login", "is_superuser", "is_staff", "is_active"}
 _REFUSING = {"a": "NO ACTION", "r": "RESTRICT"}

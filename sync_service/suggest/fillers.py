@@ -13,7 +13,11 @@ from sync_service.suggest.rules import Decision, give_up, write_once
 from sync_service.suggest.times import fill_time
 
 _PASSWORD = re.compile(r"(?:hashed|encrypted|user)?(?:password|passwd|pwd)(?:hash|digest|encrypted)?|passhash")
-_ON_BY_DEFAULT = frozenset({"active", "enabled"})
+# Flags without which a user cannot sign in. `two_factor_enabled` is none of them.
+_ON_BY_DEFAULT = parse_words(
+    "active isactive enabled isenabled useractive accountactive accountenabled useraccountenabled"
+    " accountnonexpired accountnonlocked credentialsnonexpired"
+)
 # A preference that most existing users have is on for new users too. Consent is never assumed.
 _PREFERENCES = parse_words("notify notification notifications visible public show")
 
@@ -22,7 +26,14 @@ def fill_column(facts: Evidence, column: Column) -> Decision:
     """Return the rule that fills the column on insert, or the reason why no value can be guessed."""
     if reference := facts.find_reference(column.name):
         return _fill_reference(facts, column, f"{reference.parent_schema}.{reference.parent_table}")
+    if _is_id_of_another(facts, column):
+        return give_up("it looks like the ID of another row, and no foreign key shows which one")
     return choose_label(facts, column) or _choose_filler(column)(facts, column)
+
+
+def _is_id_of_another(facts: Evidence, column: Column) -> bool:
+    words = split_words(column.name)
+    return len(words) > 1 and words[-1] == "id" and not facts.is_unique(column.name)
 
 
 def _choose_filler(column: Column) -> Callable[[Evidence, Column], Decision]:
@@ -63,10 +74,9 @@ def _fill_reference(facts: Evidence, column: Column, parent: str) -> Decision:
 
 
 def _fill_flag(facts: Evidence, column: Column) -> Decision:
-    words = set(split_words(column.name))
     rows = facts.read_rows(column.name)
-    is_on = bool(words & _ON_BY_DEFAULT) and not words & (RIGHTS | {"not", "no"})
-    if words & _PREFERENCES:
+    is_on = normalize(column.name) in _ON_BY_DEFAULT
+    if has_word(column.name, _PREFERENCES):
         is_on = rows.labels.get("true", 0) * 2 > rows.values
     return write_once({"constant": is_on}, "NOT NULL; only the app changes it")
 
@@ -79,7 +89,8 @@ def _fill_number(facts: Evidence, column: Column) -> Decision:
         if bound:
             lowest = int(bound[2]) + (bound[1] == ">")
             return write_once({"constant": lowest}, f"NOT NULL; {check.definition} permits no lower number")
-    return write_once({"constant": 0}, "NOT NULL; only the app changes it")
+    number = int(normalize(column.name) in _ON_BY_DEFAULT)
+    return write_once({"constant": number}, "NOT NULL; only the app changes it")
 
 
 def _fill_text(facts: Evidence, column: Column) -> Decision:

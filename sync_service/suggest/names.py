@@ -23,6 +23,9 @@ ORGANIZATIONS = parse_words(
 )
 
 
+_TIME_WORDS = parse_words("at on date time datetime timestamp utc ts ms gmt")
+
+
 def normalize(name: str) -> str:
     """Return the name in lower case without separators: `clerk_user_id` and `clerkUserId` are the same name."""
     return re.sub(r"[_\s-]", "", name).lower()
@@ -31,6 +34,11 @@ def normalize(name: str) -> str:
 def split_words(name: str) -> tuple[str, ...]:
     """Return the words of a name in lower case, of snake case and of camel case."""
     return tuple(word.lower() for word in _WORD.findall(name))
+
+
+def strip_time_words(name: str) -> str:
+    """Return the name without the words that only say that it is a time: of `CreatedOnUtc`, `created`."""
+    return "".join(word for word in split_words(name) if word not in _TIME_WORDS)
 
 
 def has_word(name: str, words: frozenset[str]) -> bool:

@@ -137,8 +137,8 @@ def _convert(row: dict[str, object]) -> TableOverview:
 
 
 async def _count_ids(connection: Connection, table: TableOverview) -> dict[str, IdCount]:
-    """Count the IDs in the columns that may be the ID of the row's user: unique ones, and those with a usual name."""
-    columns = [c for c in table.columns if c.can_hold_id and (c.unique or c.is_named_as_id)]
+    """Count the IDs in the columns that can hold one. No value leaves the database."""
+    columns = [column for column in table.columns if column.can_hold_id]
     if not columns or not table.readable:
         return {}
     names = [quote_ident(column.name) for column in columns]

@@ -9,10 +9,12 @@ from sync_service.mapping.presets import PRESETS
 from sync_service.suggest.columns import decide_columns
 from sync_service.suggest.deletion import Deletion, decide_deletion
 from sync_service.suggest.evidence import Evidence
+from sync_service.suggest.links import render_copy
 from sync_service.suggest.rules import Decision
 from sync_service.suggest.tables import Candidate
 
-NEW_COLUMN = "clerk_user_id"
+# Names for a new column. The first that the table does not have is used.
+_NEW_COLUMNS = ("clerk_user_id", "clerk_id", "clerk_user_id_text")
 
 
 def render_suggestion(facts: Evidence, candidates: Sequence[Candidate] = ()) -> str:
@@ -38,10 +40,11 @@ def _render_head(facts: Evidence, candidates: Sequence[Candidate]) -> Iterator[s
     name = f"{facts.table.schema}.{facts.table.name}"
     yield _comment(f"Suggested for {name} from its columns, its constraints and its first rows.")
     if candidates and candidates[0].table.display_name == name:
-        yield _comment(f"{name} was chosen because {_join(candidates[0].reasons)}.")
+        yield _comment(f"{name} was chosen: {'; '.join(candidates[0].reasons)}.")
         others = [found.table.display_name for found in candidates[1:]]
         if others:
-            yield _comment(f"It could also be {_join(others, 'or')}: sync-service mapping suggest --table {others[0]}")
+            yield _comment(f"Other tables that may hold users: {', '.join(others)}. For another one, run:")
+            yield _comment(f"  sync-service mapping suggest --table {others[0]}")
 
 
 def _render_users(facts: Evidence, deletion: Deletion) -> Iterator[str]:
@@ -50,24 +53,38 @@ def _render_users(facts: Evidence, deletion: Deletion) -> Iterator[str]:
     yield from _render_clerk_id(facts)
     yield _append(f"on_delete = {_quote(deletion.on_delete)}", deletion.reason)
     yield from map(_comment, deletion.remarks)
-    if not facts.is_keyed_by_clerk:
-        yield "# link_by_verified_email = true  # gives a new Clerk user the row with the same verified email:"
-        yield "#   read `sync-service docs mapping` first"
+    if _has_unlinked_rows(facts):
+        yield "# Rows without a Clerk ID stay as they are, unless you link them: read `sync-service docs mapping`."
+        yield "# link_by_verified_email = true  # a new Clerk user gets the row with the same verified email"
+        yield "# link_by_external_id = true  # a Clerk user gets the row whose key is the user's external_id at Clerk"
+
+
+def _has_unlinked_rows(facts: Evidence) -> bool:
+    """Return whether rows may be older than Clerk. In an empty table there may be some later."""
+    column = facts.table.column(facts.clerk_id)
+    if facts.is_keyed_by_clerk or (column and column.not_null):
+        return False
+    return facts.clerk_id is None or facts.rows == 0 or facts.read_rows(facts.clerk_id).values < facts.rows
 
 
 def _render_clerk_id(facts: Evidence) -> Iterator[str]:
     if facts.clerk_id is None:
         if facts.link:
-            yield _comment(
-                f"The Clerk IDs are in {facts.link.display_name}.{facts.link.clerk_id}. The service needs them in"
-                " the users table."
-            )
-            yield _comment("Copy them before the service starts: a user without a copy would get a second row.")
+            yield _comment(f"The Clerk IDs are in {facts.link.display_name}.{facts.link.clerk_id}.")
+            yield "# The service needs them in the users table."
+            yield "# Add the column with doctor's SQL, then copy the IDs: a user without a copy would get a second row."
+            yield "# The service writes the ID of a new user to this column only; the link is for your app to write."
+            yield _comment(f"  {render_copy(facts.link, facts.table, _name_new_column(facts))}")
         yield _append(
-            f"clerk_id = {_quote(NEW_COLUMN)}", "does not exist yet: sync-service doctor prints the SQL that adds it"
+            f"clerk_id = {_quote(_name_new_column(facts))}",
+            "does not exist yet: sync-service doctor prints the SQL that adds it",
         )
     else:
         yield _append(f"clerk_id = {_quote(facts.clerk_id)}", _describe_keys(facts, facts.clerk_id))
+
+
+def _name_new_column(facts: Evidence) -> str:
+    return next((name for name in _NEW_COLUMNS if facts.table.column(name) is None), _NEW_COLUMNS[-1])
 
 
 def _describe_keys(facts: Evidence, clerk_id: str) -> str:
@@ -122,10 +139,6 @@ def _append(line: str, reason: str) -> str:
 def _comment(text: str) -> str:
     """Return a comment. A name may contain a line break, which would end it."""
     return "# " + re.sub(r"[\x00-\x1f\x7f]", " ", text)
-
-
-def _join(parts: Sequence[str], word: str = "and") -> str:
-    return f" {word} ".join(filter(None, [", ".join(parts[:-1]), parts[-1]])) if parts else ""
 
 
 def _quote_part(name: str) -> str:

@@ -14,6 +14,7 @@ from sync_service.suggest.evidence import Check, ColumnRows, Evidence, Trigger, 
 from sync_service.suggest.links import find_link
 from sync_service.suggest.names import CATEGORIES, has_word
 from sync_service.suggest.overview import ColumnOverview, Overview, TableOverview
+from sync_service.suggest.sources import find_source
 from sync_service.suggest.times import is_creation_name
 
 MAX_LABELS = 20
@@ -65,6 +66,8 @@ async def _read_all_keys(connection: Connection, table: Table, overview: TableOv
 
 def _is_key(table: Table, column: Column) -> bool:
     """Return whether the format of the column's values is wanted: of a key, or of a code that each row needs."""
+    if find_source(column):  # such as a unique email, which is a personal value
+        return False
     is_wanted = column.name in table.primary_key or (column.not_null and table.is_unique_on(column.name))
     return is_wanted and not column.has_default and (column.category == "S" or column.base == "uuid")
 

@@ -6,7 +6,7 @@ from sync_service.mapping.presets import PLACEHOLDER_EMAIL
 from sync_service.mapping.validation import MIN_ID_LENGTH
 from sync_service.suggest.evidence import Evidence
 from sync_service.suggest.names import normalize, parse_words, split_words
-from sync_service.suggest.rules import Decision, leave, write_once
+from sync_service.suggest.rules import Decision, give_up, leave, write_once
 
 # Names in the form of `normalize`, by the source of their values.
 _TEXTS = {
@@ -22,6 +22,7 @@ _TEXTS = {
         "image imageurl imagesrc imageuri img imgurl avatar avatarurl avatarsrc avataruri avatarimage avatarimageurl"
         " picture pictureurl picturesrc photo photourl photosrc photouri profileimage profileimageurl profilepicture"
         " profilepictureurl profilepic profilepicurl profilephoto profilephotourl userimage userimageurl"
+        " headshot portrait pic picurl picsrc profileimg profileimgurl avatarlink photolink imagelink thumbnailurl"
     ),
 }
 _FLAGS = {
@@ -37,6 +38,8 @@ _DOCUMENTS = {
 _OWNERS = parse_words("owner user account member customer client login auth clerk person profile primary main")
 _PERSONAL = frozenset({"username", "first_name", "last_name", "full_name", "primary_phone"})
 _PERSON_NAMES = _TEXTS["first_name"] | _TEXTS["last_name"] | _TEXTS["username"] | {"fullname", "displayname"}
+
+CUID2_LENGTH = 24
 
 _KEEP = "null in Clerk keeps the app's value"
 
@@ -89,7 +92,8 @@ def decide_source(facts: Evidence, column: Column, source: str) -> Decision:
     if source in _PERSONAL:
         return _decide_personal(facts, column, source)
     if source == "image_url" and column.not_null:
-        return Decision({"from": source, "when_null": ""}, "NOT NULL")
+        spec = {"from": source, "on_null": "keep"} if column.has_default else {"from": source, "when_null": ""}
+        return Decision(spec, "NOT NULL")
     return Decision(source, _REMARKS.get(source, ""))
 
 
@@ -110,8 +114,18 @@ def _decide_email(column: Column) -> Decision:
 def _decide_username(facts: Evidence, column: Column) -> Decision:
     if column.has_default:
         return leave("the default of the database names a new user, and the app may change it")
-    if not column.not_null:
+    if not column.not_null and normalize(column.name) == "username":
         return Decision({"from": "username", "on_null": "keep"}, _KEEP)
+    if not column.not_null:
+        return write_once({"from": "username"}, "later the app may change it")
+    if facts.list_checks(column.name) and (column.length is None or column.length >= CUID2_LENGTH):
+        # Small letters and digits, which most constraints permit.
+        return write_once({"generate": "cuid2"}, "NOT NULL with a constraint; later the app may change it")
+    if not _fits_id(column):
+        generator = f"nanoid({column.length})"
+        return write_once(
+            {"generate": generator}, "NOT NULL, and too short for a Clerk ID; later the app may change it"
+        )
     # The local part of an email is not unique.
     sources = "username" if facts.is_unique(column.name) else ["username", "email_local_part"]
     return write_once({"from": sources, "when_null": "{clerk_id}"}, "NOT NULL; later the app may change it")
@@ -129,6 +143,8 @@ def _decide_flag(facts: Evidence, column: Column, source: str) -> Decision:
 def _decide_personal(facts: Evidence, column: Column, source: str) -> Decision:
     if column.not_null and not column.has_default:
         when_null = _choose_when_null(facts, column)
+        if when_null is None:
+            return give_up("it is unique and too short for a Clerk ID, and not every user has a value")
         return Decision({"from": source, "when_null": when_null, "on_null": "keep"}, f"NOT NULL; later {_KEEP}")
     if column.not_null:
         return Decision({"from": source, "on_null": "keep"}, f"{_KEEP}, and the default of a new row")
@@ -136,8 +152,15 @@ def _decide_personal(facts: Evidence, column: Column, source: str) -> Decision:
     return Decision({"from": source, "on_null": "keep"}, _KEEP) if is_in_use else Decision(source)
 
 
-def _choose_when_null(facts: Evidence, column: Column) -> str:
+def _choose_when_null(facts: Evidence, column: Column) -> str | None:
     """Return the value of a new row: an empty text, or the Clerk ID where an empty text may be refused."""
-    is_refused = facts.is_unique(column.name) or facts.list_checks(column.name)
-    fits = column.length is None or column.length >= MIN_ID_LENGTH
-    return "{clerk_id}" if is_refused and fits else ""
+    is_unique = facts.is_unique(column.name)
+    if not (is_unique or facts.list_checks(column.name)):
+        return ""
+    if _fits_id(column):
+        return "{clerk_id}"
+    return None if is_unique else ""
+
+
+def _fits_id(column: Column) -> bool:
+    return column.length is None or column.length >= MIN_ID_LENGTH

@@ -13,12 +13,22 @@ _LIKELY_NAMES = parse_words(
     "accounts account profiles profile members member customers customer people persons person"
     " userprofiles userprofile useraccounts useraccount userdata"
 )
+# Tables between the users and their ways to sign in.
+_LINKS = parse_words(
+    "identity identities link links login logins credential credentials session sessions token tokens provider"
+    " providers sso oauth mapping mappings"
+)
 _FORMER = parse_words("deleted blocked archived old backup bak tmp temp pending invited banned test audit history")
 
 # The least score of a users table, and the points for each piece of evidence.
 MIN_SCORE = 8
+# The least score where no table reaches the other one: a usual name alone.
+MIN_SCORE_OF_NAME = 5
 _POINTS_USER_NAME, _POINTS_LAST_WORD, _POINTS_LIKELY_NAME = 8, 7, 5
 _POINTS_EMAIL, _POINTS_PERSON, _POINTS_REFERENCED = 4, 1, 2
+_POINTS_LINK = -6
+# Weaker evidence of a column for the Clerk ID does not make a parent a table of users.
+_MIN_STRENGTH = 4
 _POINTS_CHILD, _POINTS_ORGANIZATION, _POINTS_DEFAULT_TABLE = -6, -6, -6
 
 _DEFAULT_COLUMNS = {DEFAULT.id_column, *DEFAULT.columns}
@@ -34,10 +44,10 @@ class Candidate:
     reasons: tuple[str, ...]
 
 
-def list_candidates(overview: Overview) -> list[Candidate]:
+def list_candidates(overview: Overview, min_score: int = MIN_SCORE) -> list[Candidate]:
     """Return the tables that look like the users table, the likeliest first."""
     scored = [score_table(overview, table) for table in overview.tables]
-    candidates = [found for found in scored if found.score >= MIN_SCORE and (_is_named(found.table) or found.clerk_id)]
+    candidates = [found for found in scored if found.score >= min_score and (_is_named(found.table) or found.clerk_id)]
     return sorted(candidates, key=lambda found: (-found.score, found.table.schema != "public", found.table.id))
 
 
@@ -66,6 +76,8 @@ def _judge_name(name: str) -> tuple[int, str]:
     words = split_words(name)
     if has_word(name, ORGANIZATIONS):
         return _POINTS_ORGANIZATION, ""
+    if has_word(name, _LINKS):
+        return _POINTS_LINK, ""
     if has_word(name, _FORMER):
         return 0, ""
     if normalize(name) in _USER_NAMES:
@@ -95,9 +107,7 @@ def _is_child(overview: Overview, table: TableOverview) -> bool:
 
 
 def _may_hold_users(overview: Overview, table: TableOverview) -> bool:
-    if has_word(table.name, ORGANIZATIONS):
-        return False
+    points = _judge_name(table.name)[0]
     clerk_id = choose_clerk_id(overview, table)
-    return _judge_name(table.name)[0] >= _POINTS_LAST_WORD or (
-        clerk_id is not None and clerk_id.strength >= _POINTS_EMAIL
-    )
+    has_ids = clerk_id is not None and clerk_id.strength >= _MIN_STRENGTH
+    return points >= _POINTS_LAST_WORD or (points >= 0 and has_ids)

@@ -3,31 +3,24 @@
 from sync_service.mapping.coercion import TIME_TYPES
 from sync_service.mapping.introspection import Column
 from sync_service.suggest.evidence import Evidence
-from sync_service.suggest.names import normalize, parse_words, split_words
+from sync_service.suggest.names import parse_words, split_words, strip_time_words
 from sync_service.suggest.rules import Decision, give_up, leave, write_once
 
-_CREATED = parse_words(
-    "createdat created createdon createdate createddate createtime creationdate creationtime datecreated insertedat"
-    " datejoined joinedat joinedon dateadded addedat registeredat registrationdate signedupat signupat signupdate"
-    " createdts createdms"
-)
-_UPDATED = parse_words(
-    "updatedat updated updatedon updatedate updateddate updatetime dateupdated modifiedat modified modifiedon"
-    " datemodified lastmodified lastmodifiedat lastupdated lastupdatedat changedat updatedts updatedms"
-)
-_SIGN_IN = parse_words("lastsigninat lastsignin lastloginat lastlogin lastloggedinat lastloggedin")
+_CREATED = parse_words("created create creation inserted joined registered registration signedup signup added")
+_UPDATED = parse_words("updated update modified modification changed lastupdated lastmodified lastchanged")
+_SIGN_IN = parse_words("lastsignin lastlogin lastloggedin lastsignedin")
 
 _ROW_TIME = "a time of the app's row, not of Clerk's user"
 
 
 def is_creation_name(name: str) -> bool:
     """Return whether the column holds the time at which the row was created."""
-    return normalize(name) in _CREATED
+    return strip_time_words(name) in _CREATED
 
 
 def decide_time(facts: Evidence, column: Column) -> Decision | None:
     """Return the decision about a column with a usual name of a time; None for any other column."""
-    name = normalize(column.name)
+    name = strip_time_words(column.name)
     is_time = column.base in TIME_TYPES
     if not (is_time or column.base == "int8"):
         return None

@@ -41,6 +41,7 @@ select
             'name', a.attname,
             'type', format_type(a.atttypid, a.atttypmod),
             'base', b.base,
+            'plain_type', format_type(b.oid, greatest(a.atttypmod, b.typmod)),
             'category', t.typcategory,
             'length', case when b.base in ('varchar', 'bpchar')
                 then nullif(greatest(a.atttypmod, b.typmod), -1) - 4 end,
