@@ -6,12 +6,14 @@ from typing import TypeAlias
 import asyncpg
 
 from sync_service.clerk.client import InstanceLookup, find_known_users, look_up_host_instance, look_up_key_instance
+from sync_service.doctor.app_rules import check_app_rules
 from sync_service.doctor.clerk_keys import check_instances, check_keys
 from sync_service.doctor.columns import check_columns
 from sync_service.doctor.counts import Counter
 from sync_service.doctor.findings import Finding
 from sync_service.doctor.foreign_key_graph import ForeignKeyEdge, build_graph
 from sync_service.doctor.foreign_keys import check_foreign_keys
+from sync_service.doctor.hints import Hints, read_hints
 from sync_service.doctor.inbox import check_inbox
 from sync_service.doctor.inbox_counts import InboxCounts, count_inbox
 from sync_service.doctor.introspection import (
@@ -86,9 +88,12 @@ class CheckRun:
 
     async def _check_table(self, counter: Counter, table: Table, server: Server, *, has_identities: bool) -> None:
         mapping = self.settings.mapping
-        self._add(check_table(mapping, table, server))
+        is_readable = table.kind in {"r", "p"} and "SELECT" in table.privileges
+        hints = await read_hints(counter.connection, mapping, table) if is_readable else Hints()
+        self._add(check_table(mapping, table, server, hints))
         self._add(check_columns(mapping, table))
-        if table.kind not in {"r", "p"} or "SELECT" not in table.privileges:
+        self._add(check_app_rules(mapping, table, hints))
+        if not is_readable:
             return
         users = await self._check_users(counter, table, has_identities=has_identities)
         edges = await self._check_foreign_keys(counter, table, users)

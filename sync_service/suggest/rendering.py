@@ -27,8 +27,13 @@ def render_suggestion(facts: Evidence, candidates: Sequence[Candidate] = ()) -> 
     lines += _render_columns(facts, decide_columns(facts))
     if deletion.marks:
         lines += ["", "[users.deleted]"]
-        lines += [f"{_quote_key(name)} = {_render(value)}" for name, value in deletion.marks.items()]
+        lines += [render_entry(name, value) for name, value in deletion.marks.items()]
     return "\n".join(lines) + "\n"
+
+
+def render_entry(name: str, value: Any) -> str:
+    """Return a line of `sync.toml`."""
+    return f"{_quote_key(name)} = {_render(value)}"
 
 
 def list_unsolved(facts: Evidence) -> dict[str, str]:
@@ -102,7 +107,7 @@ def _render_columns(facts: Evidence, decisions: Mapping[str, Decision]) -> Itera
     yield "[users.columns]"
     for name, decision in decisions.items():
         if decision.spec is not None:
-            yield _append(f"{_quote_key(name)} = {_render(decision.spec)}", decision.reason)
+            yield _append(render_entry(name, decision.spec), decision.reason)
     unsolved = {name: decision for name, decision in decisions.items() if decision.unsolved}
     if unsolved:
         yield ""
