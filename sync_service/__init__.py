@@ -110,15 +110,20 @@ tests/test_package_map.py compares the list with the imports.
     doctor.index_fixes          statements for indexes
     doctor.foreign_key_fixes    statements for foreign keys
     doctor.grant_fixes          statements for privileges
+    doctor.link_fixes           statements that copy Clerk IDs from another table
+    doctor.hints                facts from the rows for the corrections
+    doctor.required_columns     the line or default that fills a column
     doctor.clerk_keys           checks of the Clerk keys
     doctor.server               checks of the database
     doctor.table_fixes          the correction of each mapping issue
     doctor.table                checks of the users table against its mapping
     doctor.columns              checks of its columns
+    doctor.app_rules            checks against the app's own ways
     doctor.foreign_key_graph    the foreign keys below it, as a graph
     doctor.foreign_key_indexes  checks of their indexes
     doctor.deletion_cost        the cost of deleting a user
     doctor.foreign_keys         checks of the foreign keys
+    doctor.user_references      columns with a name that refers to a user
     doctor.missing_foreign_keys checks of columns that lack one
     doctor.user_stats           report on the users table
     doctor.inbox                checks of the inbox

@@ -2,6 +2,7 @@
 
 import asyncpg
 
+from sync_service.doctor.hints import Hints
 from sync_service.doctor.introspection import Server
 from sync_service.doctor.table_fixes import find_fix
 from sync_service.mapping.introspection import Table, read_table
@@ -99,7 +100,7 @@ async def test_each_wrong_entry_is_reported_with_its_correction(db: asyncpg.Conn
         [issue] = blocking_issues(mapping, table)
         assert (issue.code, issue.name) == (code, f"public.people.{column}"), text
         assert issue.why.startswith(why), issue.why
-        fix = find_fix(issue, mapping, table, SERVER)
+        fix = find_fix(issue, mapping, table, SERVER, Hints())
         assert bool(fix.run or fix.do) is (code != "wrong_deleted_at"), text
     for text in ALLOWED:
         assert [*blocking_issues(parse_mapping(HEAD + text), table)] == [], text

@@ -11,7 +11,7 @@ from sync_service.settings import Settings
 from sync_service.suggest.overview import read_overview
 from sync_service.suggest.rendering import render_suggestion
 from sync_service.suggest.rows import read_evidence
-from tests.findings import apply_fix, run_doctor
+from tests.findings import add_lines, apply_fix, run_doctor
 from tests.world import T1, T2, World, make_event, make_message_id, run_world
 
 TOML = """
@@ -161,6 +161,6 @@ async def test_the_suggestion_for_a_prisma_table_works(
 
 async def test_the_fix_for_a_required_time_keeps_not_null(db: asyncpg.Connection, database: str) -> None:
     await db.execute(TABLE.format(more=", updated timestamp not null"))
-    await apply_fix(db, (await run_doctor(database, TOML)).one("not_null_unfilled"))
-    await db.execute("insert into members (clerk_id) values ('user_1')")
+    found = (await run_doctor(database, TOML)).one("not_null_unfilled")
+    assert not (await run_doctor(database, add_lines(TOML, found))).codes("wrong")
     assert await db.fetchval("select attnotnull from pg_attribute where attname = 'updated'")

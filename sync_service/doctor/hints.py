@@ -21,10 +21,10 @@ from sync_service.suggest.tables import list_candidates
 
 
 class Hints(Struct, frozen=True):
-    """`decisions` are the rules that `mapping suggest` gives to the columns.
+    """The facts. `decisions` are the rules that `mapping suggest` gives to the columns.
 
-    `marks` are the columns with which the app itself marks a deleted user. `link` is the table with the Clerk IDs where the users table has no column for them. `other_users_table` is the
-    likelier users table beside the default table.
+    `marks` are the columns with which the app itself marks a deleted user. `link` is the table with the Clerk IDs where
+    the users table has no column for them. `other_users_table` is the likelier users table beside the default table.
     """
 
     decisions: Mapping[str, Decision] = field(default_factory=dict)

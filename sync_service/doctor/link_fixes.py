@@ -55,29 +55,27 @@ def _create_trigger(sql: str, ending: str, link: Link, users: Table, clerk_id: s
 
 
 # For the owner of the tables to run. A trigger may run as the role of the service, which has no right on the links.
-_START = """\
+_TRIGGER_SQL = """\
 begin; set local lock_timeout = '1s';
 create or replace function /*<function>*/f/*</function>*/() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $link$ begin
-"""
-_WRITE_LINKS = f"""{_START}\
-    insert into /*<links>*/l/*</links>*/ (/*<linked_id>*/l/*</linked_id>*/, /*<link_column>*/l/*</link_column>*/)
-    values (new./*<clerk_id>*/u/*</clerk_id>*/, new./*<user_column>*/u/*</user_column>*/) on conflict do nothing;
+    {action};
     return null;
 end $link$;
 create trigger /*<trigger>*/t/*</trigger>*/
-after insert or update of /*<clerk_id>*/u/*</clerk_id>*/ on /*<users>*/u/*</users>*/
-for each row when (new./*<clerk_id>*/u/*</clerk_id>*/ is not null)
+after {event}
 execute function /*<function>*/f/*</function>*/();
 commit;"""
-_FOLLOW_LINKS = f"""{_START}\
-    update /*<users>*/u/*</users>*/ set /*<clerk_id>*/u/*</clerk_id>*/ = new./*<linked_id>*/l/*</linked_id>*/
-    where /*<user_column>*/u/*</user_column>*/ = new./*<link_column>*/l/*</link_column>*/
-        and /*<clerk_id>*/u/*</clerk_id>*/ is null;
-    return null;
-end $link$;
-create trigger /*<trigger>*/t/*</trigger>*/
-after insert on /*<links>*/l/*</links>*/
-for each row when (new./*<linked_id>*/l/*</linked_id>*/ ~ '^user_')
-execute function /*<function>*/f/*</function>*/();
-commit;"""
+_WRITE_LINKS = _TRIGGER_SQL.format(
+    action="insert into /*<links>*/l/*</links>*/"
+    " (/*<linked_id>*/l/*</linked_id>*/, /*<link_column>*/l/*</link_column>*/)"
+    " values (new./*<clerk_id>*/u/*</clerk_id>*/, new./*<user_column>*/u/*</user_column>*/) on conflict do nothing",
+    event="insert or update of /*<clerk_id>*/u/*</clerk_id>*/ on /*<users>*/u/*</users>*/"
+    " for each row when (new./*<clerk_id>*/u/*</clerk_id>*/ is not null)",
+)
+_FOLLOW_LINKS = _TRIGGER_SQL.format(
+    action="update /*<users>*/u/*</users>*/ set /*<clerk_id>*/u/*</clerk_id>*/ = new./*<linked_id>*/l/*</linked_id>*/"
+    " where /*<user_column>*/u/*</user_column>*/ = new./*<link_column>*/l/*</link_column>*/"
+    " and /*<clerk_id>*/u/*</clerk_id>*/ is null",
+    event="insert on /*<links>*/l/*</links>*/ for each row when (new./*<linked_id>*/l/*</linked_id>*/ ~ '^user_')",
+)

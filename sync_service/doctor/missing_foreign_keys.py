@@ -44,7 +44,11 @@ def check_user_reference(
     if reference.already_referenced:
         yield _report_second_reference(reference, data)
     else:
-        yield _report_missing_foreign_key(mapping, table, reference, referenced_column, count, data)
+        can_add_key = (
+            mapping.on_delete == "cascade" and not column.partitioned and table.is_unique_on(referenced_column)
+        )
+        key = add_foreign_key(column, table, referenced_column) if can_add_key else ()
+        yield _report_missing_foreign_key(reference, count, key, data)
 
 
 def _choose_referenced_column(mapping: TableMapping, counts: Mapping[str, OrphanCount]) -> str:
@@ -98,27 +102,20 @@ def _report_second_reference(reference: UserReference, data: dict[str, Any]) -> 
 
 
 def _report_missing_foreign_key(
-    mapping: TableMapping,
-    table: Table,
-    reference: UserReference,
-    referenced_column: str,
-    count: OrphanCount,
-    data: dict[str, Any],
+    reference: UserReference, count: OrphanCount, key: tuple[str, ...], data: dict[str, Any]
 ) -> Finding:
-    column = reference.column
+    """Return the finding. `key` are the statements that add the foreign key."""
     is_certain = reference.names_user or bool(count.matches)
     kind: Kind = "warning" if is_certain else "note"
-    can_add_key = mapping.on_delete == "cascade" and not column.partitioned and table.is_unique_on(referenced_column)
     # With rows that have no user, PostgreSQL refuses the key, or the next such row of the app.
-    is_safe = is_certain and can_add_key and not count.orphans
     waits = "delete the rows without a user, or insert their users; then doctor prints the foreign key"
     return Finding(
         code="no_foreign_key",
         kind=kind,
-        what=f"{column.display_name}: looks like {data['references']} and has no foreign key"
+        what=f"{reference.column.display_name}: looks like {data['references']} and has no foreign key"
         f" (rows: {format_count(count.rows)})",
         why="Its rows stay when the user is deleted, and they can refer to a user that does not exist.",
-        run=add_foreign_key(column, table, referenced_column) if is_safe else (),
-        do=(waits,) if count.orphans and can_add_key else (),
+        run=key if is_certain and not count.orphans else (),
+        do=(waits,) if key and count.orphans else (),
         data=data,
     )

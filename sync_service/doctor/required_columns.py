@@ -1,6 +1,7 @@
 """The correction of a column that requires a value (pure).
 
-NOT NULL stays, because the app relies on it. A line of `sync.toml` fills the column as the app's ORM does, or a default.
+NOT NULL stays, because the app relies on it. A line of `sync.toml` fills the column as the app's ORM does, or a default
+does.
 """
 
 from collections.abc import Mapping
@@ -55,14 +56,17 @@ def replace_null(table: Table, source: FieldSource, name: str, hints: Hints) -> 
         return Fix(do=(f"{_PLACE} {render_entry(name, spec)}",))
     given: Any = list(source.sources) if source.fallbacks else source.source
     column = table.column(name)
-    if column is None or column.category != "S":
-        kind = f", with a {column.type} that your app accepts" if column else ""
-        return Fix(do=(f"{_PLACE} {name} = {{ from = {given!r}, when_null = … }}{kind}".replace("'", '"'),))
-    is_unique = any(index.unique and name in index.keys for index in table.indexes)
-    when_null = PLACEHOLDER if source.source == "id" or is_unique else ""
+    if column and column.category != "S":
+        line = render_entry(name, {"from": given, "when_null": "…"}).replace('"…"', "…")
+        return Fix(do=(f"{_PLACE} {line}, with a value of {column.type} that your app accepts",))
+    return Fix(do=(f"{_PLACE} {render_entry(name, {'from': given, 'when_null': _choose_text(table, source, name)})}",))
+
+
+def _choose_text(table: Table, source: FieldSource, name: str) -> str:
     if source.source == "primary_email":
-        when_null = PLACEHOLDER_EMAIL
-    return Fix(do=(f"{_PLACE} {render_entry(name, {'from': given, 'when_null': when_null})}",))
+        return PLACEHOLDER_EMAIL
+    is_unique = any(index.unique and name in index.keys for index in table.indexes)
+    return PLACEHOLDER if source.source == "id" or is_unique else ""
 
 
 def _list_sources(spec: Mapping[str, Any]) -> tuple[str, ...]:

@@ -144,7 +144,9 @@ class CheckRun:
         columns = await read_unconstrained_columns(counter.connection, table.oid)
         for reference in find_user_references(mapping, table, columns, cascading_tables):
             self._on_progress(reference.column.display_name)
-            counts = {name: await count_orphans(counter, reference.column, table, name) for name in reference.candidates}
+            counts = {
+                name: await count_orphans(counter, reference.column, table, name) for name in reference.candidates
+            }
             self._add(check_user_reference(mapping, table, reference, counts))
 
     def _add(self, findings: Iterable[Finding]) -> None:

@@ -6,7 +6,8 @@ from sync_service.doctor.findings import Finding, Kind
 from sync_service.doctor.hints import Hints
 from sync_service.doctor.introspection import Server
 from sync_service.doctor.link_fixes import LinkFix
-from sync_service.doctor.table_fixes import Fix, find_fix
+from sync_service.doctor.required_columns import Fix
+from sync_service.doctor.table_fixes import find_fix
 from sync_service.mapping.introspection import Table
 from sync_service.mapping.issues import MappingIssue
 from sync_service.mapping.presets import DEFAULT
@@ -43,8 +44,8 @@ _REASONS = {
     "no_schema_privilege": "No event is applied without this privilege.",
     "no_sequence_privilege": "No new user can be inserted without this privilege.",
     "row_security": "sync-service cannot see a hidden row and inserts it a second time.",
-    "not_null_unfilled": "Events of new users are parked until a line of sync.toml or a default fills the column. Your app fills it itself"
-    " when it creates a user, and the service cannot run your app's code.",
+    "not_null_unfilled": "Your app fills this column itself when it creates a user, and the service cannot run the code"
+    " of your app. Events of new users are parked until a line of sync.toml or a default fills it.",
     "not_null_for_some": "The events of such users are parked. A user with only a phone number has no email, and many"
     " users have no names.",
 }
@@ -69,13 +70,10 @@ def check_table(mapping: TableMapping, table: Table, server: Server, hints: Hint
         yield _report_missing_mapping(mapping)
         issues = [issue for issue in issues if issue.code != "missing_column"]
     for issue in issues:
-        if issue.code == "missing_clerk_id" and hints.link:
-            yield _report_link(issue, hints.link, find_fix(issue, mapping, table, server, hints))
-            continue
-        yield _report_issue(issue, "wrong", find_fix(issue, mapping, table, server, hints))
+        yield _report_issue(issue, "wrong", find_fix(issue, mapping, table, server, hints), hints)
     for issue in partial_issues(mapping, table):
         kind: Kind = "warning" if issue.code == "not_null_for_some" else "wrong"
-        yield _report_issue(issue, kind, find_fix(issue, mapping, table, server, hints))
+        yield _report_issue(issue, kind, find_fix(issue, mapping, table, server, hints), hints)
 
 
 def _report_link(issue: MappingIssue, link: LinkFix, fix: Fix) -> Finding:
@@ -106,7 +104,9 @@ def _report_missing_mapping(mapping: TableMapping) -> Finding:
     )
 
 
-def _report_issue(issue: MappingIssue, kind: Kind, fix: Fix) -> Finding:
+def _report_issue(issue: MappingIssue, kind: Kind, fix: Fix, hints: Hints) -> Finding:
+    if issue.code == "missing_clerk_id" and hints.link:
+        return _report_link(issue, hints.link, fix)
     return Finding(
         code=issue.code,
         kind=kind,

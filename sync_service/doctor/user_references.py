@@ -17,7 +17,9 @@ _CLERK_ID_NAME = re.compile(r"(?:\w+)?clerk(?:user)?id")
 _USER_KEY_NAME = re.compile(rf"(?:{_ROLE}|{_ACTION}|from|to)?user(?:id|key|fk)|(?:{_ROLE})id|{_ACTION}(?:id)?")
 
 # Clerk's organizations, sessions and plans have IDs too.
-_OTHER_THINGS = ORGANIZATIONS | parse_words("membership memberships session sessions invitation invitations product price")
+_OTHER_THINGS = ORGANIZATIONS | parse_words(
+    "membership memberships session sessions invitation invitations product price"
+)
 _INTEGERS = frozenset({"int2", "int4", "int8"})
 
 

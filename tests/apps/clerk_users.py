@@ -31,7 +31,11 @@ def build_event(kind: str, clerk_id: str, at: int, **data: Any) -> dict[str, Any
 
 def build_phone(number: int) -> dict[str, Any]:
     """Return the fields of a user with a phone only, without names."""
-    phone = {"id": f"idn_phone{number}", "object": "phone_number", "phone_number": f"+1555555{number:04}"}
+    phone: dict[str, Any] = {
+        "id": f"idn_phone{number}",
+        "object": "phone_number",
+        "phone_number": f"+1555555{number:04}",
+    }
     phone |= {"verification": {"status": "verified", "strategy": "phone_code"}}
     fields = {"phone_numbers": [phone], "primary_phone_number_id": phone["id"], "username": None, "image_url": None}
     return NO_NAMES | fields

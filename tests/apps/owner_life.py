@@ -101,7 +101,9 @@ class OwnerLife(OwnerChecks):
         self.require(await self.fetch_all() == before, f"{step}: a row changed", user)
 
     async def run_users_without_email(self) -> None:
-        rows = [await self._sign_up(f"phone only {n}", self.name_user(f"Phone{n}"), T1, **build_phone(n)) for n in (1, 2)]
+        rows = [
+            await self._sign_up(f"phone only {n}", self.name_user(f"Phone{n}"), T1, **build_phone(n)) for n in (1, 2)
+        ]
         for number, row in enumerate(rows, 1):
             user = self.name_user(f"Phone{number}")
             body = build_event(UPDATED, user, T2, **build_phone(number))

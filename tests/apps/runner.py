@@ -69,7 +69,7 @@ class Run:
         """Run the doctor and check its findings."""
         status, printed, said = self.call("doctor", "--json")
         if not printed:
-            self.require(False, "doctor", f"status {status}: {said}")
+            self.failures.append(Failure("doctor", f"status {status}: {said}"))
             return
         self.findings = json.loads(printed)["findings"]
         for found in self.findings:
@@ -128,7 +128,7 @@ def _serve(run: Run, dsn: str) -> None:
         works = run.phase != "untouched" or run.app.expect["zero_touch"]
         asyncio.run(_live(run, settings, dsn) if works else _do_no_harm(run, settings, dsn))
     except Exception as error:  # noqa: BLE001  the table shows it, and the next application runs
-        run.require(False, "serve", f"{type(error).__name__}: {error}")
+        run.failures.append(Failure("serve", f"{type(error).__name__}: {error}"))
 
 
 async def _live(run: Run, settings: Settings, dsn: str) -> None:
@@ -154,7 +154,7 @@ async def _execute(dsn: str, run: Run) -> None:
         try:
             await connection.execute(statement)
         except asyncpg.PostgresError as error:
-            run.require(False, "doctor's SQL", f"{statement}: {error}")
+            run.failures.append(Failure("doctor's SQL", f"{statement}: {error}"))
     await connection.close()
 
 
@@ -201,21 +201,21 @@ def main() -> int:
     parser.add_argument("--findings", action="store_true", help="print the doctor's findings")
     given = parser.parse_args()
     configure_logging(level="error", form="console", stream=sys.stderr)
-    failed = 0
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        with run_embedded_postgres(Path(folder, "data"), settings={"fsync": "off", "synchronous_commit": "off"}) as server:
-            for app in load_apps(given.folder):
-                for phase in given.phase or PHASES:
-                    if given.apps and app.name not in given.apps:
-                        continue
-                    run = run_app(server, app, phase)
-                    failed += bool(run.failures)
-                    print(format_failures(run))
-                    if given.toml:
-                        print(run.toml)
-                    if given.findings:
-                        print(*(json.dumps(found, indent=1) for found in run.findings if found["kind"] != "note"), sep="\n")
-    return 1 if failed else 0
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    quick = {"fsync": "off", "synchronous_commit": "off"}
+    apps = [app for app in load_apps(given.folder) if not given.apps or app.name in given.apps]
+    with (
+        tempfile.TemporaryDirectory(dir=memory) as folder,
+        run_embedded_postgres(Path(folder, "data"), settings=quick) as server,
+    ):
+        runs = [run_app(server, app, phase) for app in apps for phase in given.phase or PHASES]
+    for run in runs:
+        print(format_failures(run))
+        if given.toml:
+            print(run.toml)
+        if given.findings:
+            print(*(json.dumps(found, indent=1) for found in run.findings if found["kind"] != "note"), sep="\n")
+    return 1 if any(run.failures for run in runs) else 0
 
 
 if __name__ == "__main__":
