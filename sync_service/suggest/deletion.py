@@ -74,12 +74,10 @@ def _format_alternative(mark: _Mark) -> str:
 
 def _list_marks(facts: Evidence) -> Iterator[_Mark]:
     """Yield the columns that can mark a deleted user, those of a deletion before those of an active account."""
-    for column in facts.table.columns:
-        if not column.generated and (mark := _judge_deletion(facts, column)):
-            yield mark
-    for column in facts.table.columns:
-        if not column.generated and (mark := _judge_state(facts, column)):
-            yield mark
+    # Two deleted users would have the same value in a unique column.
+    columns = [c for c in facts.table.columns if not (c.generated or facts.table.is_unique_on(c.name))]
+    yield from filter(None, (_judge_deletion(facts, column) for column in columns))
+    yield from filter(None, (_judge_state(facts, column) for column in columns))
 
 
 def _judge_deletion(facts: Evidence, column: Column) -> _Mark | None:
