@@ -292,6 +292,7 @@ def test_a_category_that_every_row_has_is_filled_without_not_null() -> None:
         (make_column("created_at", "timestamptz"), {}, None),
         (make_column("created_at", "timestamptz"), {"columns": {"created_at": ColumnRows(values=1)}}, NOW_ONCE),
         (make_column("created_at", "int8", not_null=True), {}, {"from": "created_at", "write": "insert"}),
+        (make_column("updated_at", "int8", not_null=True), {}, "updated_at"),
         (make_column("updatedAt", "timestamp", not_null=True, has_default=True), {}, {"generate": "now"}),
         (make_column("updated_at", "timestamp", has_default=True), {}, None),
         (make_column("updated_at", "timestamp"), {"framework": "Go"}, {"generate": "now"}),

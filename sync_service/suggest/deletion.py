@@ -47,7 +47,8 @@ def decide_deletion(facts: Evidence) -> Deletion:
         used = marks[:1]
     if used:
         reason = used[0].reason or f"{_format_refusals(facts)}, and {used[0].column} can mark the user instead"
-        return Deletion("soft", reason, {mark.column: mark.value for mark in used})
+        remark = 'on_delete = "anonymize" sets the same mark, and also removes the personal values'
+        return Deletion("soft", reason, {mark.column: mark.value for mark in used}, (remark,))
     if facts.refusals:
         return Deletion("cascade", f"waits as long as {_format_refusals(facts)}", remarks=tuple(_list_choices(facts)))
     remarks = tuple(_format_alternative(mark) for mark in marks)

@@ -83,8 +83,8 @@ def _decide_number(column: Column, name: str) -> Decision | None:
     """Decide about a time that the app stores as a number. Clerk's times are milliseconds."""
     if name not in _CREATED | _UPDATED or not column.not_null or column.has_default:
         return None
-    source = "created_at" if name in _CREATED else "updated_at"
-    return write_once({"from": source}, "Clerk's time in milliseconds; check that the app counts milliseconds too")
+    reason = "Clerk's time in milliseconds; check that the app counts milliseconds too"
+    return write_once({"from": "created_at"}, reason) if name in _CREATED else Decision("updated_at", reason)
 
 
 def fill_time(facts: Evidence, column: Column) -> Decision:
