@@ -86,7 +86,12 @@ def _fill_flag(facts: Evidence, column: Column) -> Decision:
 
 
 def _fill_number(facts: Evidence, column: Column) -> Decision:
+    common = facts.read_rows(column.name).most_common
+    if common is not None and common.isdecimal():
+        return write_once({"constant": int(common)}, "NOT NULL: the most frequent value in the rows")
     for check in facts.list_checks(column.name):
+        if first := re.search(r"ARRAY\[(\d+)", check.definition):
+            return write_once({"constant": int(first[1])}, f"NOT NULL: the first value of {check.definition}; check it")
         bound = re.search(rf'"?{re.escape(column.name)}"? (>=?) \(?(\d+)', check.definition)
         if bound:
             lowest = int(bound[2]) + (bound[1] == ">")
