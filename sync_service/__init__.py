@@ -58,6 +58,7 @@ tests/test_package_map.py compares the list with the imports.
 
     suggest.names               words in the names of tables and columns
     suggest.overview            all tables of the app, columns with Clerk IDs
+    suggest.overview_reader     reads them
     suggest.clerk_ids           the column of the Clerk ID
     suggest.links               a table between users and Clerk IDs
     suggest.evidence            the facts about the users table

@@ -16,7 +16,7 @@ from sync_service.mapping.table import TableMapping
 from sync_service.mapping.toml import parse_mapping
 from sync_service.mapping.validation import blocking_issues, partial_issues
 from sync_service.settings import Settings
-from sync_service.suggest.overview import read_overview
+from sync_service.suggest.overview_reader import read_overview
 from sync_service.suggest.rendering import render_suggestion
 from sync_service.suggest.rows import read_evidence
 from tests.conftest import Output

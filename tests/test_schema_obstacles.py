@@ -8,7 +8,7 @@ import pytest
 
 from sync_service.mapping.toml import parse_mapping
 from sync_service.settings import Settings
-from sync_service.suggest.overview import read_overview
+from sync_service.suggest.overview_reader import read_overview
 from sync_service.suggest.rendering import render_suggestion
 from sync_service.suggest.rows import read_evidence
 from tests.findings import add_lines, apply_fix, run_doctor

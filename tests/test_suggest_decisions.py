@@ -231,6 +231,7 @@ def test_a_required_column_is_filled_on_insert_or_reported(column: Column, spec:
         (make_column("plan"), count_labels(PRO=9, FREE=1), constant("FREE")),
         (make_column("status"), count_labels(suspended=9, active=1), constant("active")),
         (make_column("locale"), count_labels(de=5, en=1), constant("de")),
+        (make_column("status", "int4"), ColumnRows(6, {"2": 5, "0": 1}), constant(2)),
         (make_column("settings", "jsonb"), count_labels(array=5), constant([])),
     ],
 )
@@ -243,6 +244,9 @@ def test_rows_select_the_value_of_a_new_user_without_rights(column: Column, rows
     ("column", "definition", "spec"),
     [
         (make_column("tier"), "CHECK ((tier = ANY (ARRAY['pro'::text, 'free'::text])))", constant("free")),
+        (make_column("tier"), "CHECK (((tier = 'pro'::text) OR (tier = 'free'::text)))", constant("free")),
+        (make_column("nick"), "CHECK (((nick <> 'root'::text) AND (nick <> 'free'::text)))", None),
+        (make_column("level", "int4"), "CHECK ((level = ANY (ARRAY[3, 4])))", constant(3)),
         (make_column("level", "int4"), "CHECK ((level >= 1))", constant(1)),
         (make_column("level", "int4"), "CHECK ((level > 1))", constant(2)),
         (make_column("iban"), "CHECK ((iban ~ '^[A-Z]{2}'::text))", None),
@@ -292,6 +296,7 @@ def test_a_category_that_every_row_has_is_filled_without_not_null() -> None:
         (make_column("created_at", "timestamptz"), {}, None),
         (make_column("created_at", "timestamptz"), {"columns": {"created_at": ColumnRows(values=1)}}, NOW_ONCE),
         (make_column("created_at", "int8", not_null=True), {}, {"from": "created_at", "write": "insert"}),
+        (make_column("updated_at", "int8", not_null=True), {}, "updated_at"),
         (make_column("updatedAt", "timestamp", not_null=True, has_default=True), {}, {"generate": "now"}),
         (make_column("updated_at", "timestamp", has_default=True), {}, None),
         (make_column("updated_at", "timestamp"), {"framework": "Go"}, {"generate": "now"}),

@@ -17,7 +17,8 @@ from sync_service.errors import SettingsError, SyncError
 from sync_service.mapping.toml import parse_mapping
 from sync_service.settings import MAPPING_FILE, Settings
 from sync_service.suggest.evidence import Evidence
-from sync_service.suggest.overview import Overview, read_overview
+from sync_service.suggest.overview import Overview
+from sync_service.suggest.overview_reader import read_overview
 from sync_service.suggest.rendering import list_unsolved, render_suggestion
 from sync_service.suggest.rows import read_evidence
 from sync_service.suggest.tables import MIN_SCORE_OF_NAME, Candidate, list_candidates

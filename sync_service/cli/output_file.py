@@ -38,17 +38,18 @@ def remove_empty_output(names: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        _remove_output([os.path.realpath("/dev/fd/1"), *names])
+        remove_output(names)
         raise
 
 
-def _remove_output(names: Sequence[str]) -> None:
+def remove_output(names: Sequence[str]) -> None:
+    """Remove the file behind standard output if it is empty, as `remove_empty_output` does."""
     sys.stdout.flush()
     with contextlib.suppress(OSError, ValueError):  # ValueError: standard output is no file, as in a test
         output = os.fstat(sys.stdout.fileno())
         if not stat.S_ISREG(output.st_mode) or output.st_size:
             return
-        for name in names:
+        for name in (os.path.realpath("/dev/fd/1"), *names):
             with contextlib.suppress(OSError):
                 if os.path.samestat(Path(name).stat(), output):
                     Path(name).unlink()

@@ -47,7 +47,8 @@ def decide_deletion(facts: Evidence) -> Deletion:
         used = marks[:1]
     if used:
         reason = used[0].reason or f"{_format_refusals(facts)}, and {used[0].column} can mark the user instead"
-        return Deletion("soft", reason, {mark.column: mark.value for mark in used})
+        remark = 'on_delete = "anonymize" sets the same mark, and also removes the personal values'
+        return Deletion("soft", reason, {mark.column: mark.value for mark in used}, (remark,))
     if facts.refusals:
         return Deletion("cascade", f"waits as long as {_format_refusals(facts)}", remarks=tuple(_list_choices(facts)))
     remarks = tuple(_format_alternative(mark) for mark in marks)
@@ -74,12 +75,10 @@ def _format_alternative(mark: _Mark) -> str:
 
 def _list_marks(facts: Evidence) -> Iterator[_Mark]:
     """Yield the columns that can mark a deleted user, those of a deletion before those of an active account."""
-    for column in facts.table.columns:
-        if not column.generated and (mark := _judge_deletion(facts, column)):
-            yield mark
-    for column in facts.table.columns:
-        if not column.generated and (mark := _judge_state(facts, column)):
-            yield mark
+    # Two deleted users would have the same value in a unique column.
+    columns = [c for c in facts.table.columns if not (c.generated or facts.table.is_unique_on(c.name))]
+    yield from filter(None, (_judge_deletion(facts, column) for column in columns))
+    yield from filter(None, (_judge_state(facts, column) for column in columns))
 
 
 def _judge_deletion(facts: Evidence, column: Column) -> _Mark | None:

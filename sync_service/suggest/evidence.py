@@ -27,6 +27,7 @@ _FRAMEWORKS = {
     },
 }
 _DJANGO_USER = {"password", "last_login", "is_superuser", "is_staff", "is_active"}
+_LITERAL = re.compile(r"'((?:[^']|'')*)'")
 _REFUSING = {"a": "NO ACTION", "r": "RESTRICT"}
 
 
@@ -112,10 +113,8 @@ class Evidence:
         """Return the values that an enum or a check constraint permits; empty if any value is permitted."""
         if column.labels:
             return list(column.labels)
-        for check in self.list_checks(column.name):
-            if check.columns == (column.name,) and "ANY (" in check.definition:
-                return [text.replace("''", "'") for text in re.findall(r"'((?:[^']|'')*)'", check.definition)]
-        return []
+        checks = (check for check in self.list_checks(column.name) if check.columns == (column.name,))
+        return next(filter(None, map(_parse_labels, checks)), [])
 
     def is_unique(self, column: str) -> bool:
         """Return whether a unique index depends on the column, alone or with others."""
@@ -128,6 +127,14 @@ class Evidence:
             if trigger.before and trigger.on_update and assigned.search(trigger.source):
                 return trigger
         return None
+
+
+def _parse_labels(check: Check) -> list[str]:
+    """Return the values of a constraint that only compares the column with texts, such as `role IN ('a', 'b')`."""
+    conditions = _LITERAL.sub("", check.definition)
+    if re.search(r"[<>~+]|\bAND\b|\bNOT\b|length\(", conditions):
+        return []
+    return [text.replace("''", "'") for text in _LITERAL.findall(check.definition)]
 
 
 def find_framework(overview: Overview, table: Table) -> str | None:

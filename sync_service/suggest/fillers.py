@@ -28,7 +28,11 @@ def fill_column(facts: Evidence, column: Column) -> Decision:
         return _fill_reference(facts, column, f"{reference.parent_schema}.{reference.parent_table}")
     if _is_id_of_another(facts, column):
         return give_up("it looks like the ID of another row, and no foreign key shows which one")
-    return choose_label(facts, column) or _choose_filler(column)(facts, column)
+    decision = choose_label(facts, column) or _choose_filler(column)(facts, column)
+    is_constant = isinstance(decision.spec, Mapping) and "constant" in decision.spec
+    if is_constant and facts.table.is_unique_on(column.name):
+        return give_up("it is unique, so no constant can fill it")
+    return decision
 
 
 def _is_id_of_another(facts: Evidence, column: Column) -> bool:
@@ -82,9 +86,12 @@ def _fill_flag(facts: Evidence, column: Column) -> Decision:
 
 
 def _fill_number(facts: Evidence, column: Column) -> Decision:
-    if facts.is_unique(column.name):
-        return give_up("it is unique, so no constant can fill it")
+    common = facts.read_rows(column.name).most_common
+    if common is not None and common.isdecimal():
+        return write_once({"constant": int(common)}, "NOT NULL: the most frequent value in the rows")
     for check in facts.list_checks(column.name):
+        if first := re.search(r"ARRAY\[(\d+)", check.definition):
+            return write_once({"constant": int(first[1])}, f"NOT NULL: the first value of {check.definition}; check it")
         bound = re.search(rf'"?{re.escape(column.name)}"? (>=?) \(?(\d+)', check.definition)
         if bound:
             lowest = int(bound[2]) + (bound[1] == ">")

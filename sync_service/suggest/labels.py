@@ -60,7 +60,7 @@ def _choose(facts: Evidence, column: Column, labels: Sequence[str]) -> Decision 
     common = max(open_labels, key=lambda label: (normalize(label) == "active", rows.labels.get(label, 0)))
     reason = "the first label"
     if rows.labels.get(common):
-        reason = "the most frequent value of an open account"
+        reason = "a usual value in the rows"
     return write_once({"constant": common}, f"NOT NULL: {reason}")
 
 

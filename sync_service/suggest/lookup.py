@@ -5,7 +5,7 @@ from sync_service.mapping.introspection import read_table
 from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table import TableMapping
 from sync_service.postgres.pool import Connection
-from sync_service.suggest.overview import read_overview
+from sync_service.suggest.overview_reader import read_overview
 from sync_service.suggest.tables import list_candidates
 
 

@@ -1,16 +1,12 @@
-"""The app's tables from the catalogue, and the columns whose first rows hold IDs of Clerk."""
+"""The app's tables: columns, foreign keys, and the IDs of Clerk in their first rows (pure)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import msgspec
 from msgspec import Struct
 
 from sync_service.mapping.validation import MIN_ID_LENGTH
-from sync_service.postgres.limited_read import begin_limited_read
-from sync_service.postgres.pool import Connection
-from sync_service.postgres.sql import fill_gaps, quote_ident, quote_literal, quote_table, read_sql
 from sync_service.suggest.names import normalize
 
 # Names of columns for the Clerk ID, in the form of `normalize`. Names with the word "clerk" need no entry.
@@ -103,7 +99,8 @@ class IdCount:
     others: int
 
 
-IdCounts: TypeAlias = Mapping[tuple[str, str], Mapping[str, IdCount]]
+# By table and column.
+IdCounts: TypeAlias = dict[tuple[str, str], dict[str, IdCount]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,40 +118,3 @@ class Overview:
     def find(self, schema: str, name: str) -> TableOverview | None:
         """Return the table, or None."""
         return next((table for table in self.tables if table.id == (schema, name)), None)
-
-
-async def read_overview(connection: Connection) -> Overview:
-    """Return the tables of the app. Raises errors of asyncpg."""
-    async with begin_limited_read(connection):
-        rows = await connection.fetch(read_sql(__package__, "overview.sql"))
-        tables = [_convert(dict(row)) for row in rows]
-        return Overview(tables, {table.id: await _count_ids(connection, table) for table in tables})
-
-
-def _convert(row: dict[str, object]) -> TableOverview:
-    parsed = {key: msgspec.json.decode(row[key]) for key in ("columns", "references")}  # type: ignore[call-overload]
-    return msgspec.convert(row | parsed, TableOverview)
-
-
-async def _count_ids(connection: Connection, table: TableOverview) -> dict[str, IdCount]:
-    """Count the IDs in the columns that can hold one. No value leaves the database."""
-    columns = [column for column in table.columns if column.can_hold_id]
-    if not columns or not table.readable:
-        return {}
-    names = [quote_ident(column.name) for column in columns]
-    gaps = {
-        "counts": ", ".join(map(_render_count, names)),
-        "columns": ", ".join(names),
-        "table": quote_table(table.schema, table.name),
-    }
-    row = await connection.fetchrow(fill_gaps(read_sql(__package__, "count_ids.sql"), gaps))
-    return {column.name: IdCount(*row[number]) for number, column in enumerate(columns)} if row else {}
-
-
-def _render_count(name: str) -> str:
-    users, others = (f"count(*) filter (where {name}::text ~ {quote_literal(pattern)})" for pattern in (_USER, _OTHER))
-    return f"array[count({name}), count(distinct {name}::text), {users}, {others}]"
-
-
-_USER = "^user_[A-Za-z0-9]+$"
-_OTHER = "^(org|orgmem|orginv|sess|inv|cplan|csub|client)_[A-Za-z0-9]+$"

@@ -10,7 +10,7 @@ from sync_service.suggest.columns import decide_columns
 from sync_service.suggest.deletion import Deletion, decide_deletion
 from sync_service.suggest.evidence import Evidence
 from sync_service.suggest.links import render_copy
-from sync_service.suggest.rules import Decision
+from sync_service.suggest.rules import Decision, leave
 from sync_service.suggest.tables import Candidate
 
 # Names for a new column. The first that the table does not have is used.
@@ -24,7 +24,11 @@ def render_suggestion(facts: Evidence, candidates: Sequence[Candidate] = ()) -> 
         return _NEON_AUTH
     deletion = decide_deletion(facts)
     lines = [*_render_head(facts, candidates), *_render_users(facts, deletion), ""]
-    lines += _render_columns(facts, decide_columns(facts))
+    decisions = decide_columns(facts)
+    for name in deletion.marks:
+        if decisions[name].spec is None:
+            decisions[name] = leave("marks a deleted user, below [users.deleted]")
+    lines += _render_columns(facts, decisions)
     if deletion.marks:
         lines += ["", "[users.deleted]"]
         lines += [render_entry(name, value) for name, value in deletion.marks.items()]

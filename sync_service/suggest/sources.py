@@ -145,7 +145,9 @@ def _decide_personal(facts: Evidence, column: Column, source: str) -> Decision:
         when_null = _choose_when_null(facts, column)
         if when_null is None:
             return give_up("it is unique and too short for a Clerk ID, and not every user has a value")
-        return Decision({"from": source, "when_null": when_null, "on_null": "keep"}, f"NOT NULL; later {_KEEP}")
+        return Decision(
+            {"from": source, "when_null": when_null, "on_null": "keep"}, f"NOT NULL in a new row; later {_KEEP}"
+        )
     if column.not_null:
         return Decision({"from": source, "on_null": "keep"}, f"{_KEEP}, and the default of a new row")
     is_in_use = facts.read_rows(column.name).values > 0

@@ -1,5 +1,7 @@
 """Times of the app's row: created, updated, last seen (pure)."""
 
+from collections.abc import Callable, Sequence
+
 from sync_service.mapping.coercion import TIME_TYPES
 from sync_service.mapping.introspection import Column
 from sync_service.suggest.evidence import Evidence
@@ -9,6 +11,7 @@ from sync_service.suggest.rules import Decision, give_up, leave, write_once
 _CREATED = parse_words("created create creation inserted joined registered registration signedup signup added")
 _UPDATED = parse_words("updated update modified modification changed lastupdated lastmodified lastchanged")
 _SIGN_IN = parse_words("lastsignin lastlogin lastloggedin lastsignedin")
+_ACTIVITY = parse_words("lastactive lastseen lastactivity lastonline lastvisit lastvisited")
 
 _ROW_TIME = "a time of the app's row, not of Clerk's user"
 
@@ -21,16 +24,12 @@ def is_creation_name(name: str) -> bool:
 def decide_time(facts: Evidence, column: Column) -> Decision | None:
     """Return the decision about a column with a usual name of a time; None for any other column."""
     name = strip_time_words(column.name)
-    is_time = column.base in TIME_TYPES
-    if not (is_time or column.base == "int8"):
+    if column.base == "int8":
+        return _decide_number(column, name)
+    if column.base not in TIME_TYPES:
         return None
-    if name in _CREATED:
-        return _decide_creation(facts, column) if is_time else _count_milliseconds(facts, column, "created_at")
-    if name in _UPDATED:
-        return _decide_update(facts, column) if is_time else _count_milliseconds(facts, column, "updated_at")
-    if name in _SIGN_IN and is_time:
-        return _decide_sign_in(facts, column)
-    return None
+    decide = next((decide for names, decide in _DECISIONS if name in names), None)
+    return decide(facts, column) if decide else None
 
 
 def _decide_creation(facts: Evidence, column: Column) -> Decision:
@@ -76,11 +75,16 @@ def _decide_sign_in(facts: Evidence, column: Column) -> Decision:
     return leave("the app writes it at each sign-in") if is_of_app else Decision("last_sign_in_at")
 
 
-def _count_milliseconds(facts: Evidence, column: Column, source: str) -> Decision | None:
+def _decide_activity(_: Evidence, column: Column) -> Decision | None:
+    return leave("the app writes it itself") if column.has_default or not column.not_null else None
+
+
+def _decide_number(column: Column, name: str) -> Decision | None:
     """Decide about a time that the app stores as a number. Clerk's times are milliseconds."""
-    if not column.not_null or column.has_default:
+    if name not in _CREATED | _UPDATED or not column.not_null or column.has_default:
         return None
-    return write_once({"from": source}, "Clerk's time in milliseconds; check that the app counts milliseconds too")
+    reason = "Clerk's time in milliseconds; check that the app counts milliseconds too"
+    return write_once({"from": "created_at"}, reason) if name in _CREATED else Decision("updated_at", reason)
 
 
 def fill_time(facts: Evidence, column: Column) -> Decision:
@@ -94,3 +98,11 @@ def fill_time(facts: Evidence, column: Column) -> Decision:
 
 def _name_orm(facts: Evidence) -> str:
     return facts.framework or "the app"
+
+
+_DECISIONS: Sequence[tuple[frozenset[str], Callable[[Evidence, Column], Decision | None]]] = (
+    (_CREATED, _decide_creation),
+    (_UPDATED, _decide_update),
+    (_SIGN_IN, _decide_sign_in),
+    (_ACTIVITY, _decide_activity),
+)

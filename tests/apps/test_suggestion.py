@@ -12,7 +12,8 @@ from sync_service.dev.embedded import EmbeddedServer
 from sync_service.mapping.toml import parse_mapping
 from sync_service.postgres.migrate import migrate
 from sync_service.settings import Settings
-from sync_service.suggest.overview import Overview, read_overview
+from sync_service.suggest.overview import Overview
+from sync_service.suggest.overview_reader import read_overview
 from sync_service.suggest.rendering import list_unsolved, render_suggestion
 from sync_service.suggest.rows import read_evidence
 from sync_service.suggest.tables import list_candidates
