@@ -40,7 +40,7 @@ async def test_a_table_without_a_clerk_id_gets_a_column_beside_its_key(
 ) -> None:
     """The keys, values and foreign keys of a thousand rows are unchanged (J1).
 
-    A uuid or text key that only the app generates gets a line of sync.toml that generates it.
+    A key that only the app generates gets a line of sync.toml, or a default where its format is unknown.
     """
     child = {"serial": "integer"}.get(kind, kind)
     await create_table(
@@ -59,7 +59,11 @@ async def test_a_table_without_a_clerk_id_gets_a_column_beside_its_key(
     assert found.codes("wrong") == {"missing_clerk_id"} | (set() if kind == "serial" else {"not_null_unfilled"})
     assert (found.one("users").data["users"], found.one("users").data["with_clerk_id"]) == (1000, 0)
     await apply_fix(db, found.one("missing_clerk_id"))
-    toml = MAPPED if kind == "serial" else add_lines(MAPPED, found.one("not_null_unfilled"))
+    toml = MAPPED
+    for unfilled in found.all("not_null_unfilled"):
+        toml = add_lines(toml, unfilled)
+        for statement in unfilled.run:
+            await db.execute(statement)
 
     found = await run_doctor(database, toml)
     assert not found.codes("wrong")

@@ -113,7 +113,7 @@ async def test_a_link_by_key_needs_a_key_beside_the_clerk_id(db: asyncpg.Connect
     assert issue.code == "wrong_link_key"
 
 
-async def test_a_required_column_that_keeps_its_value_needs_a_default(db: asyncpg.Connection) -> None:
+async def test_a_required_column_that_keeps_its_value_needs_one_for_new_rows(db: asyncpg.Connection) -> None:
     await db.execute(TABLE)
     table = await read(db)
     entries = 'id = { generate = "uuid4" }\ntitle = { from = "username", on_null = "keep" }\n'
@@ -122,4 +122,4 @@ async def test_a_required_column_that_keeps_its_value_needs_a_default(db: asyncp
     )
     [issue] = partial_issues(mapping, table)
     assert (issue.code, issue.column) == ("not_null_for_some", "name")
-    assert issue.why.endswith("a Clerk user may have no username and no first_name: give the column a default")
+    assert issue.why.endswith("a Clerk user may have no username and no first_name: set a `when_null` for it")

@@ -14,7 +14,8 @@ from sync_service.postgres.pool import Connection
 from sync_service.suggest.columns import decide_columns
 from sync_service.suggest.deletion import decide_deletion
 from sync_service.suggest.links import find_link
-from sync_service.suggest.overview import Overview, read_overview
+from sync_service.suggest.overview import Overview
+from sync_service.suggest.overview_reader import read_overview
 from sync_service.suggest.rows import read_evidence
 from sync_service.suggest.rules import Decision
 from sync_service.suggest.tables import list_candidates
