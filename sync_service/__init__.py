@@ -25,6 +25,7 @@ tests/test_package_map.py compares the list with the imports.
 
     postgres.errors             errors of asyncpg and the network → DatabaseError
     postgres.pool               connections
+    postgres.limited_read       a read-only transaction with limits
     postgres.sql                SQL files, their gaps, quoting
     postgres.migrate            brings the schema clerk_sync up to date
     postgres.lock_waits         the lock that a connection waits for
@@ -54,6 +55,26 @@ tests/test_package_map.py compares the list with the imports.
     mapping.queries             a bound mapping → its SQL
     mapping.table_binding       binds lazily, and again after the table has changed
     mapping.creation            creates the table of a preset
+
+    suggest.names               words in the names of tables and columns
+    suggest.overview            all tables of the app, columns with Clerk IDs
+    suggest.overview_reader     reads them
+    suggest.clerk_ids           the column of the Clerk ID
+    suggest.links               a table between users and Clerk IDs
+    suggest.evidence            the facts about the users table
+    suggest.rules               a decision about one column
+    suggest.key_formats         existing keys → their generator
+    suggest.keys                the key of a new row
+    suggest.times               times of the app's row
+    suggest.sources             columns that show Clerk's user
+    suggest.tables              the users table among all tables
+    suggest.labels              the category of a new user
+    suggest.fillers             values that the app's ORM fills
+    suggest.columns             the decision about each column
+    suggest.deletion            the app's own way to delete a user
+    suggest.rendering           decisions → the text of a `sync.toml`
+    suggest.rows                reads the facts about the users table
+    suggest.lookup              finds a users table beside the default one
 
     settings                    the environment → settings
     process                     ends a child process together with its parent
@@ -90,20 +111,24 @@ tests/test_package_map.py compares the list with the imports.
     doctor.index_fixes          statements for indexes
     doctor.foreign_key_fixes    statements for foreign keys
     doctor.grant_fixes          statements for privileges
+    doctor.link_fixes           statements that copy Clerk IDs from another table
+    doctor.hints                facts from the rows for the corrections
+    doctor.required_columns     the line or default that fills a column
     doctor.clerk_keys           checks of the Clerk keys
     doctor.server               checks of the database
     doctor.table_fixes          the correction of each mapping issue
     doctor.table                checks of the users table against its mapping
     doctor.columns              checks of its columns
+    doctor.app_rules            checks against the app's own ways
     doctor.foreign_key_graph    the foreign keys below it, as a graph
     doctor.foreign_key_indexes  checks of their indexes
     doctor.deletion_cost        the cost of deleting a user
     doctor.foreign_keys         checks of the foreign keys
+    doctor.user_references      columns with a name that refers to a user
     doctor.missing_foreign_keys checks of columns that lack one
     doctor.user_stats           report on the users table
     doctor.inbox                checks of the inbox
     doctor.run                  runs all checks
-    doctor.suggest              a table → the text of a `sync.toml`
 
     dev.binaries                PostgreSQL binaries on this machine
     dev.access                  restricts an embedded server of root to root
@@ -136,6 +161,7 @@ tests/test_package_map.py compares the list with the imports.
     cli.arguments               parsing and formatting that commands share
     cli.database                a connection for one command
     cli.lock_waits              tells the user that a command waits for a lock
+    cli.output_file             the file that a command writes
     cli.serve                   `serve`
     cli.migrate                 `migrate`
     cli.dev                     `dev`
@@ -150,5 +176,5 @@ tests/test_package_map.py compares the list with the imports.
     cli                         the command line
     __main__                    the process
 
-Folders, from the bottom: clerk, postgres, mapping, store, sync, doctor, dev, web, cli.
+Folders, from the bottom: clerk, postgres, mapping, suggest, store, sync, doctor, dev, web, cli.
 """

@@ -43,6 +43,12 @@ async def run_doctor(database: str, toml: str | None = None, **changes: Any) -> 
     return found
 
 
+def add_lines(toml: str, finding: Finding) -> str:
+    """Return the `sync.toml` with the lines of a finding below [users.columns]."""
+    lines = [line.removeprefix("in sync.toml, below [users.columns]: ") for line in finding.do]
+    return "\n".join([toml, *lines, ""])
+
+
 async def apply_fix(connection: asyncpg.Connection, finding: Finding) -> None:
     """Run the SQL of a finding statement by statement, as `psql` does."""
     assert finding.run

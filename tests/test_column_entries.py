@@ -70,10 +70,6 @@ def test_each_form_is_read(entry: str, source: FieldSource) -> None:
         ('{ from = "first_name", write = "never" }', ".write: is not insert or always"),
         ('{ from = "first_name", on_null = "default" }', ".on_null: is not keep"),
         (
-            '{ from = "first_name", on_null = "keep", when_null = "" }',
-            ': when_null replaces null, and on_null = "keep" keeps the app\'s value; remove one of them',
-        ),
-        (
             '{ from = "status", equals = "a", on_null = "keep" }',
             ": equals gives true or false, never null; remove when_null and on_null",
         ),

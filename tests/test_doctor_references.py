@@ -131,8 +131,8 @@ async def test_small_tables_without_an_index_are_one_note(database: str, db: Any
 
 
 @pytest.mark.parametrize("action", ["", "on delete restrict"])
-async def test_a_key_that_forbids_deletions_is_reported_with_a_fix(database: str, db: Any, action: str) -> None:
-    """The finding appears before a deletion fails, and its SQL makes the key cascade (K2)."""
+async def test_a_key_that_forbids_deletions_is_reported_with_the_choices(database: str, db: Any, action: str) -> None:
+    """The finding appears before a deletion fails (K2). The owner decides; no statement replaces the constraint."""
     await create_tables(
         db,
         "create table orders (id serial primary key, user_id integer not null)",
@@ -142,10 +142,9 @@ async def test_a_key_that_forbids_deletions_is_reported_with_a_fix(database: str
     )
     found = (await run_doctor(database, MAPPED)).one("deletion_forbidden")
     assert found.data == {"constraint": "orders_of_users", "table": "public.orders", "depth": 1}
-    await apply_fix(db, found)
-    assert not (await run_doctor(database, MAPPED)).codes("warning")
-    await db.execute("delete from users where id = 1")
-    assert await db.fetchval("select count(*) from orders") == 0
+    assert (found.kind, found.run) == ("warning", ())
+    choices = " ".join(found.do)
+    assert all(word in choices for word in ('"soft"', '"anonymize"', "ON DELETE CASCADE", "orders_of_users"))
 
 
 async def test_a_key_that_forbids_only_cascaded_rows_is_a_note(database: str, db: Any) -> None:
@@ -250,12 +249,12 @@ async def test_columns_with_an_unsuitable_type_are_reported(database: str, db: A
     )
     found = await run_doctor(database, MAPPED)
     kinds = {(finding.data["table"], finding.kind) for finding in found.all("type_mismatch")}
-    assert kinds == {("public.a", "wrong"), ("public.b", "wrong"), ("public.c", "warning")}
+    assert kinds == {("public.a", "warning"), ("public.b", "warning")}
     for finding in found.all("type_mismatch"):
         for statement in finding.run:
             await db.execute(statement)
     left = await run_doctor(database, MAPPED)
-    assert {finding.data["table"] for finding in left.all("type_mismatch")} == {"public.a", "public.c"}
+    assert {finding.data["table"] for finding in left.all("type_mismatch")} == {"public.a"}
     assert not any("public.d" in str(finding) for finding in found)
 
 

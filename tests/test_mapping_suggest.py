@@ -1,17 +1,29 @@
 """`mapping suggest` prints a valid mapping that fits the table."""
 
+import asyncio
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
-from sync_service.doctor.suggest import choose_users_table, find_id_column, suggest_mapping
-from sync_service.mapping.introspection import read_table
+from sync_service import cli
+from sync_service.cli.serve import check_mapping
+from sync_service.errors import MappingMismatch
+from sync_service.mapping.introspection import Table
 from sync_service.mapping.table import TableMapping
 from sync_service.mapping.toml import parse_mapping
 from sync_service.mapping.validation import blocking_issues, partial_issues
-from tests.processes import run_command
+from sync_service.settings import Settings
+from sync_service.suggest.overview_reader import read_overview
+from sync_service.suggest.rendering import render_suggestion
+from sync_service.suggest.rows import read_evidence
+from tests.conftest import Output
+from tests.processes import COMMAND, run_command
 from tests.world import SECRET
+
+RunHere: TypeAlias = Callable[..., tuple[int, str]]
 
 
 async def suggest_for_table(db: Any, *statements: str, name: str = "users") -> tuple[TableMapping, str, list[str]]:
@@ -19,13 +31,16 @@ async def suggest_for_table(db: Any, *statements: str, name: str = "users") -> t
     await db.execute("drop table users")
     for statement in statements:
         await db.execute(statement)
-    table = await read_table(db, "public", name)
-    assert table
-    text = suggest_mapping(table, find_id_column(table))
-    print(text)
+    text, table = await suggest(db, "public", name)
     mapping = parse_mapping(text)
     found = [*blocking_issues(mapping, table), *partial_issues(mapping, table)]
     return mapping, text, [f"{obstacle.code} {obstacle.column}" for obstacle in found]
+
+
+async def suggest(db: Any, schema: str, name: str) -> tuple[str, Table]:
+    facts = await read_evidence(db, await read_overview(db), schema, name)
+    assert facts
+    return render_suggestion(facts), facts.table
 
 
 def get_sources(mapping: TableMapping) -> dict[str, str | None]:
@@ -90,7 +105,7 @@ async def test_prisma_s_table_is_mapped(db: Any) -> None:
         " age integer generated always as (1) stored, mood text[] not null default '{}')",
         name="User",
     )
-    assert found == ["not_null_unfilled plan"]
+    assert not found
     assert (mapping.table, mapping.id_column, mapping.on_delete) == ("User", "clerkId", "cascade")
     assert get_sources(mapping) == {
         "emailAddress": "primary_email",
@@ -102,14 +117,12 @@ async def test_prisma_s_table_is_mapped(db: Any) -> None:
         "isBanned": "banned",
         "publicMetadata": "public_metadata",
         "clerkData": "$",
+        "plan": None,
     }
     assert mapping.columns["name"].when_null == ""
-    assert '# on_delete = "soft"' in text
-    assert '# deleted_at = "deletedAt"' in text
-    uncommented = text.replace('# plan = { constant = "" }', 'plan = { constant = "" }')
-    table = await read_table(db, "public", "User")
-    assert table
-    assert not list(partial_issues(parse_mapping(uncommented), table))
+    assert mapping.columns["plan"].constant == "free"
+    assert "a guess, for no row shows the app's values" in text
+    assert '# on_delete = "soft" keeps the row and marks it instead: deletedAt = now' in text
 
 
 @pytest.mark.parametrize("key", ["uuid", "text"])
@@ -126,49 +139,102 @@ async def test_without_a_column_for_the_clerk_id_a_new_one_is_named(db: Any, key
 async def test_names_with_dots_and_quotes_are_written_and_read_back(db: Any) -> None:
     await db.execute('create schema "my.app"')
     await db.execute('create table "my.app"."the ""users""" ("clerk id" text primary key, "e.mail" text, email text)')
-    table = await read_table(db, "my.app", 'the "users"')
-    assert table
-    mapping = parse_mapping(suggest_mapping(table, "clerk id"))
+    text, table = await suggest(db, "my.app", 'the "users"')
+    mapping = parse_mapping(text)
     assert (mapping.schema, mapping.table) == ("my.app", 'the "users"')
     assert not list(blocking_issues(mapping, table))
 
 
-@pytest.mark.parametrize(
-    ("tables", "chosen"),
-    [
-        ([("public", "orders"), ("public", "User"), ("app", "users")], ("app", "users")),
-        ([("app", "users"), ("public", "users")], ("public", "users")),
-        ([("public", "profiles"), ("public", "accounts")], ("public", "accounts")),
-        ([("neon_auth", "users_sync"), ("public", "messages")], ("neon_auth", "users_sync")),
-        ([("public", "messages")], None),
-    ],
-)
-def test_the_table_with_the_most_likely_name_is_chosen(
-    tables: list[tuple[str, str]], chosen: tuple[str, str] | None
-) -> None:
-    assert choose_users_table(tables) == chosen
+# --- the command --------------------------------------------------------------------------------------------------
 
 
-async def test_the_command_only_prints(database: str, db: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def run_here(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: Output) -> RunHere:
+    """Return a function that runs a command in this process; it returns the status and all output."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_here(*arguments: str) -> tuple[int, str]:
+        output.read()
+        return cli.run(arguments, {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET}), output.read()
+
+    return run_here
+
+
+async def test_the_command_only_prints(run_here: RunHere, db: Any, tmp_path: Path) -> None:
     """Text keys that are not Clerk IDs stay the app's; the existing `sync.toml` is neither read nor written."""
     await db.execute("drop table users; create table users (id text primary key, email text)")
     await db.execute("insert into users values ('cku1', null), ('cku2', null)")
     await db.execute("create table accounts (clerk_id text unique, email text)")
     (tmp_path / "sync.toml").write_text("wrong")
-
-    def suggest(*arguments: str) -> tuple[int, str]:
-        done = run_command("mapping", "suggest", *arguments, cwd=tmp_path, DATABASE_URL=database)
-        return done.returncode, done.stdout
-
-    status, text = suggest()
-    assert (status, parse_mapping(text).id_column) == (0, "clerk_user_id")
+    status, text = await asyncio.to_thread(run_here, "mapping", "suggest")
+    assert status == 0
+    assert 'table = "public.accounts"' in text
+    assert "If your users are in another table (public.users), name it with --table." in text
+    _, text = await asyncio.to_thread(run_here, "mapping", "suggest", "--table", "public.users")
+    assert 'clerk_id = "clerk_user_id"' in text
     await db.execute("update users set id = 'user_' || id")
-    assert parse_mapping(suggest()[1]).id_column == "id"
-    assert parse_mapping(suggest("--table", "public.accounts")[1]).id_column == "clerk_id"
-    assert suggest("--table", "public.nothing") == (1, "")
-    assert suggest("--table", "a.b.c") == (2, "")
-    assert suggest()[0] == 0  # the invalid file is still ignored
+    status, text = await asyncio.to_thread(run_here, "mapping", "suggest")
+    assert 'table = "public.users"\nclerk_id = "id"' in text
+    status, text = await asyncio.to_thread(run_here, "mapping", "suggest", "--table", "public.Users")
+    assert (status, "public.Users does not exist. Did you mean public.users?" in text) == (1, True)
+    await db.execute("create view people as select * from users")
+    status, text = await asyncio.to_thread(run_here, "mapping", "suggest", "--table", "people")
+    assert (status, "public.people is a view" in text) == (1, True)
+    assert (await asyncio.to_thread(run_here, "mapping", "suggest", "--table", "a.b.c"))[0] == 2
     assert (tmp_path / "sync.toml").read_text() == "wrong"
+
+
+async def test_output_writes_a_new_file_whole_or_not_at_all(run_here: RunHere, db: Any, tmp_path: Path) -> None:
+    file = tmp_path / "sync.toml"
+    status, text = await asyncio.to_thread(run_here, "mapping", "suggest", "--output", "sync.toml")
+    assert (status, parse_mapping(file.read_text()).id_column) == (0, "id")
+    assert "[users]" not in text
+    status, text = await asyncio.to_thread(run_here, "mapping", "suggest", "--output", "sync.toml")
+    assert (status, "--output: sync.toml exists" in text) == (2, True)
+    status, text = await asyncio.to_thread(run_here, "mapping", "suggest", "--output", "missing/sync.toml")
+    assert (status, "--output: there is no folder missing" in text) == (2, True)
+    await db.execute("drop table users; create table orders (id serial)")
+    file.write_text("")  # the rest of a failed command
+    status, text = await asyncio.to_thread(run_here, "mapping", "suggest", "--output", "sync.toml")
+    assert (status, "No table looks like a users table" in text) == (1, True)
+    assert file.read_text() == ""
+    assert [entry.name for entry in os.scandir(tmp_path)] == ["sync.toml"]
+
+
+async def test_a_failed_suggestion_leaves_no_redirected_file(empty_database: str, tmp_path: Path) -> None:
+    """The shell creates the file of `> sync.toml` before the command starts."""
+    with (tmp_path / "sync.toml").open("w") as file:
+        process = await asyncio.create_subprocess_exec(
+            COMMAND,
+            "mapping",
+            "suggest",
+            cwd=tmp_path,
+            env={"DATABASE_URL": empty_database},
+            stdout=file,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert b"The database has no table yet." in errors
+    assert not list(os.scandir(tmp_path))
+
+
+async def test_no_default_table_is_created_beside_the_users_table(
+    run_here: RunHere, settings: Settings, db: Any
+) -> None:
+    """Not by `migrate`, and `serve` does not start; both name the command that writes a mapping."""
+    await db.execute("drop table users; create table singers (id serial primary key, auth_ref text unique, email text)")
+    advice = "run `sync-service mapping suggest > sync.toml`"
+    for _ in range(2):
+        status, text = await asyncio.to_thread(run_here, "migrate")
+        assert (status, "public.singers looks like the users table" in text, advice in text) == (1, True, True)
+        assert await db.fetchval("select to_regclass('public.users')") is None
+    with pytest.raises(MappingMismatch) as mismatch:
+        await check_mapping(settings)
+    assert advice in mismatch.value.errors[0]
+    assert (await asyncio.to_thread(run_here, "migrate", "--create-table"))[0] == 0
+    assert await db.fetchval("select to_regclass('public.users')")
+    await check_mapping(settings)
 
 
 async def test_neon_s_table_has_a_preset(empty_database: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncpg
 
+from sync_service.doctor.hints import Hints
 from sync_service.doctor.introspection import Server
 from sync_service.doctor.table_fixes import find_fix
 from sync_service.mapping.introspection import Table, read_table
@@ -99,7 +100,7 @@ async def test_each_wrong_entry_is_reported_with_its_correction(db: asyncpg.Conn
         [issue] = blocking_issues(mapping, table)
         assert (issue.code, issue.name) == (code, f"public.people.{column}"), text
         assert issue.why.startswith(why), issue.why
-        fix = find_fix(issue, mapping, table, SERVER)
+        fix = find_fix(issue, mapping, table, SERVER, Hints())
         assert bool(fix.run or fix.do) is (code != "wrong_deleted_at"), text
     for text in ALLOWED:
         assert [*blocking_issues(parse_mapping(HEAD + text), table)] == [], text
@@ -112,7 +113,7 @@ async def test_a_link_by_key_needs_a_key_beside_the_clerk_id(db: asyncpg.Connect
     assert issue.code == "wrong_link_key"
 
 
-async def test_a_required_column_that_keeps_its_value_needs_a_default(db: asyncpg.Connection) -> None:
+async def test_a_required_column_that_keeps_its_value_needs_one_for_new_rows(db: asyncpg.Connection) -> None:
     await db.execute(TABLE)
     table = await read(db)
     entries = 'id = { generate = "uuid4" }\ntitle = { from = "username", on_null = "keep" }\n'
@@ -121,4 +122,4 @@ async def test_a_required_column_that_keeps_its_value_needs_a_default(db: asyncp
     )
     [issue] = partial_issues(mapping, table)
     assert (issue.code, issue.column) == ("not_null_for_some", "name")
-    assert issue.why.endswith("a Clerk user may have no username and no first_name: give the column a default")
+    assert issue.why.endswith("a Clerk user may have no username and no first_name: set a `when_null` for it")

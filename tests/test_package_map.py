@@ -21,7 +21,7 @@ FOLDERS = re.search(r"Folders, from the bottom: ([\w, ]+)\.", DOCSTRING)
 IMPURE_IMPORTS = re.compile(r"^ *(?:import|from) (?:asyncpg|asyncio|time|os|socket)\b", re.MULTILINE)
 
 # Statements belong to these folders only.
-SQL_FOLDERS = ("postgres", "mapping", "store", "doctor")
+SQL_FOLDERS = ("postgres", "mapping", "suggest", "store", "doctor")
 
 
 def list_modules() -> set[str]:

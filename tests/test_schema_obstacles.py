@@ -6,11 +6,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sync_service.doctor.suggest import suggest_mapping
-from sync_service.mapping.introspection import read_table
 from sync_service.mapping.toml import parse_mapping
 from sync_service.settings import Settings
-from tests.findings import apply_fix, run_doctor
+from sync_service.suggest.overview_reader import read_overview
+from sync_service.suggest.rendering import render_suggestion
+from sync_service.suggest.rows import read_evidence
+from tests.findings import add_lines, apply_fix, run_doctor
 from tests.world import T1, T2, World, make_event, make_message_id, run_world
 
 pytestmark = pytest.mark.every_postgres
@@ -144,25 +145,24 @@ create table "User" (id text primary key, "clerkId" text not null unique, email 
 """
 
 
-async def test_the_suggestion_and_the_fixes_for_a_prisma_table_work(
+async def test_the_suggestion_for_a_prisma_table_works(
     settings: Settings, db: asyncpg.Connection, database: str
 ) -> None:
     """A key and a time that the app's client fills have no default in the database."""
     await db.execute(PRISMA)
-    table = await read_table(db, "public", "User")
-    assert table
-    text = suggest_mapping(table, "clerkId")
-    assert "# id (text): the app's key without a default; sync-service doctor prints the SQL" in text
-    assert 'updatedAt = "updated_at"' in text
+    facts = await read_evidence(db, await read_overview(db), "public", "User")
+    assert facts
+    text = render_suggestion(facts)
+    assert 'id = { generate = "cuid" }  # the app\'s key; a guess' in text
+    assert 'updatedAt = { generate = "now" }' in text
     assert "createdAt = " not in text
-    for finding in (await run_doctor(database, text)).all("not_null_unfilled"):
-        await apply_fix(db, finding)
+    assert "not_null_unfilled" not in (await run_doctor(database, text)).codes()
     async with run_world(settings, db, mapping=parse_mapping(text)) as world:
         assert (await deliver(world))[:2] == (200, "applied")
 
 
 async def test_the_fix_for_a_required_time_keeps_not_null(db: asyncpg.Connection, database: str) -> None:
     await db.execute(TABLE.format(more=", updated timestamp not null"))
-    await apply_fix(db, (await run_doctor(database, TOML)).one("not_null_unfilled"))
-    await db.execute("insert into members (clerk_id) values ('user_1')")
+    found = (await run_doctor(database, TOML)).one("not_null_unfilled")
+    assert not (await run_doctor(database, add_lines(TOML, found))).codes("wrong")
     assert await db.fetchval("select attnotnull from pg_attribute where attname = 'updated'")

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from sync_service.cli import dev, docs, doctor, events, mapping, migrate, send, serve, token, users
 from sync_service.cli.global_options import CompletionAction, VersionAction
+from sync_service.cli.output_file import remove_output
 from sync_service.errors import MappingMismatch, SettingsError, SyncError
+from sync_service.settings import MAPPING_FILE
 from sync_service.terminal import escape_controls
 
 COMMANDS = (dev, serve, migrate, send, token, events, doctor, mapping, users, docs)
@@ -85,6 +87,8 @@ def _run_command(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         parsed = parser.parse_args(arguments)
     except SystemExit as error:  # argparse has printed the reason
+        if error.code and "suggest" in arguments:
+            remove_output([MAPPING_FILE])
         return int(error.code or 0)
     status: int = parsed.run(parsed, environ)
     return status

@@ -11,7 +11,7 @@ from rich.console import Console
 from sync_service.cli.arguments import Commands, add_json_option
 from sync_service.cli.database import open_connection
 from sync_service.dev.state import with_dev_defaults
-from sync_service.doctor.findings import KINDS, Finding, sort_findings
+from sync_service.doctor.findings import KINDS, Finding, group_findings, sort_findings
 from sync_service.doctor.server import report_unreachable_database
 from sync_service.errors import SettingsError, SyncError
 from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
@@ -23,6 +23,7 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "doctor", help="check settings, database and table; print problems and how to fix them"
     )
+    parser.add_argument("--all", action="store_true", help="print similar findings one by one; --json always does")
     add_json_option(parser)
     parser.set_defaults(run=run)
 
@@ -42,7 +43,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         report = {"findings": findings} | {kind: counts[kind] for kind in KINDS}
         print(msgspec.json.format(msgspec.json.encode(report)).decode())
     else:
-        print_text("\n\n".join(_format_finding(finding) for finding in findings))
+        shown = findings if arguments.all else group_findings(findings)
+        print_text("\n\n".join(_format_finding(finding) for finding in shown))
         print(f"\nwrong: {counts['wrong']}, warnings: {counts['warning']}, notes: {counts['note']}")
     if setting_errors:
         return 2

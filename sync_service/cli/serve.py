@@ -11,6 +11,7 @@ from sync_service.logs import configure_logging
 from sync_service.mapping.table_binding import TableBinding
 from sync_service.postgres.migrate import read_schema_state
 from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
+from sync_service.suggest.lookup import check_default_table
 from sync_service.web.listener import bind_sockets
 
 # A slow database must not delay the start for longer.
@@ -36,9 +37,13 @@ def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 async def check_mapping(settings: Settings) -> None:
-    """Raise `MappingMismatch` if the mapping cannot work. Without a migrated database the check is skipped."""
+    """Raise `MappingMismatch` if the mapping cannot work, or if it would create a second users table.
+
+    A database that cannot be reached is no reason to stop: the service waits for it.
+    """
     try:
         async with asyncio.timeout(CHECK_TIMEOUT), open_connection(settings) as connection:
+            await check_default_table(connection, settings.mapping)
             if (await read_schema_state(connection)).is_ready:
                 await TableBinding(settings.mapping).ensure_bound(connection)
     except MappingMismatch:

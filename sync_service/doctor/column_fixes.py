@@ -20,11 +20,6 @@ def widen_column(schema: str, table: str, column: str) -> str:
     return alter_table(schema, table, f"alter column {quote_ident(column)} type text")
 
 
-def drop_not_null(table: Table, column: str) -> str:
-    """Return the statement that allows null in a column."""
-    return alter_table(table.schema, table.name, f"alter column {quote_ident(column)} drop not null")
-
-
 def set_time_default(table: Table, column: str) -> str:
     """Return the statement that gives a time the default now(). NOT NULL stays, because the app may rely on it."""
     return alter_table(table.schema, table.name, f"alter column {quote_ident(column)} set default now()")

@@ -5,7 +5,7 @@ from typing import Any
 
 import asyncpg
 
-from sync_service.doctor.introspection import begin_limited_read
+from sync_service.postgres.limited_read import begin_limited_read
 from sync_service.postgres.pool import Connection
 
 # Seconds for one query and for all of them together: the doctor reports within a minute.

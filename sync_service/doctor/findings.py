@@ -1,5 +1,6 @@
 """A finding: the problem, the reason why it matters, and the correction (pure)."""
 
+from collections import Counter
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct, field
@@ -7,6 +8,9 @@ from msgspec import Struct, field
 Kind: TypeAlias = Literal["wrong", "warning", "note"]
 
 KINDS: tuple[Kind, ...] = ("wrong", "warning", "note")
+
+# More findings with the same code are printed as one.
+MAX_SIMILAR = 3
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -31,6 +35,32 @@ class Finding(Struct, frozen=True, kw_only=True):
 def sort_findings(findings: list[Finding]) -> list[Finding]:
     """Return the findings sorted by kind, `wrong` first; the sort is stable."""
     return sorted(findings, key=lambda finding: KINDS.index(finding.kind))
+
+
+def group_findings(findings: list[Finding]) -> list[Finding]:
+    """Return one finding in place of several with the same code and kind, if there are more than MAX_SIMILAR."""
+    numbers = Counter((finding.code, finding.kind) for finding in findings)
+    grouped: dict[tuple[str, str], list[Finding]] = {}
+    for number, finding in enumerate(findings):
+        group = (finding.code, finding.kind)
+        is_large = numbers[group] > MAX_SIMILAR
+        grouped.setdefault(group if is_large else (finding.code, str(number)), []).append(finding)
+    return [_merge(found) if len(found) > 1 else found[0] for found in grouped.values()]
+
+
+def _merge(findings: list[Finding]) -> Finding:
+    """Return one finding for similar ones."""
+    names = [finding.what.partition(": ")[0] for finding in findings]
+    others = len(names) - MAX_SIMILAR
+    shown = f"{', '.join(names[:MAX_SIMILAR])} and {others} others"
+    first = findings[0]
+    return Finding(
+        code=first.code,
+        kind=first.kind,
+        what=f"{len(findings)} similar findings: {shown}; the first is: {first.what}",
+        why=first.why,
+        do=("to see each of them with its correction, run: sync-service doctor --all",),
+    )
 
 
 def format_count(number: int | None) -> str:

@@ -23,13 +23,13 @@ def alter_table(schema: str, table: str, action: str, *, then: str = "") -> str:
     return " ".join([*statements, "commit;"])
 
 
-def alter_with_parent(child: str, parent: str, lock_mode: str, action: str) -> str:
+def alter_with_parent(child: str, parent: str, action: str) -> str:
     """Return a block that locks two tables and alters the child table. `child` and `parent` are quoted names.
 
     Another session may hold one table and wait for the other, which is a deadlock; PostgreSQL may then cancel the app's
     statement. So the block waits 100 ms for both locks, releases them, and tries again, up to 100 times.
     """
-    return _RETRY_BLOCK.format(child=child, parent=parent, mode=lock_mode, action=action)
+    return _RETRY_BLOCK.format(child=child, parent=parent, action=action)
 
 
 def choose_name(parts: Sequence[str], taken: set[str]) -> str:
@@ -49,7 +49,7 @@ do $cure$ begin
     set local lock_timeout = '100ms';
     for attempt in 1..100 loop
         begin
-            lock table {child}, {parent} in {mode} mode;
+            lock table {child}, {parent} in share row exclusive mode;
             alter table {child} {action};
             return;
         exception when lock_not_available or deadlock_detected then

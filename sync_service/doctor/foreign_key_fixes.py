@@ -1,4 +1,4 @@
-"""Statements that add, change or validate a foreign key, and the query for rows without a user (pure)."""
+"""Statements that add or validate a foreign key, and the query for rows without a user (pure)."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,6 @@ from sync_service.doctor.index_fixes import create_index
 from sync_service.doctor.introspection import ForeignKey, UnconstrainedColumn
 from sync_service.mapping.introspection import Table
 from sync_service.postgres.sql import quote_ident, quote_table
-
-
-def cascade_deletion(key: ForeignKey) -> tuple[str, ...]:
-    """Return the statements that recreate a foreign key with ON DELETE CASCADE."""
-    columns, referenced = (", ".join(map(quote_ident, names)) for names in (key.columns, key.parent_columns))
-    child, parent = quote_table(key.schema, key.table), quote_table(key.parent_schema, key.parent_table)
-    action = (
-        f"drop constraint {quote_ident(key.name)}, add constraint {quote_ident(key.name)} foreign key ({columns})"
-        f" references {parent} ({referenced}) on delete cascade not valid"
-    )
-    recreated = alter_with_parent(child, parent, "access exclusive", action)
-    return recreated, validate_constraint(key.schema, key.table, key.name)
 
 
 def validate_constraint(schema: str, table: str, name: str) -> str:
@@ -35,7 +23,7 @@ def add_foreign_key(column: UnconstrainedColumn, table: Table, referenced_column
         f"add constraint {quote_ident(name)} foreign key ({quote_ident(column.name)})"
         f" references {parent} ({quote_ident(referenced_column)}) on delete cascade not valid"
     )
-    added = alter_with_parent(child, parent, "share row exclusive", action)
+    added = alter_with_parent(child, parent, action)
     return (*index, added, validate_constraint(column.schema, column.table, name))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from sync_service.doctor.deletion_cost import report_deletion_cost
 from sync_service.doctor.findings import Finding, format_count
-from sync_service.doctor.foreign_key_fixes import cascade_deletion, list_orphans_of_key, validate_constraint
+from sync_service.doctor.foreign_key_fixes import list_orphans_of_key, validate_constraint
 from sync_service.doctor.foreign_key_graph import ForeignKeyEdge
 from sync_service.doctor.foreign_key_indexes import check_indexes
 from sync_service.doctor.introspection import ForeignKey
@@ -84,10 +84,7 @@ def _report_blocked_deletion(
     edge: ForeignKeyEdge, counts: ReferenceCounts, *, is_deleted_by_other_key: bool
 ) -> Finding:
     key = edge.key
-    why = (
-        "The deletion of a user with such a row is parked until the row is gone. Use ON DELETE CASCADE, or keep the"
-        ' rows of users with on_delete = "soft" or "anonymize" in sync.toml.'
-    )
+    why = "The deletion of a user with such a row is parked until the row is gone. Choose how your app deletes a user."
     if is_deleted_by_other_key:
         why = (
             "Another foreign key deletes these rows with the user before PostgreSQL checks this one. A deletion is"
@@ -99,8 +96,18 @@ def _report_blocked_deletion(
         what=f"{key.display_name}: on delete {_ACTIONS[key.on_delete]} (constraint {key.name},"
         f" rows: {format_count(counts.rows.get(key.child_oid))})",
         why=why,
-        run=cascade_deletion(key) if not key.partitioned else (),
+        do=() if is_deleted_by_other_key else _list_choices(key),
         data={"constraint": key.name, "table": key.child_name, "depth": edge.depth},
+    )
+
+
+def _list_choices(key: ForeignKey) -> tuple[str, ...]:
+    """Return the ways to delete a user. The constraint is the owner's decision, so no statement replaces it."""
+    return (
+        'keep the row and mark it: on_delete = "soft" in sync.toml, and the column that marks it below [users.deleted]',
+        'keep the row without personal data: on_delete = "anonymize" in sync.toml',
+        f"delete the rows of {key.child_name} too: give constraint {key.name} ON DELETE CASCADE in your app's schema",
+        "or leave it: delete such a row yourself, and the service then deletes the user",
     )
 
 

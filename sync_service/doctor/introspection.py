@@ -3,19 +3,13 @@
 No query here counts the rows of the app.
 """
 
-import contextlib
-from collections.abc import AsyncIterator
-
 import asyncpg
 import msgspec
 from msgspec import Struct
 
-from sync_service.mapping.introspection import Table
+from sync_service.postgres.limited_read import begin_limited_read
 from sync_service.postgres.pool import Connection
-from sync_service.postgres.sql import quote_ident, quote_table, read_sql
-
-# One query of the catalogue takes milliseconds; ten seconds means that the server is overloaded.
-CATALOGUE_TIMEOUT = 10.0
+from sync_service.postgres.sql import read_sql
 
 
 class Server(Struct, frozen=True):
@@ -109,17 +103,6 @@ class UnconstrainedColumn(Struct, frozen=True):
         return f"{self.table_name}.{self.name}"
 
 
-@contextlib.asynccontextmanager
-async def begin_limited_read(connection: Connection, seconds: float = CATALOGUE_TIMEOUT) -> AsyncIterator[None]:
-    """Run the block in a read-only transaction with a statement timeout and a lock timeout of one second.
-
-    A transaction pooler keeps no session state, so the limits belong to the transaction.
-    """
-    async with connection.transaction(readonly=True):
-        await connection.execute(_LIMITS_SQL, str(max(1, round(seconds * 1000))))
-        yield
-
-
 async def read_server(connection: asyncpg.Connection) -> Server:
     """Return the server's version and the rights of our role. Raises errors of asyncpg."""
     row = dict(await connection.fetchrow(read_sql(__package__, "server.sql")) or {})
@@ -140,30 +123,3 @@ async def read_unconstrained_columns(connection: Connection, users_oid: int) -> 
     async with begin_limited_read(connection):
         rows = await connection.fetch(read_sql(__package__, "unconstrained_columns.sql"), users_oid)
     return [msgspec.convert(dict(row), UnconstrainedColumn) for row in rows]
-
-
-async def read_tables(connection: Connection) -> list[tuple[str, str]]:
-    """Return schema and name of the app's tables. Raises errors of asyncpg."""
-    return [(row["schema"], row["name"]) for row in await connection.fetch(_TABLES_SQL)]
-
-
-async def has_only_foreign_ids(connection: Connection, table: Table, column: str) -> bool:
-    """Return whether the column has values and none of the first thousand is a Clerk ID. Raises errors of asyncpg."""
-    sql = _FOREIGN_IDS_SQL.format(column=quote_ident(column), table=quote_table(table.schema, table.name))
-    return bool(await connection.fetchval(sql))
-
-
-_LIMITS_SQL = "select set_config('statement_timeout', $1, true), set_config('lock_timeout', '1000', true)"
-
-_TABLES_SQL = """
-select n.nspname::text as schema, c.relname::text as name
-from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
-where c.relkind in ('r', 'p') and not c.relispartition
-    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'clerk_sync', 'auth', 'storage')
-order by 1, 2
-"""
-
-_FOREIGN_IDS_SQL = """
-select coalesce(bool_and(id !~ '^user_'), false)
-from (select {column}::text as id from {table} limit 1000) as t
-"""

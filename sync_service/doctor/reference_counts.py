@@ -30,10 +30,19 @@ class ReferenceCounts:
 
 
 class OrphanCount(Struct, frozen=True):
-    """`rows` have a value in the column, `orphans` have one that no row of the users table has."""
+    """`rows` have a value in the column, `orphans` have one that no row of the users table has.
+
+    `clerk_ids` have the ID of a Clerk user. None means not counted.
+    """
 
     rows: int | None = None
     orphans: int | None = None
+    clerk_ids: int | None = None
+
+    @property
+    def matches(self) -> int:
+        """The rows whose user exists."""
+        return (self.rows or 0) - (self.orphans or 0)
 
 
 async def count_child_rows(counter: Counter, key: ForeignKey) -> int | None:
@@ -70,6 +79,7 @@ async def count_orphans(
         parent=quote_table(table.schema, table.name),
         condition=_build_join_condition("parent", [referenced_column], "child", [column.name]),
         not_null=_build_not_null_condition("child", [column.name]),
+        value=f"child.{quote_ident(column.name)}",
     )
     return OrphanCount(**await counter.fetch_row(sql))
 
@@ -112,7 +122,8 @@ from (select count(*) as n from {child} as r0 {joins} where {not_null} group by 
 _ORPHANS_SQL = """
 select
     count(*) as rows,
-    count(*) filter (where not exists (select from {parent} as parent where {condition})) as orphans
+    count(*) filter (where not exists (select from {parent} as parent where {condition})) as orphans,
+    count(*) filter (where {value}::text ~ '^user_[A-Za-z0-9]+$') as clerk_ids
 from {child} as child
 where {not_null}
 """

@@ -6,24 +6,24 @@ from typing import TypeAlias
 import asyncpg
 
 from sync_service.clerk.client import InstanceLookup, find_known_users, look_up_host_instance, look_up_key_instance
+from sync_service.doctor.app_rules import check_app_rules
 from sync_service.doctor.clerk_keys import check_instances, check_keys
 from sync_service.doctor.columns import check_columns
 from sync_service.doctor.counts import Counter
 from sync_service.doctor.findings import Finding
 from sync_service.doctor.foreign_key_graph import ForeignKeyEdge, build_graph
 from sync_service.doctor.foreign_keys import check_foreign_keys
+from sync_service.doctor.hints import Hints, read_hints
 from sync_service.doctor.inbox import check_inbox
 from sync_service.doctor.inbox_counts import InboxCounts, count_inbox
 from sync_service.doctor.introspection import (
     Server,
-    begin_limited_read,
     read_foreign_keys,
     read_server,
     read_unconstrained_columns,
 )
-from sync_service.doctor.missing_foreign_keys import check_user_reference, find_user_references
+from sync_service.doctor.missing_foreign_keys import check_user_reference
 from sync_service.doctor.reference_counts import (
-    OrphanCount,
     ReferenceCounts,
     count_child_rows,
     count_orphans,
@@ -33,8 +33,10 @@ from sync_service.doctor.reference_counts import (
 from sync_service.doctor.server import check_server
 from sync_service.doctor.table import check_table, report_missing_table
 from sync_service.doctor.user_counts import UserCounts, count_users, sample_unknown_ids
+from sync_service.doctor.user_references import find_user_references
 from sync_service.doctor.user_stats import ClerkSample, check_users
 from sync_service.mapping.introspection import Table, read_table
+from sync_service.postgres.limited_read import begin_limited_read
 from sync_service.postgres.migrate import read_schema_state
 from sync_service.settings import Settings
 
@@ -86,9 +88,12 @@ class CheckRun:
 
     async def _check_table(self, counter: Counter, table: Table, server: Server, *, has_identities: bool) -> None:
         mapping = self.settings.mapping
-        self._add(check_table(mapping, table, server))
+        is_readable = table.kind in {"r", "p"} and "SELECT" in table.privileges
+        hints = await read_hints(counter.connection, mapping, table) if is_readable else Hints()
+        self._add(check_table(mapping, table, server, hints))
         self._add(check_columns(mapping, table))
-        if table.kind not in {"r", "p"} or "SELECT" not in table.privileges:
+        self._add(check_app_rules(mapping, table, hints))
+        if not is_readable:
             return
         users = await self._check_users(counter, table, has_identities=has_identities)
         edges = await self._check_foreign_keys(counter, table, users)
@@ -139,10 +144,10 @@ class CheckRun:
         columns = await read_unconstrained_columns(counter.connection, table.oid)
         for reference in find_user_references(mapping, table, columns, cascading_tables):
             self._on_progress(reference.column.display_name)
-            count = OrphanCount()
-            if reference.referenced_column:
-                count = await count_orphans(counter, reference.column, table, reference.referenced_column)
-            self._add(check_user_reference(mapping, table, reference, count))
+            counts = {
+                name: await count_orphans(counter, reference.column, table, name) for name in reference.candidates
+            }
+            self._add(check_user_reference(mapping, table, reference, counts))
 
     def _add(self, findings: Iterable[Finding]) -> None:
         self.findings += findings

@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 
 from sync_service.doctor.findings import Finding, Kind
+from sync_service.doctor.hints import Hints
 from sync_service.doctor.introspection import Server
-from sync_service.doctor.table_fixes import Fix, find_fix
+from sync_service.doctor.link_fixes import LinkFix
+from sync_service.doctor.required_columns import Fix
+from sync_service.doctor.table_fixes import find_fix
 from sync_service.mapping.introspection import Table
 from sync_service.mapping.issues import MappingIssue
 from sync_service.mapping.presets import DEFAULT
@@ -41,7 +44,8 @@ _REASONS = {
     "no_schema_privilege": "No event is applied without this privilege.",
     "no_sequence_privilege": "No new user can be inserted without this privilege.",
     "row_security": "sync-service cannot see a hidden row and inserts it a second time.",
-    "not_null_unfilled": "Events of new users are parked until the column allows null, has a default, or is mapped.",
+    "not_null_unfilled": "Your app fills this column itself when it creates a user, and the service cannot run the code"
+    " of your app. Events of new users are parked until a line of sync.toml or a default fills it.",
     "not_null_for_some": "The events of such users are parked. A user with only a phone number has no email, and many"
     " users have no names.",
 }
@@ -59,17 +63,34 @@ def report_missing_table(mapping: TableMapping) -> Finding:
     )
 
 
-def check_table(mapping: TableMapping, table: Table, server: Server) -> Iterator[Finding]:
+def check_table(mapping: TableMapping, table: Table, server: Server, hints: Hints) -> Iterator[Finding]:
     """Yield the problems of the mapping with this table: those of all users, then those of some users."""
     issues = list(blocking_issues(mapping, table))
     if mapping == DEFAULT and any(issue.code == "missing_column" for issue in issues):
         yield _report_missing_mapping(mapping)
         issues = [issue for issue in issues if issue.code != "missing_column"]
     for issue in issues:
-        yield _report_issue(issue, "wrong", find_fix(issue, mapping, table, server))
+        yield _report_issue(issue, "wrong", find_fix(issue, mapping, table, server, hints), hints)
     for issue in partial_issues(mapping, table):
         kind: Kind = "warning" if issue.code == "not_null_for_some" else "wrong"
-        yield _report_issue(issue, kind, find_fix(issue, mapping, table, server))
+        yield _report_issue(issue, kind, find_fix(issue, mapping, table, server, hints), hints)
+
+
+def _report_link(issue: MappingIssue, link: LinkFix, fix: Fix) -> Finding:
+    """Return the finding that the Clerk IDs are in another table."""
+    found = f"{link.link.display_name}.{link.link.clerk_id}"
+    triggers = "Two triggers keep both tables the same." if link.can_insert else "A trigger copies each new link."
+    do = "" if link.can_insert else f"have your app insert the row of a new user into {link.link.display_name}"
+    return Finding(
+        code=issue.code,
+        kind="wrong",
+        what=f"{issue.name}: there is no such column, and the Clerk IDs are in {found}",
+        why="The service finds a user by a column of the users table. No event is applied until this column exists."
+        f" A user whose ID is not copied would get a second row. {triggers}",
+        run=fix.run,
+        do=tuple(filter(None, (do,))),
+        data={"name": issue.name, "column": issue.column, "links": link.link.display_name},
+    )
 
 
 def _report_missing_mapping(mapping: TableMapping) -> Finding:
@@ -83,7 +104,9 @@ def _report_missing_mapping(mapping: TableMapping) -> Finding:
     )
 
 
-def _report_issue(issue: MappingIssue, kind: Kind, fix: Fix) -> Finding:
+def _report_issue(issue: MappingIssue, kind: Kind, fix: Fix, hints: Hints) -> Finding:
+    if issue.code == "missing_clerk_id" and hints.link:
+        return _report_link(issue, hints.link, fix)
     return Finding(
         code=issue.code,
         kind=kind,

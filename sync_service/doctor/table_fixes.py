@@ -1,23 +1,19 @@
 """The correction of each issue between the users table and its mapping (pure)."""
 
-from msgspec import Struct
-
 from sync_service.doctor.column_fixes import (
     add_column,
-    drop_not_null,
-    set_key_default,
-    set_time_default,
     widen_column,
 )
 from sync_service.doctor.grant_fixes import bypass_row_security, grant_schema, grant_sequence, grant_table
+from sync_service.doctor.hints import Hints
 from sync_service.doctor.index_fixes import create_lower_index, create_unique_index, set_replica_identity
 from sync_service.doctor.introspection import Server
-from sync_service.mapping.coercion import TIME_TYPES
+from sync_service.doctor.link_fixes import LinkFix, copy_links
+from sync_service.doctor.required_columns import Fix, fill_column, replace_null
 from sync_service.mapping.computed_values import WHOLE_USER
-from sync_service.mapping.fields import PLACEHOLDER, FieldSource
+from sync_service.mapping.fields import FieldSource
 from sync_service.mapping.introspection import Table
 from sync_service.mapping.issues import MappingIssue
-from sync_service.mapping.presets import PLACEHOLDER_EMAIL
 from sync_service.mapping.table import TableMapping
 from sync_service.mapping.validation import find_missing_privileges
 
@@ -34,19 +30,12 @@ _ENTRIES = {
 }
 
 
-class Fix(Struct, frozen=True):
-    """`run` are statements for the database, `do` are changes of sync.toml."""
-
-    run: tuple[str, ...] = ()
-    do: tuple[str, ...] = ()
-
-
-def find_fix(issue: MappingIssue, mapping: TableMapping, table: Table, server: Server) -> Fix:
+def find_fix(issue: MappingIssue, mapping: TableMapping, table: Table, server: Server, hints: Hints) -> Fix:
     """Return the statements and the changes of sync.toml that correct an issue; both are empty if none can."""
     column = issue.column or ""
     match issue.code:
         case "missing_clerk_id" | "wrong_clerk_id_type" | "missing_unique_index" | "short_clerk_id":
-            fix = _fix_clerk_id(issue.code, table, column)
+            fix = _fix_clerk_id(issue.code, table, column, hints.link)
         case "missing_column":
             fix = Fix((add_column(table.schema, table.name, column, _choose_type(mapping.columns[column])),))
         case "missing_deleted_at" | "missing_mark":
@@ -56,9 +45,9 @@ def find_fix(issue: MappingIssue, mapping: TableMapping, table: Table, server: S
         case "rules" | "no_replica_identity" | "session_default":
             fix = _remove_obstacle(issue, mapping, table)
         case "not_null_unfilled":
-            fix = Fix(_fill_column(table, column))
+            fix = fill_column(table, column, hints)
         case "not_null_for_some" | "not_scrubbed":
-            fix = _replace_null(table, mapping.columns[column], column)
+            fix = replace_null(table, mapping.columns[column], column, hints)
         case code if code in _ENTRIES:
             fix = Fix(do=(f"in sync.toml: {_ENTRIES[code].format(column)}",))
         case _:
@@ -76,15 +65,6 @@ def _remove_obstacle(issue: MappingIssue, mapping: TableMapping, table: Table) -
             return Fix(do=(f"give {issue.name} a default without current_setting(), or map it in sync.toml",))
 
 
-def _fill_column(table: Table, name: str) -> tuple[str, ...]:
-    column = table.column(name)
-    if column and name in table.primary_key:
-        return set_key_default(table, column)
-    if column and column.base in TIME_TYPES:
-        return (set_time_default(table, name),)
-    return (drop_not_null(table, name),)
-
-
 def _grant_privilege(issue: MappingIssue, mapping: TableMapping, table: Table, role: str) -> tuple[str, ...]:
     match issue.code:
         case "no_privilege":
@@ -99,7 +79,7 @@ def _grant_privilege(issue: MappingIssue, mapping: TableMapping, table: Table, r
             return ()
 
 
-def _fix_clerk_id(code: str, table: Table, column: str) -> Fix:
+def _fix_clerk_id(code: str, table: Table, column: str, link: LinkFix | None) -> Fix:
     if code == "short_clerk_id":
         return Fix((widen_column(table.schema, table.name, column),))
     if table.kind == "p":
@@ -111,22 +91,11 @@ def _fix_clerk_id(code: str, table: Table, column: str) -> Fix:
     run: tuple[str, ...] = ()
     if not table.column(id_column):
         run += (add_column(table.schema, table.name, id_column, "text"),)
+    if link and not table.column(id_column):
+        run += copy_links(link, table, id_column)
     if not table.is_unique_on(id_column):
         run += create_unique_index(table, id_column)
     return Fix(run, () if id_column == column else (f'in sync.toml: clerk_id = "{id_column}"',))
-
-
-def _replace_null(table: Table, source: FieldSource, name: str) -> Fix:
-    column = table.column(name)
-    if column is None or column.category != "S":
-        return Fix((drop_not_null(table, name),))
-    is_unique = any(index.unique and name in index.keys for index in table.indexes)
-    when_null = PLACEHOLDER if source.source == "id" or is_unique else ""
-    if source.source == "primary_email":
-        when_null = PLACEHOLDER_EMAIL
-    given = ", ".join(f'"{path}"' for path in source.sources)
-    line = f'{name} = {{ from = {f"[{given}]" if source.fallbacks else given}, when_null = "{when_null}" }}'
-    return Fix(do=(f"in sync.toml, below [users.columns]: {line}",))
 
 
 def _choose_type(source: FieldSource) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sync_service.mapping.binding import BoundMapping
+from sync_service.mapping.coercion import render_when_null
 from sync_service.mapping.fields import FieldSource
 from sync_service.mapping.introspection import Column
 from sync_service.mapping.validation import find_unfilled_columns
@@ -38,8 +39,8 @@ class Assignments:
         column = self.bound.column_types[name]
         if field and field.is_now:
             return render_now(column)
-        if field and field.keep_on_null and column.expression:
-            return f"coalesce(r.{quote_ident(name)}, {column.expression})"
+        if field and field.keep_on_null and (default := _render_default(field, column)):
+            return f"coalesce(r.{quote_ident(name)}, {default})"
         return f"r.{quote_ident(name)}"
 
     @property
@@ -87,7 +88,7 @@ class Assignments:
         column, quoted = self.bound.column_types[name], quote_ident(name)
         if not field.keep_on_null:
             return f"{row}.{quoted}"
-        if row == "r" or not column.expression:
+        if row == "r" or not _render_default(field, column):
             return f"coalesce({row}.{quoted}, app.{quoted})"
         # `excluded` has the default in place of null, so the value is read again. This is rare: existing rows are
         # updated by a step of their own, and only a row that the app inserted at the same moment comes here.
@@ -115,7 +116,14 @@ def needs_update_first(bound: BoundMapping) -> bool:
 def _can_refuse_insert(field: FieldSource, column: Column) -> bool:
     if field.insert_only:
         return bool(field.sources)
-    return field.keep_on_null and (column.not_null or column.expression is not None)
+    return field.keep_on_null and (column.not_null or _render_default(field, column) is not None)
+
+
+def _render_default(field: FieldSource, column: Column) -> str | None:
+    """Return SQL for the value of a new row in place of null; None if that is null."""
+    if field.when_null is None:
+        return column.expression
+    return render_when_null(field.when_null, column, "newest.clerk_id")
 
 
 def _is_updated(field: FieldSource) -> bool:

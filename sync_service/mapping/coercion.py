@@ -74,13 +74,14 @@ def scrub_expression(field: FieldSource, column: Column, clerk_id: str = "") -> 
     if column.category == "A":
         return "'{}'"
     if field.when_null is not None:
-        return _render_when_null(field.when_null, column, clerk_id)
+        return render_when_null(field.when_null, column, clerk_id)
     if column.category == "S":  # the Clerk ID is unique and stays in the row anyway
         return f"left({clerk_id}::text, {column.length or 255})"
     return "'{}'" if column.base in JSON_TYPES else None
 
 
-def _render_when_null(when_null: Any, column: Column, clerk_id: str) -> str:
+def render_when_null(when_null: Any, column: Column, clerk_id: str) -> str:
+    """Return SQL for the replacement of null. `clerk_id` is SQL for the Clerk ID."""
     if isinstance(when_null, str) and PLACEHOLDER in when_null:
         return f"replace({quote_literal(when_null)}, {quote_literal(PLACEHOLDER)}, {clerk_id}::text)"
     if isinstance(when_null, str) and column.base not in JSON_TYPES:

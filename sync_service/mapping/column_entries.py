@@ -110,8 +110,6 @@ def _check_null(key: str, entry: Mapping[str, Any]) -> Iterator[str]:
     when_null = entry.get("when_null")
     if isinstance(when_null, str) and "{" in when_null.replace(PLACEHOLDER, ""):
         yield f"{key}.when_null: only {PLACEHOLDER} may be in braces"
-    if "when_null" in entry and "on_null" in entry:
-        yield f'{key}: when_null replaces null, and on_null = "keep" keeps the app\'s value; remove one of them'
     if "equals" not in entry:
         return
     if not isinstance(entry["equals"], str | bool | int | float):

@@ -36,10 +36,10 @@ class FieldSource:
     `source` is the name of a computed value, a path such as `public_metadata.plan` (mapping/paths.py), `$` for the
     whole user, or None for a `constant` or a generated value. `fallbacks` are further sources: the first that is not
     null counts. `equals` makes the value a boolean. `when_null` replaces null, with the ID in place of `{clerk_id}`;
-    `keep_on_null` leaves the value of the app, and on insert the default. An `insert_only` column is written on insert
-    and never again. `generate` names a generator (mapping/generators.py). `extra_keys` are keys that are added to `$`,
-    for columns that the table generates from them. Columns of a preset are `optional`: they are ignored if the table
-    does not have them, and their `when_null` is used only if the column is NOT NULL.
+    `keep_on_null` leaves the value of the app; a new row has `when_null` then, or the default. An `insert_only` column
+    is written on insert and never again. `generate` names a generator (mapping/generators.py). `extra_keys` are added
+    to `$`, for columns that the table generates from them. Columns of a preset are `optional`: they are ignored if the
+    table does not have them, and their `when_null` is used only if the column is NOT NULL.
     """
 
     source: str | None
@@ -131,7 +131,9 @@ class FieldSource:
         if self.equals is not None:
             # Python's True equals 1; in JSON they are different values.
             return value == self.equals and isinstance(value, bool) is isinstance(self.equals, bool)
-        return fill_placeholder(self.when_null, user.id) if value is None else value
+        if value is None and not self.keep_on_null:
+            return fill_placeholder(self.when_null, user.id)
+        return value
 
     def _read(self, source: str, user: User, data: Data) -> Any:
         if compute := COMPUTED.get(source):

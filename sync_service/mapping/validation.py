@@ -109,8 +109,8 @@ def partial_issues(mapping: TableMapping, table: Table) -> Iterator[MappingIssue
         if column is None or not column.not_null or column.generated or not field.can_be_null:
             continue
         if not (field.keep_on_null and column.has_default):
-            fix = "give the column a default" if field.keep_on_null else "set a `when_null` for it"
-            why = f"is NOT NULL, and a Clerk user may have no {' and no '.join(field.sources)}: {fix}"
+            sources = " and no ".join(field.sources)
+            why = f"is NOT NULL, and a Clerk user may have no {sources}: set a `when_null` for it"
             yield MappingIssue("not_null_for_some", f"{mapping.name}.{name}", why, name)
 
 

@@ -86,4 +86,6 @@ def _select_class(error: asyncpg.PostgresError, sqlstate: str, *, is_connecting:
 def _name_condition(error: BaseException) -> str:
     # `UniqueViolationError` is `unique_violation` in PostgreSQL's list of condition names.
     name = type(error).__name__.removesuffix("Error")
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() or "error"
+    condition = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() or "error"
+    # From version 18, PostgreSQL has a code of its own for RESTRICT. The reason must not depend on the version.
+    return "foreign_key_violation" if condition == "restrict_violation" else condition

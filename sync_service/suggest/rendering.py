@@ -1,0 +1,171 @@
+"""The text of a `sync.toml` from the decisions, with the reason beside each line (pure)."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sync_service.mapping.presets import PRESETS
+from sync_service.suggest.columns import decide_columns
+from sync_service.suggest.deletion import Deletion, decide_deletion
+from sync_service.suggest.evidence import Evidence
+from sync_service.suggest.links import render_copy
+from sync_service.suggest.rules import Decision, leave
+from sync_service.suggest.tables import Candidate
+
+# Names for a new column. The first that the table does not have is used.
+_NEW_COLUMNS = ("clerk_user_id", "clerk_id", "clerk_user_id_text")
+
+
+def render_suggestion(facts: Evidence, candidates: Sequence[Candidate] = ()) -> str:
+    """Return the text of a `sync.toml`. The first candidate is the table, unless the user named one."""
+    table = facts.table
+    if (table.schema, table.name) == (PRESETS["neon_auth"].schema, PRESETS["neon_auth"].table):
+        return _NEON_AUTH
+    deletion = decide_deletion(facts)
+    lines = [*_render_head(facts, candidates), *_render_users(facts, deletion), ""]
+    decisions = decide_columns(facts)
+    for name in deletion.marks:
+        if decisions[name].spec is None:
+            decisions[name] = leave("marks a deleted user, below [users.deleted]")
+    lines += _render_columns(facts, decisions)
+    if deletion.marks:
+        lines += ["", "[users.deleted]"]
+        lines += [render_entry(name, value) for name, value in deletion.marks.items()]
+    return "\n".join(lines) + "\n"
+
+
+def render_entry(name: str, value: Any) -> str:
+    """Return a line of `sync.toml`."""
+    return f"{_quote_key(name)} = {_render(value)}"
+
+
+def list_unsolved(facts: Evidence) -> dict[str, str]:
+    """Return the columns that need a value that cannot be guessed, with the reason."""
+    return {name: decision.reason for name, decision in decide_columns(facts).items() if decision.unsolved}
+
+
+def _render_head(facts: Evidence, candidates: Sequence[Candidate]) -> Iterator[str]:
+    name = f"{facts.table.schema}.{facts.table.name}"
+    yield _comment(f"Suggested for {name} from its columns, its constraints and its first rows.")
+    if candidates and candidates[0].table.display_name == name:
+        yield _comment(f"{name} was chosen: {'; '.join(candidates[0].reasons)}.")
+        others = [found.table.display_name for found in candidates[1:]]
+        if others:
+            yield _comment(f"Other tables that may hold users: {', '.join(others)}. For another one, run:")
+            yield _comment(f"  sync-service mapping suggest --table {others[0]}")
+
+
+def _render_users(facts: Evidence, deletion: Deletion) -> Iterator[str]:
+    yield "[users]"
+    yield f"table = {_quote(f'{_quote_part(facts.table.schema)}.{_quote_part(facts.table.name)}')}"
+    yield from _render_clerk_id(facts)
+    yield _append(f"on_delete = {_quote(deletion.on_delete)}", deletion.reason)
+    yield from map(_comment, deletion.remarks)
+    if _has_unlinked_rows(facts):
+        yield "# Rows without a Clerk ID stay as they are, unless you link them: read `sync-service docs mapping`."
+        yield "# link_by_verified_email = true  # a new Clerk user gets the row with the same verified email"
+        yield "# link_by_external_id = true  # a Clerk user gets the row whose key is the user's external_id at Clerk"
+
+
+def _has_unlinked_rows(facts: Evidence) -> bool:
+    """Return whether rows may be older than Clerk. In an empty table there may be some later."""
+    column = facts.table.column(facts.clerk_id)
+    if facts.is_keyed_by_clerk or (column and column.not_null):
+        return False
+    return facts.clerk_id is None or facts.rows == 0 or facts.read_rows(facts.clerk_id).values < facts.rows
+
+
+def _render_clerk_id(facts: Evidence) -> Iterator[str]:
+    if facts.clerk_id is None:
+        if facts.link:
+            yield _comment(f"The Clerk IDs are in {facts.link.display_name}.{facts.link.clerk_id}.")
+            yield "# The service needs them in the users table."
+            yield "# Add the column with doctor's SQL, then copy the IDs: a user without a copy would get a second row."
+            yield "# The service writes the ID of a new user to this column only; the link is for your app to write."
+            yield _comment(f"  {render_copy(facts.link, facts.table, _name_new_column(facts))}")
+        yield _append(
+            f"clerk_id = {_quote(_name_new_column(facts))}",
+            "does not exist yet: sync-service doctor prints the SQL that adds it",
+        )
+    else:
+        yield _append(f"clerk_id = {_quote(facts.clerk_id)}", _describe_keys(facts, facts.clerk_id))
+
+
+def _name_new_column(facts: Evidence) -> str:
+    return next((name for name in _NEW_COLUMNS if facts.table.column(name) is None), _NEW_COLUMNS[-1])
+
+
+def _describe_keys(facts: Evidence, clerk_id: str) -> str:
+    if facts.is_keyed_by_clerk:
+        return "the primary key is the Clerk ID"
+    remark = "the app keeps its own key"
+    if facts.table.primary_key:
+        remark += f": {', '.join(facts.table.primary_key)}"
+    if not facts.table.is_unique_on(clerk_id):
+        remark += "; a unique index is missing, sync-service doctor prints the SQL"
+    return remark
+
+
+def _render_columns(facts: Evidence, decisions: Mapping[str, Decision]) -> Iterator[str]:
+    yield "[users.columns]"
+    for name, decision in decisions.items():
+        if decision.spec is not None:
+            yield _append(render_entry(name, decision.spec), decision.reason)
+    unsolved = {name: decision for name, decision in decisions.items() if decision.unsolved}
+    if unsolved:
+        yield ""
+        yield "# Each new row needs a value in these columns. Without a rule or a default, every new user is parked."
+        yield from _render_remarks(facts, unsolved)
+    own = {name: d for name, d in decisions.items() if d.spec is None and not d.unsolved}
+    if own:
+        yield ""
+        yield "# Columns of the app: never written on update, left to their defaults on insert."
+        yield from _render_remarks(facts, own)
+
+
+def _render_remarks(facts: Evidence, decisions: Mapping[str, Decision]) -> Iterator[str]:
+    for name, decision in decisions.items():
+        column = facts.table.column(name)
+        reason = f": {decision.reason}" if decision.reason else ""
+        yield _comment(f"{name} ({column.type if column else ''}){reason}")
+
+
+def _render(value: Any) -> str:
+    """Return a value of TOML, with tables in one line."""
+    if isinstance(value, Mapping):
+        pairs = ", ".join(f"{_quote_key(key)} = {_render(part)}" for key, part in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_render, value))}]"
+    return _quote(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _append(line: str, reason: str) -> str:
+    return f"{line}  {_comment(reason)}" if reason else line
+
+
+def _comment(text: str) -> str:
+    """Return a comment. A name may contain a line break, which would end it."""
+    return "# " + re.sub(r"[\x00-\x1f\x7f]", " ", text)
+
+
+def _quote_part(name: str) -> str:
+    """Quote a schema or table name for the key `table`, if it needs quotes."""
+    return '"' + name.replace('"', '""') + '"' if re.search(r'[."]', name) else name
+
+
+def _quote_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quote(name)
+
+
+def _quote(text: str) -> str:
+    """Return a basic string of TOML. It has JSON's syntax, except that TOML requires an escape for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+_NEON_AUTH = """\
+# Neon Auth's table, with or without Neon's generated columns.
+[users]
+preset = "neon_auth"
+"""
