@@ -21,7 +21,6 @@ from sync_service.suggest.overview_reader import read_overview
 from sync_service.suggest.rendering import render_suggestion
 from sync_service.suggest.rows import read_evidence
 from tests.apps.clerk_users import NO_NAMES, build_event, build_phone
-from tests.conftest import ENGINES
 from tests.findings import run_doctor
 from tests.random_schemas import EXISTING, SCHEMAS, RandomSchema
 from tests.world import T1, T2, T3, World, make_email_fields, run_world
@@ -107,7 +106,6 @@ async def run_schema(schema: RandomSchema, configured: Settings, dsn: str) -> No
         await db.close()
 
 
-@pytest.mark.parametrize("engine", list(ENGINES)[-1:], indirect=True)
 def test_any_schema_survives_a_user_s_life(request: pytest.FixtureRequest, database: str) -> None:
     configured: Settings = request.getfixturevalue("settings")  # Hypothesis has a function of this name
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
