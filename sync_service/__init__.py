@@ -73,6 +73,7 @@ tests/test_package_map.py compares the list with the imports.
     suggest.columns             the decision about each column
     suggest.deletion            the app's own way to delete a user
     suggest.rendering           decisions → the text of a `sync.toml`
+    suggest.row_facts           SQL for the facts about rows
     suggest.rows                reads the facts about the users table
     suggest.lookup              finds a users table beside the default one
 

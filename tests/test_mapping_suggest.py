@@ -18,6 +18,7 @@ from sync_service.mapping.validation import blocking_issues, partial_issues
 from sync_service.settings import Settings
 from sync_service.suggest.overview_reader import read_overview
 from sync_service.suggest.rendering import render_suggestion
+from sync_service.suggest.row_facts import MAX_BYTES_READ
 from sync_service.suggest.rows import read_evidence
 from tests.conftest import Output
 from tests.processes import COMMAND, run_command
@@ -246,3 +247,15 @@ async def test_neon_s_table_has_a_preset(empty_database: str, tmp_path: Path) ->
     (tmp_path / "sync.toml").write_text(done.stdout)
     assert parse_mapping(done.stdout) == parse_mapping('[users]\npreset = "neon_auth"\n')
     assert run_command("doctor", cwd=tmp_path, **environ).returncode == 0
+
+
+async def test_marks_at_the_end_of_a_large_table_are_found(db: Any) -> None:
+    """The first rows of a table are its oldest ones, which may be from before a change of the app."""
+    await db.execute(
+        "create table members (id serial primary key, clerk_id text unique, note text, deleted_at timestamptz);"
+        "insert into members (clerk_id, note, deleted_at) select 'user_' || n, repeat('x', 200),"
+        " case when n > 15000 then now() end from generate_series(1, 20000) as n"
+    )
+    text, table = await suggest(db, "public", "members")
+    assert table.bytes > 2 * MAX_BYTES_READ
+    assert 'on_delete = "soft"  # the app marks deleted users in deleted_at' in text

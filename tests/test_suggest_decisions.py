@@ -64,10 +64,10 @@ def test_the_format_of_keys_selects_the_generator(keys: list[str], generator: st
     assert find_generator(keys) == generator
 
 
-def keyed(base: str = "text", **facts: Any) -> Evidence:
+def keyed(base: str = "text", length: int | None = None, **facts: Any) -> Evidence:
     """Return the facts about a table whose key has no default."""
     usual = make_facts()
-    columns = (make_column("id", base, not_null=True), *usual.table.columns[1:])
+    columns = (make_column("id", base, length=length, not_null=True), *usual.table.columns[1:])
     return make_facts(**facts, table=type(usual.table)(**{**_asdict(usual.table), "columns": columns}))
 
 
@@ -84,6 +84,10 @@ CUIDS = ("clw0q3k9h000008l4e7xk2b1m", "clw0q9zt1000108l45m2w8c3n")
         (keyed(keys={"id": CUIDS}), {"generate": "cuid"}, "format of the 2 keys"),
         (keyed(other_keys=CUIDS), {"generate": "cuid"}, "its other tables' keys"),
         (keyed(framework="Prisma"), {"generate": "cuid"}, "a guess"),
+        (keyed(length=30, framework="Prisma"), {"generate": "cuid"}, "a guess"),
+        (keyed(length=26), {"generate": "ulid"}, "a guess"),
+        (keyed(length=12), {"generate": "nanoid(12)"}, "a guess"),
+        (keyed(length=4), None, "too short"),
         (keyed("uuid"), {"generate": "uuid4"}, "no row shows its version"),
         (keyed(keys={"id": ("a", "b")}), None, "no generator"),
         (keyed("int4"), None, "sync-service doctor prints the SQL"),
@@ -119,6 +123,7 @@ PLACEHOLDER = {"from": "primary_email", "when_null": "{clerk_id}@users.invalid"}
         (make_column("account_name"), None),
         (make_column("picture", not_null=True, has_default=True), {"from": "image_url", "on_null": "keep"}),
         (make_column("username", length=20, not_null=True), {"generate": "nanoid(20)", "write": "insert"}),
+        (make_column("username", length=4, not_null=True), None),
         (make_column("full_name", not_null=True), {"from": "full_name", "when_null": "", "on_null": "keep"}),
         (make_column("name", not_null=True, has_default=True), {"from": "full_name", "on_null": "keep"}),
         (make_column("username"), {"from": "username", "on_null": "keep"}),
@@ -493,7 +498,7 @@ columns = st.builds(
     ),
     st.sampled_from(COLUMN_NAMES),
     st.sampled_from(BASES),
-    st.sampled_from([10, 40, 255]),
+    st.sampled_from([4, 10, 25, 40, 255]),
     LABELS,
     st.booleans(),
     st.booleans(),

@@ -50,7 +50,7 @@ class Trigger(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ColumnRows:
-    """A column in the first rows: the number of values, and the frequent values of a column that holds categories.
+    """A column in the sample of rows: the number of values, and the frequent values of a column that holds categories.
 
     `later` counts the rows in which the time is after the time of their creation.
     """
@@ -98,7 +98,7 @@ class Evidence:
         return {column.name for column in self.table.columns} >= _DJANGO_USER
 
     def read_rows(self, column: str) -> ColumnRows:
-        """Return the facts about a column in the first rows."""
+        """Return the facts about a column in the sample of rows."""
         return self.columns.get(column, ColumnRows())
 
     def find_reference(self, column: str) -> Reference | None:

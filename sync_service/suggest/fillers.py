@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from sync_service.mapping.coercion import JSON_TYPES
 from sync_service.mapping.introspection import Column
 from sync_service.suggest.evidence import Evidence
-from sync_service.suggest.key_formats import NANOID_LENGTH, find_generator
+from sync_service.suggest.key_formats import choose_nanoid, find_generator
 from sync_service.suggest.labels import choose_label
 from sync_service.suggest.names import CATEGORIES, RIGHTS, has_word, normalize, parse_words, split_words
 from sync_service.suggest.rules import Decision, give_up, write_once
@@ -73,7 +73,7 @@ def _fill_reference(facts: Evidence, column: Column, parent: str) -> Decision:
     is_lookup = has_word(column.name, CATEGORIES | RIGHTS) or has_word(parent, CATEGORIES | RIGHTS)
     if is_lookup and common is not None and rows.labels[common] * 2 > rows.values > 1:
         constant = int(common) if column.category == "N" else common
-        return write_once({"constant": constant}, f"the row of {parent} that most users have")
+        return write_once({"constant": constant}, f"the row of {parent} that most users have; check its rights")
     return give_up(f"it refers to a row of {parent}, and no fact shows which one")
 
 
@@ -88,7 +88,7 @@ def _fill_flag(facts: Evidence, column: Column) -> Decision:
 def _fill_number(facts: Evidence, column: Column) -> Decision:
     common = facts.read_rows(column.name).most_common
     if common is not None and common.isdecimal():
-        return write_once({"constant": int(common)}, "NOT NULL: the most frequent value in the rows")
+        return write_once({"constant": int(common)}, "NOT NULL: the most frequent value in the rows; check its meaning")
     for check in facts.list_checks(column.name):
         if first := re.search(r"ARRAY\[(\d+)", check.definition):
             return write_once({"constant": int(first[1])}, f"NOT NULL: the first value of {check.definition}; check it")
@@ -112,12 +112,11 @@ def _fill_text(facts: Evidence, column: Column) -> Decision:
 
 
 def _generate_code(facts: Evidence, column: Column) -> Decision:
-    generator = find_generator(facts.keys.get(column.name, ()))
-    if generator is None:
-        length = min(column.length or NANOID_LENGTH, NANOID_LENGTH)
-        generator = "nanoid" if length == NANOID_LENGTH else f"nanoid({length})"
+    generator = find_generator(facts.keys.get(column.name, ())) or choose_nanoid(column.length)
     if facts.list_checks(column.name):
         return give_up("it is unique and has a constraint, so no generated value is certain to fit")
+    if generator is None:
+        return give_up("it is unique and too short for a random value")
     return write_once({"generate": generator}, "NOT NULL and unique: a random value for each user")
 
 

@@ -4,6 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from sync_service.mapping.generators import NANOID_LENGTH, parse_key_format
+
 _FORMATS = {
     "uuid4": re.compile(r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[1-6][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"),
     "uuid7": re.compile(r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"),
@@ -15,9 +17,20 @@ _NANOID = re.compile(r"[A-Za-z0-9_-]+")
 _HEX_OR_DECIMAL = re.compile(r"[0-9a-f]+|[0-9A-F]+")
 _PREFIX = re.compile(r"[A-Za-z]{1,12}[_-]")
 
-NANOID_LENGTH = 21
 # Shorter keys of one length are often words or numbers that a person chose.
 MIN_NANOID_LENGTH = 8
+
+
+def fits(generator: str, length: int | None) -> bool:
+    """Return whether a text column of this length takes the generator's keys."""
+    return length is None or parse_key_format(generator).length <= length
+
+
+def choose_nanoid(length: int | None) -> str | None:
+    """Return the generator of random texts for a column of this length; None if the column is too short for them."""
+    if fits("nanoid", length):
+        return "nanoid"
+    return f"nanoid({length})" if length is not None and length >= MIN_NANOID_LENGTH else None
 
 
 def find_generator(keys: Sequence[str]) -> str | None:

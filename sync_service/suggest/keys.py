@@ -2,11 +2,13 @@
 
 from sync_service.mapping.introspection import Column
 from sync_service.suggest.evidence import Evidence
-from sync_service.suggest.key_formats import find_generator
+from sync_service.suggest.key_formats import choose_nanoid, find_generator, fits
 from sync_service.suggest.rules import Decision, give_up, leave
 
 # The keys that a framework generates for a text column, where no row shows the format.
 _USUAL_GENERATORS = {"Prisma": "cuid", "Drizzle": "cuid2"}
+# For a column that is too short for the usual one, from the longest to the shortest.
+_SHORTER = ("ulid", "cuid", "cuid2")
 
 
 def decide_key(facts: Evidence, column: Column) -> Decision:
@@ -35,7 +37,10 @@ def _choose_generator(facts: Evidence, column: Column) -> Decision:
     if generator := find_generator(facts.other_keys):
         return Decision({"generate": _fit(generator, column)}, "the app's key, in the format of its other tables' keys")
     usual = _USUAL_GENERATORS.get(facts.framework or "", "uuid4")
-    return Decision({"generate": usual}, "the app's key; a guess, for no row shows the format: check it")
+    guess = next((guess for guess in (usual, *_SHORTER) if fits(guess, column.length)), choose_nanoid(column.length))
+    if guess is None:
+        return give_up("the app's key, too short for a random one; add a default in the database")
+    return Decision({"generate": guess}, "the app's key; a guess, for no row shows the format: check it")
 
 
 def _fit(generator: str, column: Column) -> str:

@@ -47,7 +47,7 @@ def list_unsolved(facts: Evidence) -> dict[str, str]:
 
 def _render_head(facts: Evidence, candidates: Sequence[Candidate]) -> Iterator[str]:
     name = f"{facts.table.schema}.{facts.table.name}"
-    yield _comment(f"Suggested for {name} from its columns, its constraints and its first rows.")
+    yield _comment(f"Suggested for {name} from its columns, its constraints and a sample of its rows.")
     if candidates and candidates[0].table.display_name == name:
         yield _comment(f"{name} was chosen: {'; '.join(candidates[0].reasons)}.")
         others = [found.table.display_name for found in candidates[1:]]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from sync_service.mapping.coercion import JSON_TYPES, TIME_TYPES
 from sync_service.mapping.introspection import Column, Table, read_table
 from sync_service.postgres.limited_read import begin_limited_read
 from sync_service.postgres.pool import Connection
@@ -12,12 +11,10 @@ from sync_service.postgres.sql import fill_gaps, quote_ident, quote_table, read_
 from sync_service.suggest.clerk_ids import choose_clerk_id
 from sync_service.suggest.evidence import Check, ColumnRows, Evidence, Trigger, find_framework, find_refusals, is_of_app
 from sync_service.suggest.links import find_link
-from sync_service.suggest.names import CATEGORIES, has_word
 from sync_service.suggest.overview import ColumnOverview, Overview, TableOverview
+from sync_service.suggest.row_facts import render_facts, render_sample
 from sync_service.suggest.sources import find_source
-from sync_service.suggest.times import is_creation_name
 
-MAX_LABELS = 20
 # Tables whose keys are read where the users table has no row.
 MAX_OTHER_TABLES = 20
 
@@ -61,7 +58,9 @@ async def _read_details(connection: Connection, table: Table) -> tuple[tuple[Che
 async def _read_all_keys(connection: Connection, table: Table, overview: TableOverview) -> dict[str, tuple[str, ...]]:
     if not overview.readable:
         return {}
-    return {c.name: await _read_keys(connection, table, c.name) for c in table.columns if _is_key(table, c)}
+    return {
+        c.name: await _read_keys(connection, render_sample(table), c.name) for c in table.columns if _is_key(table, c)
+    }
 
 
 def _is_key(table: Table, column: Column) -> bool:
@@ -75,51 +74,22 @@ def _is_key(table: Table, column: Column) -> bool:
 async def _read_columns(
     connection: Connection, table: Table, overview: TableOverview
 ) -> tuple[int, dict[str, ColumnRows]]:
-    """Return the number of rows that were read, at most a thousand, and the facts about each column in them."""
+    """Return the number of rows in the sample, and the facts about each column in them."""
     if not overview.readable:
         return 0, {}
     references = frozenset(name for reference in overview.references for name in reference.columns)
-    created = _find_creation(table)
     gaps = {
         "columns": ", ".join(quote_ident(column.name) for column in table.columns),
-        "table": quote_table(table.schema, table.name),
-        "facts": ", ".join(_render_facts(column, references, created) for column in table.columns),
+        "table": render_sample(table),
+        "facts": ", ".join(render_facts(table, references)),
     }
     [row] = await connection.fetch(fill_gaps(read_sql(__package__, "read_rows.sql"), gaps))
     facts = [msgspec.json.decode(text, type=ColumnRows) for text in row[1:]]
     return row[0], {column.name: fact for column, fact in zip(table.columns, facts, strict=True)}
 
 
-def _find_creation(table: Table) -> str | None:
-    """Return the column with the time of the row's creation."""
-    return next((c.name for c in table.columns if is_creation_name(c.name) and c.base in TIME_TYPES), None)
-
-
-def _render_facts(column: Column, references: frozenset[str], created: str | None) -> str:
-    name = quote_ident(column.name)
-    later, labels = "0", "json_build_object()"
-    if created and created != column.name and column.base in TIME_TYPES:
-        later = f"count(*) filter (where {name} > {quote_ident(created)} + interval '1 second')"
-    if label := _render_label(column, references):
-        counts = f"{label} as label, count(*) as n from sample where {name} is not null group by 1 order by 2 desc"
-        frequent = f"(select {counts} limit {MAX_LABELS}) as frequent"
-        labels = f"coalesce((select json_object_agg(label, n) from {frequent}), '{{}}')"  # noqa: S608  quoted names
-    return f"json_build_object('values', count({name}), 'later', {later}, 'labels', {labels})"
-
-
-def _render_label(column: Column, references: frozenset[str]) -> str | None:
-    """Return the SQL of the category of a value; None for a column whose values may be personal."""
-    name = quote_ident(column.name)
-    if column.base in JSON_TYPES:
-        return f"json_typeof({name}::json)"
-    is_category = column.category in {"B", "E"} or column.name in references
-    if is_category or (column.category in {"S", "N"} and has_word(column.name, CATEGORIES)):
-        return f"{name}::text"
-    return None
-
-
-async def _read_keys(connection: Connection, table: Table | TableOverview, column: str) -> tuple[str, ...]:
-    gaps = {"column": quote_ident(column), "table": quote_table(table.schema, table.name)}
+async def _read_keys(connection: Connection, source: str, column: str) -> tuple[str, ...]:
+    gaps = {"column": quote_ident(column), "table": source}
     rows = await connection.fetch(fill_gaps(read_sql(__package__, "read_keys.sql"), gaps))
     return tuple(row["key"] for row in rows)
 
@@ -128,7 +98,7 @@ async def _read_other_keys(connection: Connection, overview: Overview) -> tuple[
     """Return keys of other tables that the app, and not the database, generates."""
     keys: list[str] = []
     for table, column in _list_other_keys(overview)[:MAX_OTHER_TABLES]:
-        keys += await _read_keys(connection, table, column)
+        keys += await _read_keys(connection, quote_table(table.schema, table.name), column)
     return tuple(keys)
 
 

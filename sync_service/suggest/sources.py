@@ -5,6 +5,7 @@ from sync_service.mapping.introspection import Column
 from sync_service.mapping.presets import PLACEHOLDER_EMAIL
 from sync_service.mapping.validation import MIN_ID_LENGTH
 from sync_service.suggest.evidence import Evidence
+from sync_service.suggest.key_formats import choose_nanoid, fits
 from sync_service.suggest.names import normalize, parse_words, split_words
 from sync_service.suggest.rules import Decision, give_up, leave, write_once
 
@@ -38,8 +39,6 @@ _DOCUMENTS = {
 _OWNERS = parse_words("owner user account member customer client login auth clerk person profile primary main")
 _PERSONAL = frozenset({"username", "first_name", "last_name", "full_name", "primary_phone"})
 _PERSON_NAMES = _TEXTS["first_name"] | _TEXTS["last_name"] | _TEXTS["username"] | {"fullname", "displayname"}
-
-CUID2_LENGTH = 24
 
 _KEEP = "null in Clerk keeps the app's value"
 
@@ -114,21 +113,25 @@ def _decide_email(column: Column) -> Decision:
 def _decide_username(facts: Evidence, column: Column) -> Decision:
     if column.has_default:
         return leave("the default of the database names a new user, and the app may change it")
-    if not column.not_null and normalize(column.name) == "username":
+    if column.not_null:
+        return _fill_username(facts, column)
+    if normalize(column.name) == "username":
         return Decision({"from": "username", "on_null": "keep"}, _KEEP)
-    if not column.not_null:
-        return write_once({"from": "username"}, "later the app may change it")
-    if facts.list_checks(column.name) and (column.length is None or column.length >= CUID2_LENGTH):
+    return write_once({"from": "username"}, "later the app may change it")
+
+
+def _fill_username(facts: Evidence, column: Column) -> Decision:
+    if facts.list_checks(column.name) and fits("cuid2", column.length):
         # Small letters and digits, which most constraints permit.
         return write_once({"generate": "cuid2"}, "NOT NULL with a constraint; later the app may change it")
-    if not _fits_id(column):
-        generator = f"nanoid({column.length})"
-        return write_once(
-            {"generate": generator}, "NOT NULL, and too short for a Clerk ID; later the app may change it"
-        )
-    # The local part of an email is not unique.
-    sources = "username" if facts.is_unique(column.name) else ["username", "email_local_part"]
-    return write_once({"from": sources, "when_null": "{clerk_id}"}, "NOT NULL; later the app may change it")
+    if _fits_id(column):
+        # The local part of an email is not unique.
+        sources = "username" if facts.is_unique(column.name) else ["username", "email_local_part"]
+        return write_once({"from": sources, "when_null": "{clerk_id}"}, "NOT NULL; later the app may change it")
+    generator = choose_nanoid(column.length)
+    if generator is None:
+        return give_up("it is too short for a random value, and not every user has a username")
+    return write_once({"generate": generator}, "NOT NULL, too short for a Clerk ID; later the app may change it")
 
 
 def _decide_flag(facts: Evidence, column: Column, source: str) -> Decision:

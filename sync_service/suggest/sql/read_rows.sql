@@ -1,6 +1,6 @@
--- Facts about the columns of a table in its first rows: a JSON object for each column.
+-- Facts about the columns of a table in a sample of its rows: a JSON object for each column.
 with sample as materialized (
-    select /*<columns>*/email_verified/*</columns>*/ from /*<table>*/public.users/*</table>*/ limit 1000
+    select /*<columns>*/email_verified/*</columns>*/ from /*<table>*/public.users/*</table>*/ limit 10000
 )
 select
     count(*) as rows,
