@@ -29,7 +29,9 @@ TYPES = {
     "inet": ("'10.0.0.1'", "'10.0.0.2'", "'10.0.0.3'"),
     "interval": ("'1 day'", "'2 days'", "'0'"),
 }
-TYPES_SQL = "create type mood as enum ('calm', 'wild', 'gone'); create domain short_text as text check (length(value) < 40)"
+TYPES_SQL = (
+    "create type mood as enum ('calm', 'wild', 'gone'); create domain short_text as text check (length(value) < 4000)"
+)
 
 # A key's type with its default, and the keys of the two rows.
 KEYS = {
@@ -101,9 +103,7 @@ class RandomSchema:
         made = [TYPES_SQL, f"create table {self.name} ({columns})"]
         if self.child:
             key = self.key.split(" ", maxsplit=1)[0].replace("serial", "integer")
-            made.append(
-                f"create table children (id serial, owner {key} references {self.name} on delete {self.child})"
-            )
+            made.append(f"create table children (id serial, owner {key} references {self.name} on delete {self.child})")
         return [*made, *map(self._insert, range(self.rows))]
 
     def _insert(self, row: int) -> str:
