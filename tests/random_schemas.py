@@ -30,7 +30,7 @@ TYPES = {
     "interval": ("'1 day'", "'2 days'", "'0'"),
 }
 TYPES_SQL = (
-    "create type mood as enum ('calm', 'wild', 'gone'); create domain short_text as text check (length(value) < 40)"
+    "create type mood as enum ('calm', 'wild', 'gone'); create domain short_text as text check (length(value) < 4000)"
 )
 
 # A key's type with its default, and the keys of the two rows.
