@@ -26,7 +26,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sync_service.clerk.change import Snapshot
 from sync_service.clerk.events import parse_event
 from sync_service.dsn import parse_dsn
-from sync_service.mapping import queries
+from sync_service.mapping import deletion_queries, queries
 from sync_service.mapping.presets import DEFAULT
 from sync_service.postgres.pool import open_database
 from sync_service.postgres.sql import read_sql
@@ -304,18 +304,24 @@ SEEDS = {"no tie-break": 12, "hard delete without tombstone": 2, "last arrival w
 
 
 @pytest.fixture
-def broken(breakage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def broken(breakage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The statements with one rule replaced by a plausible but wrong one."""
     file, right, wrong = BREAKAGES[breakage]
+    replaced = 0
 
     def read_broken_sql(package: str, name: str) -> str:
+        nonlocal replaced
         sql = read_sql(package, name)
         if name == file:
             assert right in sql
+            replaced += 1
             sql = sql.replace(right, wrong)
         return sql
 
-    monkeypatch.setattr(queries, "read_sql", read_broken_sql)
+    for module in (queries, deletion_queries):
+        monkeypatch.setattr(module, "read_sql", read_broken_sql)
+    yield
+    assert replaced
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES)
