@@ -300,7 +300,7 @@ BREAKAGES = {
 
 
 # With its seed each rule fails within 50 histories; other seeds need up to 400.
-SEEDS = {"no tie-break": 12, "hard delete without tombstone": 2, "last arrival wins": 0}
+SEEDS = {"no tie-break": 15, "hard delete without tombstone": 2, "last arrival wins": 0}
 
 
 @pytest.fixture

@@ -423,7 +423,7 @@ async def test_private_metadata_is_stored_nowhere(world: World, db: asyncpg.Conn
         "select quote_ident(schemaname) || '.' || quote_ident(tablename) from pg_tables"
         " where schemaname in ('clerk_sync', 'public')"
     )
-    assert len(tables) == 6
+    assert len(tables) >= 6
     for (table,) in tables:
         text = str(await db.fetchval(f"select jsonb_agg(to_jsonb(t)) from {table} t"))
         assert "PRIVATE" not in text
