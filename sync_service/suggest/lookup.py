@@ -16,8 +16,10 @@ async def find_other_users_table(connection: Connection, mapping: TableMapping) 
     """
     if mapping.created_by != DEFAULT.created_by or await read_table(connection, mapping.schema, mapping.table):
         return None
-    candidates = list_candidates(await read_overview(connection))
-    return candidates[0].table.display_name if candidates else None
+    tables = [candidate.table for candidate in list_candidates(await read_overview(connection))]
+    # Another process may have created the default table since it was missing.
+    others = [table for table in tables if (table.schema, table.name) != (mapping.schema, mapping.table)]
+    return others[0].display_name if others else None
 
 
 async def check_default_table(connection: Connection, mapping: TableMapping) -> None:
