@@ -111,7 +111,7 @@ def _prepare_id_column(table: Table, name: str, link: LinkFix | None) -> tuple[s
     if not table.column(name):
         run += (add_column(table.schema, table.name, name, "text"),)
         run += copy_links(link, table, name) if link else ()
-    if not table.is_unique_on(name):
+    if not table.identifies_by(name):
         run += create_unique_index(table, name)
     return run
 
