@@ -52,7 +52,9 @@ async def test_the_default_table_beside_the_users_table(database: str, db: Any) 
     await db.execute(TABLE.format(more=""))
     found = (await run_doctor(database)).one("second_users_table")
     assert (found.kind, found.data["other"]) == ("warning", "public.people")
-    await db.execute("drop table people")
+    await db.execute("create table notes (user_id text references users)")
+    assert "second_users_table" not in (await run_doctor(database)).codes()
+    await db.execute("drop table notes; drop table people")
     assert "second_users_table" not in (await run_doctor(database)).codes()
 
 
