@@ -157,7 +157,7 @@ async def test_a_null_that_the_column_refuses_forbids_the_deletion(database: str
         "insert into orders values (1, 2)",
     )
     found = (await run_doctor(database, MAPPED)).one("deletion_forbidden")
-    assert "public.orders.user_id: on delete set null, but NOT NULL refuses the null" in found.what
+    assert "(on delete set null on a NOT NULL column; constraint orders_user_id_fkey" in found.what
     with pytest.raises(asyncpg.NotNullViolationError):
         await db.execute("delete from users where id = 1")
 

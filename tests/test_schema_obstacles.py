@@ -52,6 +52,22 @@ async def test_a_published_table_without_a_key_is_parked_by_name_and_repaired(
     assert "no_replica_identity" not in (await run_doctor(database, TOML)).codes()
 
 
+@pytest.mark.parametrize(("condition", "serves"), [("clerk_id is not null", True), ("first_name is null", False)])
+async def test_a_unique_index_that_leaves_out_null_serves(
+    settings: Settings, db: asyncpg.Connection, database: str, condition: str, serves: bool
+) -> None:
+    """Rows without a Clerk ID are not in it, and each other row is."""
+    await db.execute("create table members (clerk_id text, first_name text)")
+    await db.execute(f"create unique index on members (clerk_id) where {condition}")
+    found = await run_doctor(database, TOML)
+    assert ("missing_unique_index" not in found.codes()) is serves
+    if serves:
+        async with run_world(settings, db, mapping=parse_mapping(TOML)) as world:
+            assert (await deliver(world))[:2] == (200, "applied")
+            assert (await deliver(world, "user.updated", T2))[:2] == (200, "applied")
+            assert await db.fetchval("select count(*) from members") == 1
+
+
 @pytest.mark.parametrize(
     "identity",
     ["add primary key (clerk_id)", "replica identity full", "replica identity using index members_clerk_id_key"],

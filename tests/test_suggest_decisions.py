@@ -114,6 +114,7 @@ PLACEHOLDER = {"from": "primary_email", "when_null": "{clerk_id}@users.invalid"}
     ("column", "spec"),
     [
         (make_column("ownerEmail"), "primary_email"),
+        (make_column("work_email"), "primary_email"),
         (make_column("email", not_null=True), PLACEHOLDER),
         (make_column("email", length=40, not_null=True), PLACEHOLDER | {"when_null": "{clerk_id}"}),
         (make_column("billing_email"), None),

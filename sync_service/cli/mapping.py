@@ -113,7 +113,7 @@ def _summarize(facts: Evidence, candidates: Sequence[Candidate]) -> str:
     if facts.link:
         lines.append(
             f"The Clerk IDs are in {facts.link.display_name}. The service needs them in the users table itself:"
-            " see the comments."
+            " `sync-service doctor` prints the SQL."
         )
     for column, reason in list_unsolved(facts).items():
         lines.append(f"{column} needs a value in each new row: {reason}.")

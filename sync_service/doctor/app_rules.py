@@ -69,7 +69,7 @@ def _report_invisible_deletion(mapping: TableMapping, why: str, entries: Sequenc
         what=f"{mapping.name}: a deletion sets {', '.join(marks)}, and your app does not see from it that the user is"
         " deleted",
         why=f"{why} A deleted user would look like an active one.",
-        do=tuple(f"in sync.toml, below [users.deleted]: {entry}" for entry in entries),
+        do=tuple(f"in sync.toml, below [users.deleted], in place of {', '.join(marks)}: {entry}" for entry in entries),
         data={"marks": marks},
     )
 

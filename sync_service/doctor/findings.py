@@ -9,8 +9,9 @@ Kind: TypeAlias = Literal["wrong", "warning", "note"]
 
 KINDS: tuple[Kind, ...] = ("wrong", "warning", "note")
 
-# More findings with the same code are printed as one.
+# More findings with the same code are printed as one, which keeps this number of steps.
 MAX_SIMILAR = 3
+MAX_STEPS = 12
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -52,14 +53,17 @@ def _merge(findings: list[Finding]) -> Finding:
     """Return one finding for similar ones."""
     names = [finding.what.partition(": ")[0] for finding in findings]
     others = len(names) - MAX_SIMILAR
-    shown = f"{', '.join(names[:MAX_SIMILAR])} and {others} others"
+    shown = f"{', '.join(names[:MAX_SIMILAR])} and {others} more"
     first = findings[0]
+    steps = list(dict.fromkeys(step for finding in findings for step in finding.do))
+    if any(finding.run for finding in findings) or len(steps) > MAX_STEPS:
+        steps = [*steps[:MAX_STEPS], "to see each of them with its correction, run: sync-service doctor --all"]
     return Finding(
         code=first.code,
         kind=first.kind,
         what=f"{len(findings)} similar findings: {shown}; the first is: {first.what}",
         why=first.why,
-        do=("to see each of them with its correction, run: sync-service doctor --all",),
+        do=tuple(steps),
     )
 
 

@@ -84,7 +84,7 @@ def _report_blocked_deletion(
     edge: ForeignKeyEdge, counts: ReferenceCounts, *, is_deleted_by_other_key: bool
 ) -> Finding:
     key = edge.key
-    why = "The deletion of a user with such a row is parked until the row is gone. Choose how your app deletes a user."
+    why = "The deletion is parked until the row is gone. Choose how your app deletes a user."
     if is_deleted_by_other_key:
         why = (
             "Another foreign key deletes these rows with the user before PostgreSQL checks this one. A deletion is"
@@ -93,7 +93,8 @@ def _report_blocked_deletion(
     return Finding(
         code="deletion_forbidden",
         kind="note" if is_deleted_by_other_key else "warning",
-        what=f"{key.display_name}: on delete {_ACTIONS[key.on_delete]}{_add_obstacle(key)} (constraint {key.name},"
+        what=f"{key.display_name}: refuses the deletion of a user with such a row (on delete"
+        f" {_ACTIONS[key.on_delete]}{_add_obstacle(key)}; constraint {key.name};"
         f" rows: {format_count(counts.rows.get(key.child_oid))})",
         why=why,
         do=() if is_deleted_by_other_key else _list_choices(key),
@@ -102,7 +103,7 @@ def _report_blocked_deletion(
 
 
 def _add_obstacle(key: ForeignKey) -> str:
-    return ", but NOT NULL refuses the null" if key.on_delete == "n" else ""
+    return " on a NOT NULL column" if key.on_delete == "n" else ""
 
 
 def _list_choices(key: ForeignKey) -> tuple[str, ...]:

@@ -56,7 +56,9 @@ async def read_hints(connection: Connection, mapping: TableMapping, table: Table
 
 
 def _find_other_users_table(overview: Overview, table: Table) -> str | None:
-    """Return the table that looks more like the users table than this one."""
+    """Return the table that looks more like the users table than this one; None if the app refers to this one."""
+    if any(key.parent == (table.schema, table.name) for other in overview.tables for key in other.references):
+        return None
     best = next(iter(list_candidates(overview)), None)
     is_other = best and best.table.id != (table.schema, table.name)
     return best.table.display_name if best and is_other else None

@@ -48,7 +48,8 @@ def check_user_reference(
             mapping.on_delete == "cascade" and not column.partitioned and table.is_unique_on(referenced_column)
         )
         key = add_foreign_key(column, table, referenced_column) if can_add_key else ()
-        yield _report_missing_foreign_key(reference, count, key, data)
+        kind = _choose_kind(mapping, reference, count)
+        yield _report_missing_foreign_key(reference, kind, count, key, data)
 
 
 def _choose_referenced_column(mapping: TableMapping, counts: Mapping[str, OrphanCount]) -> str:
@@ -101,12 +102,16 @@ def _report_second_reference(reference: UserReference, data: dict[str, Any]) -> 
     )
 
 
+def _choose_kind(mapping: TableMapping, reference: UserReference, count: OrphanCount) -> Kind:
+    """Return `note` for a name that proves little, and where the rows of a deleted user stay anyway."""
+    is_certain = reference.names_user or bool(count.matches)
+    return "warning" if is_certain and mapping.on_delete == "cascade" else "note"
+
+
 def _report_missing_foreign_key(
-    reference: UserReference, count: OrphanCount, key: tuple[str, ...], data: dict[str, Any]
+    reference: UserReference, kind: Kind, count: OrphanCount, key: tuple[str, ...], data: dict[str, Any]
 ) -> Finding:
     """Return the finding. `key` are the statements that add the foreign key."""
-    is_certain = reference.names_user or bool(count.matches)
-    kind: Kind = "warning" if is_certain else "note"
     # With rows that have no user, PostgreSQL refuses the key, or the next such row of the app.
     waits = "delete the rows without a user, or insert their users; then doctor prints the foreign key"
     return Finding(
@@ -115,7 +120,7 @@ def _report_missing_foreign_key(
         what=f"{reference.column.display_name}: looks like {data['references']} and has no foreign key"
         f" (rows: {format_count(count.rows)})",
         why="Its rows stay when the user is deleted, and they can refer to a user that does not exist.",
-        run=key if is_certain and not count.orphans else (),
+        run=key if kind == "warning" and not count.orphans else (),
         do=(waits,) if key and count.orphans else (),
         data=data,
     )

@@ -13,7 +13,7 @@ from sync_service.doctor.required_columns import Fix, fill_column, replace_null
 from sync_service.mapping.computed_values import WHOLE_USER
 from sync_service.mapping.fields import FieldSource
 from sync_service.mapping.introspection import Table
-from sync_service.mapping.issues import MappingIssue
+from sync_service.mapping.issues import MappingIssue, find_similar_column
 from sync_service.mapping.table import TableMapping
 from sync_service.mapping.validation import find_missing_privileges
 
@@ -37,9 +37,9 @@ def find_fix(issue: MappingIssue, mapping: TableMapping, table: Table, server: S
         case "missing_clerk_id" | "wrong_clerk_id_type" | "missing_unique_index" | "short_clerk_id":
             fix = _fix_clerk_id(issue.code, table, column, hints.link)
         case "missing_column":
-            fix = Fix((add_column(table.schema, table.name, column, _choose_type(mapping.columns[column])),))
+            fix = _add_column(table, column, mapping.columns[column])
         case "missing_deleted_at" | "missing_mark":
-            fix = Fix((add_column(table.schema, table.name, column, _choose_type(mapping.deletion_marks[column])),))
+            fix = _add_column(table, column, mapping.deletion_marks[column])
         case "no_index_for_linking":
             fix = Fix((create_lower_index(table, column),))
         case "rules" | "no_replica_identity" | "session_default":
@@ -53,6 +53,12 @@ def find_fix(issue: MappingIssue, mapping: TableMapping, table: Table, server: S
         case _:
             fix = Fix(_grant_privilege(issue, mapping, table, server.role))
     return fix
+
+
+def _add_column(table: Table, name: str, source: FieldSource) -> Fix:
+    similar = find_similar_column(table, name)
+    do = (f"if you mean {similar.name}, write this name in sync.toml; otherwise add the column",) if similar else ()
+    return Fix((add_column(table.schema, table.name, name, _choose_type(source)),), do)
 
 
 def _remove_obstacle(issue: MappingIssue, mapping: TableMapping, table: Table) -> Fix:
@@ -87,15 +93,27 @@ def _fix_clerk_id(code: str, table: Table, column: str, link: LinkFix | None) ->
         return Fix(do=(f"in sync.toml: name a table without partitions; {why}",))
     if code == "missing_unique_index":
         return Fix(create_unique_index(table, column))
-    id_column = column if code == "missing_clerk_id" else NEW_ID_COLUMN
+    if code == "missing_clerk_id":
+        return _add_clerk_id(table, column, link)
+    return Fix(_prepare_id_column(table, NEW_ID_COLUMN, None), (f'in sync.toml: clerk_id = "{NEW_ID_COLUMN}"',))
+
+
+def _add_clerk_id(table: Table, name: str, link: LinkFix | None) -> Fix:
+    similar = find_similar_column(table, name)
+    if similar and similar.category == "S" and "clerk" in similar.name.lower():
+        return Fix(do=(f'in sync.toml: clerk_id = "{similar.name}"; or add a column {name} to the table',))
+    return Fix(_prepare_id_column(table, name, link))
+
+
+def _prepare_id_column(table: Table, name: str, link: LinkFix | None) -> tuple[str, ...]:
+    """Return the statements that add a column for the Clerk ID, copy known IDs, and make it unique."""
     run: tuple[str, ...] = ()
-    if not table.column(id_column):
-        run += (add_column(table.schema, table.name, id_column, "text"),)
-    if link and not table.column(id_column):
-        run += copy_links(link, table, id_column)
-    if not table.is_unique_on(id_column):
-        run += create_unique_index(table, id_column)
-    return Fix(run, () if id_column == column else (f'in sync.toml: clerk_id = "{id_column}"',))
+    if not table.column(name):
+        run += (add_column(table.schema, table.name, name, "text"),)
+        run += copy_links(link, table, name) if link else ()
+    if not table.identifies_by(name):
+        run += create_unique_index(table, name)
+    return run
 
 
 def _choose_type(source: FieldSource) -> str:

@@ -85,6 +85,13 @@ class Table(Struct, frozen=True):
         """Return whether a unique index on exactly these keys exists; an invalid or partial one does not count."""
         return any(i.unique and i.valid and not i.partial and set(i.keys) == set(keys) for i in self.indexes)
 
+    def identifies_by(self, column: str) -> bool:
+        """Return whether a unique index has each value of the column; one that leaves out only null does."""
+        forms = {f"({name} IS NOT NULL)" for name in (column, quote_ident(column))}
+        return self.is_unique_on(column) or any(
+            i.unique and i.valid and i.keys == (column,) and i.predicate in forms for i in self.indexes
+        )
+
     @property
     def primary_key(self) -> tuple[str, ...]:
         """The columns of the primary key; empty without a primary key."""

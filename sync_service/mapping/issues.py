@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from sync_service.mapping.introspection import Table
+from sync_service.mapping.introspection import Column, Table
 from sync_service.mapping.table import TableMapping
 
 
@@ -23,8 +23,14 @@ class MappingIssue:
         return f"{self.name}: {self.why}"
 
 
+def find_similar_column(table: Table, name: str) -> Column | None:
+    """Return the column with the most similar name; None if no name is similar."""
+    close = get_close_matches(name, [column.name for column in table.columns], n=1)
+    return table.column(close[0]) if close else None
+
+
 def report_missing_column(code: str, mapping: TableMapping, table: Table, name: str, purpose: str = "") -> MappingIssue:
     """Return the issue that the table has no such column; a similar name is a hint."""
-    close = get_close_matches(name, [column.name for column in table.columns], n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
+    close = find_similar_column(table, name)
+    hint = f"; did you mean {close.name}?" if close else ""
     return MappingIssue(code, f"{mapping.name}.{name}", f"there is no such column{purpose}{hint}", name)

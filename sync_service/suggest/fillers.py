@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from sync_service.mapping.coercion import JSON_TYPES
 from sync_service.mapping.introspection import Column
+from sync_service.mapping.presets import PLACEHOLDER_EMAIL
 from sync_service.suggest.evidence import Evidence
 from sync_service.suggest.key_formats import choose_nanoid, find_generator
 from sync_service.suggest.labels import choose_label
@@ -20,6 +21,7 @@ _ON_BY_DEFAULT = parse_words(
 )
 # A preference that most existing users have is on for new users too. Consent is never assumed.
 _PREFERENCES = parse_words("notify notification notifications visible public show")
+_ADDRESSES = parse_words("email mail emailaddress")
 
 
 def fill_column(facts: Evidence, column: Column) -> Decision:
@@ -112,6 +114,9 @@ def _fill_text(facts: Evidence, column: Column) -> Decision:
 
 
 def _generate_code(facts: Evidence, column: Column) -> Decision:
+    if has_word(column.name, _ADDRESSES):
+        spec = {"from": "primary_email", "when_null": PLACEHOLDER_EMAIL}
+        return write_once(spec, "NOT NULL and unique; the app may change it")
     generator = find_generator(facts.keys.get(column.name, ())) or choose_nanoid(column.length)
     if facts.list_checks(column.name):
         return give_up("it is unique and has a constraint, so no generated value is certain to fit")

@@ -68,7 +68,7 @@ def _guess(column: Column) -> str | None:
     words = set(split_words(column.name))
     if words & LANGUAGES:
         return "en"
-    if words & {"timezone", "tz"}:
+    if words & {"timezone", "tz", "zone"}:
         return "UTC"
     if "status" in words:
         return "active"

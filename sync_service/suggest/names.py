@@ -13,8 +13,8 @@ def parse_words(text: str) -> frozenset[str]:
 # Words that grant rights. A new user gets the value with the fewest of them.
 RIGHTS = parse_words("role roles admin superuser staff moderator permission permissions scope scopes owner root")
 CATEGORIES = parse_words(
-    "role roles status type kind plan tier level locale language lang timezone tz currency theme provider source"
-    " visibility scope permission permissions"
+    "role roles status type kind plan tier level locale language lang timezone tz zone country currency theme provider"
+    " source visibility scope permission permissions"
 )
 LANGUAGES = parse_words("locale language lang")
 ORGANIZATIONS = parse_words(

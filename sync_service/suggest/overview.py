@@ -16,6 +16,7 @@ ID_NAMES = (
     *(
         "idpuserid",
         "provideruserid",
+        "provideraccountid",
         "provideruid",
         "providerid",
         "oauthid",

@@ -9,7 +9,6 @@ from sync_service.mapping.presets import PRESETS
 from sync_service.suggest.columns import decide_columns
 from sync_service.suggest.deletion import Deletion, decide_deletion
 from sync_service.suggest.evidence import Evidence
-from sync_service.suggest.links import render_copy
 from sync_service.suggest.rules import Decision, leave
 from sync_service.suggest.tables import Candidate
 
@@ -80,10 +79,8 @@ def _render_clerk_id(facts: Evidence) -> Iterator[str]:
     if facts.clerk_id is None:
         if facts.link:
             yield _comment(f"The Clerk IDs are in {facts.link.display_name}.{facts.link.clerk_id}.")
-            yield "# The service needs them in the users table."
-            yield "# Add the column with doctor's SQL, then copy the IDs: a user without a copy would get a second row."
-            yield "# The service writes the ID of a new user to this column only; the link is for your app to write."
-            yield _comment(f"  {render_copy(facts.link, facts.table, _name_new_column(facts))}")
+            yield "# The service needs them in the users table: a user without a copy there would get a second row."
+            yield "# Doctor's SQL adds a column, copies the IDs, and keeps both tables the same by triggers."
         yield _append(
             f"clerk_id = {_quote(_name_new_column(facts))}",
             "does not exist yet: sync-service doctor prints the SQL that adds it",
@@ -102,7 +99,7 @@ def _describe_keys(facts: Evidence, clerk_id: str) -> str:
     remark = "the app keeps its own key"
     if facts.table.primary_key:
         remark += f": {', '.join(facts.table.primary_key)}"
-    if not facts.table.is_unique_on(clerk_id):
+    if not facts.table.identifies_by(clerk_id):
         remark += "; a unique index is missing, sync-service doctor prints the SQL"
     return remark
 

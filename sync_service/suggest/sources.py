@@ -36,7 +36,10 @@ _DOCUMENTS = {
     "$": parse_words("rawjson clerkuser clerkdata clerkjson clerkraw rawuser clerkpayload"),
 }
 # First words of names such as `ownerEmail`. An address with another first word, such as `billing`, is not the login's.
-_OWNERS = parse_words("owner user account member customer client login auth clerk person profile primary main")
+_OWNERS = parse_words(
+    "owner user account member customer client login auth clerk person profile primary main"
+    " work staff employee personal"
+)
 _PERSONAL = frozenset({"username", "first_name", "last_name", "full_name", "primary_phone"})
 _PERSON_NAMES = _TEXTS["first_name"] | _TEXTS["last_name"] | _TEXTS["username"] | {"fullname", "displayname"}
 
