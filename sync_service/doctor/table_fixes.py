@@ -93,7 +93,7 @@ def _fix_clerk_id(code: str, table: Table, column: str, link: LinkFix | None) ->
         run += (add_column(table.schema, table.name, id_column, "text"),)
     if link and not table.column(id_column):
         run += copy_links(link, table, id_column)
-    if not table.is_unique_on(id_column):
+    if not table.identifies_rows_by(id_column):
         run += create_unique_index(table, id_column)
     return Fix(run, () if id_column == column else (f'in sync.toml: clerk_id = "{id_column}"',))
 

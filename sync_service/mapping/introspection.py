@@ -85,6 +85,13 @@ class Table(Struct, frozen=True):
         """Return whether a unique index on exactly these keys exists; an invalid or partial one does not count."""
         return any(i.unique and i.valid and not i.partial and set(i.keys) == set(keys) for i in self.indexes)
 
+    def identifies_rows_by(self, column: str) -> bool:
+        """Return whether ON CONFLICT can find the row with this value; the index may leave out null."""
+        index_predicates = {None, f"({quote_ident(column)} IS NOT NULL)"}
+        return any(
+            i.unique and i.valid and i.keys == (column,) and i.predicate in index_predicates for i in self.indexes
+        )
+
     @property
     def primary_key(self) -> tuple[str, ...]:
         """The columns of the primary key; empty without a primary key."""

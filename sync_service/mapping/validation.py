@@ -93,7 +93,7 @@ def _check_clerk_id(mapping: TableMapping, table: Table) -> Iterator[MappingIssu
     elif column.length is not None and column.length < MIN_ID_LENGTH:
         why = f"is {column.type}, too short for a Clerk ID, which has {MIN_ID_LENGTH} characters or more"
         yield MappingIssue("short_clerk_id", name, why, column.name)
-    elif not table.is_unique_on(mapping.id_column):
+    elif not table.identifies_rows_by(mapping.id_column):
         why = f"has no unique index{DOCTOR_HINT}"
         yield MappingIssue("missing_unique_index", name, why, column.name)
 

@@ -6,7 +6,8 @@ from sync_service.suggest.fillers import fill_column
 from sync_service.suggest.keys import decide_key
 from sync_service.suggest.names import CATEGORIES, has_word
 from sync_service.suggest.rules import Decision, leave, write_once
-from sync_service.suggest.sources import decide_source, find_source
+from sync_service.suggest.source_names import find_sources, is_address
+from sync_service.suggest.sources import decide_second_email, decide_source
 from sync_service.suggest.times import decide_time
 
 
@@ -14,10 +15,11 @@ def decide_columns(facts: Evidence) -> dict[str, Decision]:
     """Return the decision about each column, in the order of the table; not about the column of the Clerk ID."""
     decisions: dict[str, Decision] = {}
     shown: set[str] = set()
+    sources = find_sources(facts.table.columns)
     for column in facts.table.columns:
         if column.name == facts.clerk_id:
             continue
-        source = find_source(column)
+        source = sources.get(column.name)
         if source in shown:
             decision = _decide_second(facts, column, source)
         else:
@@ -43,6 +45,8 @@ def _decide_second(facts: Evidence, column: Column, source: str | None) -> Decis
     reason = f"{source} stands in another column already"
     if not _needs_value(column):
         return leave(reason)
+    if is_address(column):
+        return decide_second_email(facts, column)
     when_null = "{clerk_id}" if facts.is_unique(column.name) else ""
     return write_once({"from": source, "when_null": when_null}, f"NOT NULL; {reason}")
 
@@ -50,7 +54,7 @@ def _decide_second(facts: Evidence, column: Column, source: str | None) -> Decis
 def _decide_own(facts: Evidence, column: Column) -> Decision:
     """Return the decision about a column of the app."""
     if _needs_value(column):
-        return fill_column(facts, column)
+        return decide_second_email(facts, column) if is_address(column) else fill_column(facts, column)
     if _is_filled_by_orm(facts, column):
         decision = fill_column(facts, column)
         if decision.spec is not None:

@@ -10,9 +10,12 @@ from sync_service.mapping.introspection import Column, refers_to
 from sync_service.suggest.evidence import Evidence
 from sync_service.suggest.names import CATEGORIES, has_word, normalize, parse_words, split_words, strip_time_words
 
-_TIME_NAMES = parse_words("deleted deletion removed discarded erased deactivated archived closed softdeleted")
+_TIME_NAMES = parse_words(
+    "deleted deletion removed discarded erased deactivated disabled archived closed softdeleted terminated"
+)
 _DELETED_NAMES = parse_words("deleted isdeleted removed isremoved softdeleted")
 _ACTIVE_NAMES = parse_words("active isactive enabled isenabled")
+_DISABLED_NAMES = parse_words("disabled isdisabled deactivated isdeactivated inactive isinactive archived isarchived")
 _DELETED_LABELS = ("deleted", "removed", "erased", "closed", "terminated", "left", "deactivated", "archived")
 # These may also mean a pause. They count only where a deletion of the row is refused.
 _INACTIVE_LABELS = ("inactive", "disabled")
@@ -85,11 +88,11 @@ def _judge_deletion(facts: Evidence, column: Column) -> _Mark | None:
     """Return the mark of a column such as `deleted_at` or `is_deleted`."""
     name, rows = normalize(column.name), facts.read_rows(column.name)
     if strip_time_words(column.name) in _TIME_NAMES and column.base in TIME_TYPES and not column.not_null:
-        is_used = rows.values > 0 or _is_in_predicate(facts, column)
+        is_used = rows.values > 0 or _is_indexed(facts, column)
         reason = f"the app marks deleted users in {column.name}" if is_used else None
         return _Mark(column.name, _NOW, reason)
     if name in _DELETED_NAMES and column.category == "B":
-        is_used = rows.labels.get("true", 0) > 0 or _is_in_predicate(facts, column)
+        is_used = rows.labels.get("true", 0) > 0 or _is_indexed(facts, column)
         reason = f"the app marks deleted users in {column.name}" if is_used else None
         return _Mark(column.name, value=True, reason=reason)
     return None
@@ -98,11 +101,13 @@ def _judge_deletion(facts: Evidence, column: Column) -> _Mark | None:
 def _judge_state(facts: Evidence, column: Column) -> _Mark | None:
     """Return the mark of a column such as `is_active` or `status`."""
     rows = facts.read_rows(column.name)
-    if normalize(column.name) in _ACTIVE_NAMES and column.category == "B":
+    name = normalize(column.name)
+    if column.category == "B" and name in _ACTIVE_NAMES | _DISABLED_NAMES:
+        is_off = name in _DISABLED_NAMES
         reason = "Django's way is to switch an account off" if facts.is_django_user else None
-        if rows.labels.get("false"):
+        if rows.labels.get("true" if is_off else "false"):
             reason = f"the app switches accounts off in {column.name}"
-        return _Mark(column.name, value=False, reason=reason)
+        return _Mark(column.name, value=is_off, reason=reason)
     if column.category == "E" or (column.category == "S" and has_word(column.name, CATEGORIES)):
         permitted = facts.list_labels(column)
         label = _find_label([*permitted, *rows.labels], _DELETED_LABELS)
@@ -122,6 +127,9 @@ def _find_label(labels: list[str], wanted: tuple[str, ...]) -> str | None:
     return None
 
 
-def _is_in_predicate(facts: Evidence, column: Column) -> bool:
-    """Return whether an index of the app leaves deleted rows out."""
-    return any(index.predicate and refers_to(index.predicate, column.name) for index in facts.table.indexes)
+def _is_indexed(facts: Evidence, column: Column) -> bool:
+    """Return whether an index serves the queries that leave deleted rows out, as gorm and discard create it."""
+    return any(
+        index.keys[:1] == (column.name,) or (index.predicate and refers_to(index.predicate, column.name))
+        for index in facts.table.indexes
+    )

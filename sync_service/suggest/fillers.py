@@ -15,7 +15,7 @@ from sync_service.suggest.times import fill_time
 _PASSWORD = re.compile(r"(?:hashed|encrypted|user)?(?:password|passwd|pwd)(?:hash|digest|encrypted)?|passhash")
 # Flags without which a user cannot sign in. `two_factor_enabled` is none of them.
 _ON_BY_DEFAULT = parse_words(
-    "active isactive enabled isenabled useractive accountactive accountenabled useraccountenabled"
+    "active isactive enabled isenabled activated isactivated useractive accountactive accountenabled useraccountenabled"
     " accountnonexpired accountnonlocked credentialsnonexpired"
 )
 # A preference that most existing users have is on for new users too. Consent is never assumed.
@@ -86,8 +86,10 @@ def _fill_flag(facts: Evidence, column: Column) -> Decision:
 
 
 def _fill_number(facts: Evidence, column: Column) -> Decision:
-    common = facts.read_rows(column.name).most_common
-    if common is not None and common.isdecimal():
+    rows = facts.read_rows(column.name)
+    common = rows.most_common
+    is_usual = common is not None and (has_word(column.name, CATEGORIES) or rows.labels[common] * 2 > rows.values)
+    if common is not None and common.isdecimal() and is_usual:
         return write_once({"constant": int(common)}, "NOT NULL: the most frequent value in the rows; check its meaning")
     for check in facts.list_checks(column.name):
         if first := re.search(r"ARRAY\[(\d+)", check.definition):

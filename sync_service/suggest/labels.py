@@ -57,7 +57,8 @@ def _choose(facts: Evidence, column: Column, labels: Sequence[str]) -> Decision 
     if not open_labels:
         return None
     rows = facts.read_rows(column.name)
-    common = max(open_labels, key=lambda label: (normalize(label) == "active", rows.labels.get(label, 0)))
+    # `clerk` in a column such as `provider`: most rows may be older than Clerk.
+    common = max(open_labels, key=lambda label: (normalize(label) in {"active", "clerk"}, rows.labels.get(label, 0)))
     reason = "the first label"
     if rows.labels.get(common):
         reason = "a usual value in the rows"

@@ -102,7 +102,7 @@ def _describe_keys(facts: Evidence, clerk_id: str) -> str:
     remark = "the app keeps its own key"
     if facts.table.primary_key:
         remark += f": {', '.join(facts.table.primary_key)}"
-    if not facts.table.is_unique_on(clerk_id):
+    if not facts.table.identifies_rows_by(clerk_id):
         remark += "; a unique index is missing, sync-service doctor prints the SQL"
     return remark
 

@@ -92,7 +92,8 @@ saved as (
         as r (/*<definitions>*/id text, email_verified boolean, banned boolean, locked boolean, public_metadata jsonb/*</definitions>*/)
     where true/*<unless_updated>*//*</unless_updated>*/
     order by clerk_id
-    on conflict (/*<id_column>*/id/*</id_column>*/) do update
+    -- The condition permits a unique index that leaves out null, beside one without a condition.
+    on conflict (/*<id_column>*/id/*</id_column>*/) where /*<id_column>*/id/*</id_column>*/ is not null do update
         set /*<updates>*/banned = excluded.banned/*</updates>*/
     returning app./*<id_column>*/id/*</id_column>*/ as saved_id
 ),
