@@ -118,7 +118,7 @@ PLACEHOLDER = {"from": "primary_email", "when_null": "{clerk_id}@users.invalid"}
         (make_column("email", length=40, not_null=True), PLACEHOLDER | {"when_null": "{clerk_id}"}),
         (make_column("billing_email"), None),
         (make_column("avatar_src"), "image_url"),
-        (make_column("photo_url", not_null=True), {"from": "image_url", "when_null": ""}),
+        (make_column("photo_url", not_null=True), {"from": "image_url", "when_null": "", "on_null": "keep"}),
         (make_column("user_first_name"), "first_name"),
         (make_column("account_name"), None),
         (make_column("picture", not_null=True, has_default=True), {"from": "image_url", "on_null": "keep"}),

@@ -87,10 +87,9 @@ class Table(Struct, frozen=True):
 
     def identifies_rows_by(self, column: str) -> bool:
         """Return whether ON CONFLICT can find the row with this value; the index may leave out null."""
-        index_predicates = {None, f"({quote_ident(column)} IS NOT NULL)"}
-        return any(
-            i.unique and i.valid and i.keys == (column,) and i.predicate in index_predicates for i in self.indexes
-        )
+        # PostgreSQL quotes a name only where it must.
+        permitted = {None, f"({column} IS NOT NULL)", f"({quote_ident(column)} IS NOT NULL)"}
+        return any(i.unique and i.valid and i.keys == (column,) and i.predicate in permitted for i in self.indexes)
 
     @property
     def primary_key(self) -> tuple[str, ...]:

@@ -25,12 +25,16 @@ _NOW = {"generate": "now"}
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """The choice of `on_delete`, its reason, the marks of a deleted user, and other choices as comments."""
+    """The choice of `on_delete`, its reason, the marks of a deleted user, and other choices as comments.
+
+    `alternative` are marks that the app does not use.
+    """
 
     on_delete: str
     reason: str
     marks: Mapping[str, Any] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    alternative: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,8 @@ def decide_deletion(facts: Evidence) -> Deletion:
         return Deletion("soft", reason, {mark.column: mark.value for mark in used}, (remark,))
     if facts.refusals:
         return Deletion("cascade", f"waits as long as {_format_refusals(facts)}", remarks=tuple(_list_choices(facts)))
-    remarks = tuple(_format_alternative(mark) for mark in marks)
-    return Deletion("cascade", "deletes the row; foreign keys decide about the rows that refer to it", remarks=remarks)
+    reason = "deletes the row; foreign keys decide about the rows that refer to it"
+    return Deletion("cascade", reason, alternative={mark.column: mark.value for mark in marks[:1]})
 
 
 def _list_choices(facts: Evidence) -> Iterator[str]:
@@ -69,11 +73,6 @@ def _list_choices(facts: Evidence) -> Iterator[str]:
 def _format_refusals(facts: Evidence) -> str:
     table, rule = next(iter(facts.refusals.items()))
     return f"a foreign key of {table} refuses the deletion ({rule})"
-
-
-def _format_alternative(mark: _Mark) -> str:
-    value = "now" if mark.value == _NOW else json.dumps(mark.value)
-    return f'on_delete = "soft" keeps the row and marks it instead: {mark.column} = {value}, below [users.deleted]'
 
 
 def _list_marks(facts: Evidence) -> Iterator[_Mark]:
@@ -99,15 +98,10 @@ def _judge_deletion(facts: Evidence, column: Column) -> _Mark | None:
 
 
 def _judge_state(facts: Evidence, column: Column) -> _Mark | None:
-    """Return the mark of a column such as `is_active` or `status`."""
+    """Return the mark of a column such as `is_active`, `disabled` or `status`."""
     rows = facts.read_rows(column.name)
-    name = normalize(column.name)
-    if column.category == "B" and name in _ACTIVE_NAMES | _DISABLED_NAMES:
-        is_off = name in _DISABLED_NAMES
-        reason = "Django's way is to switch an account off" if facts.is_django_user else None
-        if rows.labels.get("true" if is_off else "false"):
-            reason = f"the app switches accounts off in {column.name}"
-        return _Mark(column.name, value=is_off, reason=reason)
+    if column.category == "B":
+        return _judge_switch(facts, column)
     if column.category == "E" or (column.category == "S" and has_word(column.name, CATEGORIES)):
         permitted = facts.list_labels(column)
         label = _find_label([*permitted, *rows.labels], _DELETED_LABELS)
@@ -116,6 +110,16 @@ def _judge_state(facts: Evidence, column: Column) -> _Mark | None:
         label = _find_label([*permitted, *rows.labels], _INACTIVE_LABELS)
         return _Mark(column.name, label, None) if label else None
     return None
+
+
+def _judge_switch(facts: Evidence, column: Column) -> _Mark | None:
+    name, is_off = normalize(column.name), normalize(column.name) in _DISABLED_NAMES
+    if not (is_off or name in _ACTIVE_NAMES):
+        return None
+    reason = "Django's way is to switch an account off" if facts.is_django_user else None
+    if facts.read_rows(column.name).labels.get(json.dumps(is_off)):
+        reason = f"the app switches accounts off in {column.name}"
+    return _Mark(column.name, value=is_off, reason=reason)
 
 
 def _find_label(labels: list[str], wanted: tuple[str, ...]) -> str | None:

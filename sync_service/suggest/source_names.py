@@ -61,14 +61,17 @@ def is_person_name(name: str) -> bool:
 def find_sources(columns: Sequence[Column]) -> dict[str, str]:
     """Return the sources that the columns of a table show, by column."""
     found = {column.name: source for column in columns if (source := _find_source(column))}
-    texts = [column for column in columns if column.category == "S" and column.name not in found]
-    pairs = {source: [c.name for c in texts if normalize(c.name) in names] for source, names in _PAIRS.items()}
-    if all(pairs.values()):
-        found |= {name: source for source, names in pairs.items() for name in names}
-    contacts = [column.name for column in texts if _is_contact(column.name)]
-    if contacts and "primary_email" not in found.values():
-        found[contacts[0]] = "primary_email"
-    return found
+    others = [column.name for column in columns if column.category == "S" and column.name not in found]
+    contact = next(filter(_is_contact, others), None)
+    if contact and "primary_email" not in found.values():
+        found[contact] = "primary_email"
+    return found | _find_pair(others)
+
+
+def _find_pair(names: Sequence[str]) -> dict[str, str]:
+    """Return the sources of `first` and `last`; none if one of both is missing."""
+    found = {name: source for name in names if (source := _find_by_name(_PAIRS, name))}
+    return found if set(found.values()) == set(_PAIRS) else {}
 
 
 def _ends_as_email(name: str) -> bool:
