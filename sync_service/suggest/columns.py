@@ -43,7 +43,7 @@ def _decide(facts: Evidence, column: Column, source: str | None) -> Decision:
 def _decide_second(facts: Evidence, column: Column, source: str | None) -> Decision:
     """Return the decision about a column with the same source as one before it."""
     reason = f"{source} stands in another column already"
-    if not _needs_value(column):
+    if not column.needs_value:
         return leave(reason)
     if is_address(column):
         return decide_second_email(facts, column)
@@ -53,17 +53,15 @@ def _decide_second(facts: Evidence, column: Column, source: str | None) -> Decis
 
 def _decide_own(facts: Evidence, column: Column) -> Decision:
     """Return the decision about a column of the app."""
-    if _needs_value(column):
+    if column.not_null and column.filled_by:
+        return leave(f"the trigger {column.filled_by} fills it")
+    if column.needs_value:
         return decide_second_email(facts, column) if is_address(column) else fill_column(facts, column)
     if _is_filled_by_orm(facts, column):
         decision = fill_column(facts, column)
         if decision.spec is not None:
             return Decision(decision.spec, "every row has a value, and the database has no default")
     return leave()
-
-
-def _needs_value(column: Column) -> bool:
-    return column.not_null and not (column.has_default or column.generated)
 
 
 def _is_filled_by_orm(facts: Evidence, column: Column) -> bool:
