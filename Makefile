@@ -19,7 +19,7 @@ ifneq ($(shell $(BIN)/python -c "" 2>/dev/null && cat $(MADE_IN) 2>/dev/null),$(
 .PHONY: $(RUN_READY) $(READY)
 endif
 
-.PHONY: help run test check format faults histories bench lock clean
+.PHONY: help run test check format faults histories schemas bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -49,6 +49,9 @@ faults: $(READY)  ## run the fault suite with a hundred kills of each process; t
 
 histories: $(READY)  ## run the property test over 2,000 histories; HISTORIES=… sets the number
 	@HISTORIES=$${HISTORIES:-2000} $(BIN)/python -m pytest tests/test_property.py -k any_history -o faulthandler_timeout=0
+
+schemas: $(READY)  ## run the property test over 500 random users tables; SCHEMAS=… sets the number
+	@SCHEMAS=$${SCHEMAS:-500} $(BIN)/python -m pytest tests/test_random_schemas.py -o faulthandler_timeout=0
 
 bench: $(READY)  ## measure the figures of the README on this machine
 	@$(BIN)/python -m tests.benchmarks

@@ -39,6 +39,7 @@ def make_foreign_key(child: int, parent: int, on_delete: str = "c") -> ForeignKe
         partitioned=False,
         on_delete=on_delete,
         validated=True,
+        required=False,
         columns=("x",),
         parent_columns=("id",),
         indexed=True,
@@ -145,6 +146,20 @@ async def test_a_key_that_forbids_deletions_is_reported_with_the_choices(databas
     assert (found.kind, found.run) == ("warning", ())
     choices = " ".join(found.do)
     assert all(word in choices for word in ('"soft"', '"anonymize"', "ON DELETE CASCADE", "orders_of_users"))
+
+
+async def test_a_null_that_the_column_refuses_forbids_the_deletion(database: str, db: Any) -> None:
+    """ON DELETE SET NULL cannot act on a NOT NULL column; PostgreSQL refuses the deletion."""
+    await create_tables(
+        db,
+        "create table orders (user_id integer not null references users on delete set null, by_id integer references"
+        " users on delete set null)",
+        "insert into orders values (1, 2)",
+    )
+    found = (await run_doctor(database, MAPPED)).one("deletion_forbidden")
+    assert "public.orders.user_id: on delete set null, but NOT NULL refuses the null" in found.what
+    with pytest.raises(asyncpg.NotNullViolationError):
+        await db.execute("delete from users where id = 1")
 
 
 async def test_a_key_that_forbids_only_cascaded_rows_is_a_note(database: str, db: Any) -> None:

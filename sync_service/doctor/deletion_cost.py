@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sync_service.doctor.findings import Finding, format_count
+from sync_service.doctor.findings import Finding, format_count, format_number_of
 from sync_service.doctor.foreign_key_graph import ForeignKeyEdge
 from sync_service.doctor.reference_counts import ReferenceCounts
 
@@ -39,13 +39,13 @@ def report_deletion_cost(edges: Sequence[ForeignKeyEdge], counts: ReferenceCount
     """Return the finding with the cost."""
     cost = estimate_deletion_cost(edges, counts)
     what = (
-        f"the deletion of a user also deletes {format_count(round(cost.average_rows))} rows in"
-        f" {format_count(cost.tables)} tables on average, and at most {format_count(cost.max_rows)}"
+        f"the deletion of a user also deletes {format_number_of(round(cost.average_rows), 'row')} in"
+        f" {format_number_of(cost.tables, 'table')} on average, and at most {format_count(cost.max_rows)}"
     )
     if cost.not_counted:
         what += f" (not counted: {', '.join(cost.not_counted)})"
     if cost.rows_read_without_index:
-        what += f"; it reads {format_count(round(cost.rows_read_without_index))} rows because indexes are missing"
+        what += f"; it reads {format_number_of(round(cost.rows_read_without_index), 'row')} because indexes are missing"
     return Finding(
         code="deletion_cost",
         kind="note",

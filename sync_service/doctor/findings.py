@@ -66,3 +66,8 @@ def _merge(findings: list[Finding]) -> Finding:
 def format_count(number: int | None) -> str:
     """Return a count with separators for thousands."""
     return "not counted" if number is None else f"{number:,}"
+
+
+def format_number_of(number: int | None, noun: str) -> str:
+    """Return a count with its noun: `1 row`, `2 rows`."""
+    return f"{format_count(number)} {noun}" if number == 1 else f"{format_count(number)} {noun}s"

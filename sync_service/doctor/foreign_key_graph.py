@@ -27,7 +27,8 @@ class ForeignKeyEdge:
     @property
     def can_block_deletion(self) -> bool:
         """Whether one of its rows can prevent the deletion of a user."""
-        return self.path is not None and self.key.on_delete in {"a", "r"}
+        is_refused = self.key.on_delete in {"a", "r"} or (self.key.on_delete == "n" and self.key.required)
+        return self.path is not None and is_refused
 
 
 def build_graph(users_oid: int, keys: Sequence[ForeignKey]) -> list[ForeignKeyEdge]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from sync_service.doctor.deletion_cost import report_deletion_cost
-from sync_service.doctor.findings import Finding, format_count
+from sync_service.doctor.findings import Finding, format_count, format_number_of
 from sync_service.doctor.foreign_key_fixes import list_orphans_of_key, validate_constraint
 from sync_service.doctor.foreign_key_graph import ForeignKeyEdge
 from sync_service.doctor.foreign_key_indexes import check_indexes
@@ -36,8 +36,8 @@ def _report_graph(mapping: TableMapping, edges: Sequence[ForeignKeyEdge], counts
     return Finding(
         code="foreign_keys",
         kind="note",
-        what=f"{mapping.name}: {len(edges)} foreign keys refer to it directly or through other tables, up to"
-        f" {max(edge.depth for edge in edges)} levels deep",
+        what=f"{mapping.name}: {format_number_of(len(edges), 'foreign key')} below it, at most"
+        f" {format_number_of(max(edge.depth for edge in edges), 'level')} deep",
         why="PostgreSQL follows these foreign keys when it deletes a user.",
         lines=tuple(_describe_edge(edge, counts) for edge in edges),
         data={"foreign_keys": [_export_edge(edge, counts) for edge in edges]},
@@ -93,12 +93,16 @@ def _report_blocked_deletion(
     return Finding(
         code="deletion_forbidden",
         kind="note" if is_deleted_by_other_key else "warning",
-        what=f"{key.display_name}: on delete {_ACTIONS[key.on_delete]} (constraint {key.name},"
+        what=f"{key.display_name}: on delete {_ACTIONS[key.on_delete]}{_add_obstacle(key)} (constraint {key.name},"
         f" rows: {format_count(counts.rows.get(key.child_oid))})",
         why=why,
         do=() if is_deleted_by_other_key else _list_choices(key),
         data={"constraint": key.name, "table": key.child_name, "depth": edge.depth},
     )
+
+
+def _add_obstacle(key: ForeignKey) -> str:
+    return ", but NOT NULL refuses the null" if key.on_delete == "n" else ""
 
 
 def _list_choices(key: ForeignKey) -> tuple[str, ...]:

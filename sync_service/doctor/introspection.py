@@ -33,7 +33,8 @@ class ForeignKey(Struct, frozen=True):
     """A foreign key: the child table refers to the parent table.
 
     `on_delete` is pg_constraint.confdeltype: a no action, r restrict, c cascade, n set null, d set default.
-    `indexed`: a valid index begins with the columns. `indexes` are the definitions of all indexes with one of them.
+    `required`: one of its columns is NOT NULL. `indexed`: a valid index begins with the columns. `indexes` are the
+    definitions of all indexes with one of them.
     `estimated_rows` is PostgreSQL's estimate for the child table.
     """
 
@@ -47,6 +48,7 @@ class ForeignKey(Struct, frozen=True):
     partitioned: bool
     on_delete: str
     validated: bool
+    required: bool
     columns: tuple[str, ...]
     parent_columns: tuple[str, ...]
     indexed: bool

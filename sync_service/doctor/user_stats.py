@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from sync_service.doctor.findings import Finding, format_count
+from sync_service.doctor.findings import Finding, format_count, format_number_of
 from sync_service.doctor.index_fixes import list_duplicates
 from sync_service.doctor.user_counts import UserCounts
 from sync_service.mapping.introspection import Table
@@ -69,7 +69,7 @@ def _report_shared_emails(mapping: TableMapping, users: UserCounts) -> Finding:
 
 
 def _report_unknown_ids(id_column: str, rows: int, sample: ClerkSample) -> Finding:
-    what = f"{id_column}: sync-service does not know {format_count(rows)} Clerk IDs"
+    what = f"{id_column}: sync-service does not know {format_number_of(rows, 'Clerk ID')}"
     data = {"rows": rows, "asked": sample.asked, "unknown_to_clerk": sample.unknown}
     if sample.unknown:
         return Finding(

@@ -4,7 +4,7 @@ from itertools import permutations
 from typing import Any
 
 from tests.apps.clerk_users import NO_NAMES, build_address, build_event, build_phone
-from tests.apps.owned_app import fill
+from tests.apps.owned_app import fill, is_fresh
 from tests.apps.owner_checks import OwnerChecks, Row
 from tests.world import T1, T2, T3, encode_body, make_email_fields, sign_event
 
@@ -144,7 +144,8 @@ class OwnerLife(OwnerChecks):
             await self._check_deleted_early(row)
 
     async def _check_deleted_early(self, row: Row | None) -> None:
-        is_marked = row and all(row[column] for column in self.app.expect.get("marks", {}) if column != "is_active")
+        marks = self.app.expect.get("marks", {})
+        is_marked = row and marks and all(is_fresh(row[column], wanted) for column, wanted in marks.items())
         is_allowed = row is None or (is_marked and "marked" in self.app.deletions(cured=self.cured))
         self.require(is_allowed, "orders: a deleted user has a row")
 

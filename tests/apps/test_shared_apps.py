@@ -1,4 +1,4 @@
-"""The procedure of the shared applications, on one version of PostgreSQL; tests/apps/runner.py prints all failures."""
+"""The procedure of the shared applications; tests/apps/runner.py prints all failures."""
 
 import os
 
@@ -7,11 +7,8 @@ import pytest
 from sync_service.dev.embedded import EmbeddedServer
 from tests.apps.owned_app import OwnedApp, load_apps
 from tests.apps.runner import PHASES, format_failures, run_app
-from tests.conftest import ENGINES
 
 APPS = load_apps()
-# The commands and SQL are the same for each version; other tests run them on all.
-NEWEST = list(ENGINES)[-1:]
 
 
 def test_the_shared_applications_are_here() -> None:
@@ -20,7 +17,6 @@ def test_the_shared_applications_are_here() -> None:
     assert len(APPS) >= 12
 
 
-@pytest.mark.parametrize("engine", NEWEST, indirect=True)
 @pytest.mark.parametrize("phase", PHASES[:2])
 @pytest.mark.parametrize("app", APPS, ids=lambda app: app.name)
 def test_an_application_works_with_the_unedited_suggestion(engine: EmbeddedServer, app: OwnedApp, phase: str) -> None:

@@ -20,7 +20,7 @@ from tests.faults.service import Service
 from tests.world import wait_until
 
 # Number of kills: a few in each run of the tests, a hundred in `make faults`.
-KILLS = int(os.environ.get("FAULTS_KILLS", "3"))
+KILLS = int(os.environ.get("FAULTS_KILLS", "2"))
 
 # The kills are split into tests of at most ten, because pytest limits the duration of a test.
 PARTS = [min(10, KILLS - done) for done in range(0, KILLS, 10)]

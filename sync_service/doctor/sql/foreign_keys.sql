@@ -18,6 +18,8 @@ select
     c.relkind = 'p' as partitioned,
     con.confdeltype::text as on_delete,
     con.convalidated as validated,
+    exists (select from pg_attribute as a
+        where a.attrelid = con.conrelid and a.attnum = any(con.conkey) and a.attnotnull) as required,
     (select array_agg(a.attname::text order by k.n)
         from unnest(con.conkey) with ordinality as k (attnum, n)
         join pg_attribute as a on a.attrelid = con.conrelid and a.attnum = k.attnum) as columns,
