@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from sync_service.mapping.coercion import JSON_TYPES
 from sync_service.mapping.introspection import Column
 from sync_service.suggest.evidence import Evidence
-from sync_service.suggest.key_formats import choose_nanoid, find_generator
+from sync_service.suggest.key_formats import choose_nanoid, find_generator, fits
 from sync_service.suggest.labels import choose_label
 from sync_service.suggest.names import CATEGORIES, RIGHTS, has_word, normalize, parse_words, split_words
 from sync_service.suggest.rules import Decision, give_up, write_once
@@ -114,7 +114,8 @@ def _fill_text(facts: Evidence, column: Column) -> Decision:
 
 
 def _generate_code(facts: Evidence, column: Column) -> Decision:
-    generator = find_generator(facts.keys.get(column.name, ())) or choose_nanoid(column.length)
+    found = find_generator(facts.keys.get(column.name, ()))
+    generator = found if found and fits(found, column.length) else choose_nanoid(column.length)
     if facts.list_checks(column.name):
         return give_up("it is unique and has a constraint, so no generated value is certain to fit")
     if generator is None:

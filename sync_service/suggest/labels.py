@@ -34,7 +34,7 @@ def choose_label(facts: Evidence, column: Column) -> Decision | None:
         label = _choose(facts, column, sorted(rows.labels, key=lambda label: -rows.labels[label]))
         return label or give_up("each value in its rows grants rights or belongs to a closed account")
     guess = _guess(column)
-    if guess is None:
+    if guess is None or (column.length is not None and len(guess) > column.length):
         return None
     return write_once({"constant": guess}, "NOT NULL; a guess, for no row shows the app's values: check it")
 

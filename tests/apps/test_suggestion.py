@@ -233,6 +233,16 @@ async def live(world: World, user: str, fields: dict[str, Any]) -> None:
     assert await world.deliver_ok(make_event("user.deleted", user, T3)) == "applied"
 
 
+async def test_an_address_of_the_app_survives_a_soft_deletion(settings: Settings, db: asyncpg.Connection) -> None:
+    """The address of the bills is written on insert only. The address of the login is unique, so it is released."""
+    mapping = parse_mapping((await suggest_all(db))["canal"])
+    async with run_world(settings, db, mapping=mapping) as world:
+        await live(world, "user_canal1", make_email_fields("canal"))
+    row = await db.fetchrow("select email, billing_email from canal.users where uid = 'user_canal1'")
+    assert row["email"] == "user_canal1@users.invalid"
+    assert row["billing_email"].startswith("canal.")
+
+
 async def test_a_required_name_is_empty_in_a_new_row_and_later_kept(settings: Settings, db: asyncpg.Connection) -> None:
     """Clerk has no name at the sign-up, then one, then none again."""
     mapping = parse_mapping((await suggest_all(db))["salon"])
