@@ -50,8 +50,8 @@ def _choose_filler(column: Column) -> Callable[[Evidence, Column], Decision]:
 
 
 def _fill_uuid(facts: Evidence, column: Column) -> Decision:
-    generator = find_generator(facts.keys.get(column.name, ())) or "uuid4"
-    return write_once({"generate": generator}, "NOT NULL: a new one for each user")
+    is_sorted = find_generator(facts.keys.get(column.name, ())) == "uuid7"
+    return write_once({"generate": "uuid7" if is_sorted else "uuid4"}, "NOT NULL: a new one for each user")
 
 
 def _fill_json(facts: Evidence, column: Column) -> Decision:

@@ -34,7 +34,7 @@ def choose_label(facts: Evidence, column: Column) -> Decision | None:
         label = _choose(facts, column, sorted(rows.labels, key=lambda label: -rows.labels[label]))
         return label or give_up("each value in its rows grants rights or belongs to a closed account")
     guess = _guess(column)
-    if guess is None or (column.length is not None and len(guess) > column.length):
+    if guess is None:
         return None
     return write_once({"constant": guess}, "NOT NULL; a guess, for no row shows the app's values: check it")
 
@@ -66,6 +66,11 @@ def _choose(facts: Evidence, column: Column, labels: Sequence[str]) -> Decision 
 
 
 def _guess(column: Column) -> str | None:
+    guess = _guess_by_name(column)
+    return guess if guess and (column.length is None or len(guess) <= column.length) else None
+
+
+def _guess_by_name(column: Column) -> str | None:
     words = set(split_words(column.name))
     if words & LANGUAGES:
         return "en"
