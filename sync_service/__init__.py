@@ -61,12 +61,13 @@ tests/test_package_map.py compares the list with the imports.
     suggest.overview_reader     reads them
     suggest.clerk_ids           the column of the Clerk ID
     suggest.links               a table between users and Clerk IDs
+    suggest.source_names        names of columns that show Clerk's user
     suggest.evidence            the facts about the users table
     suggest.rules               a decision about one column
     suggest.key_formats         existing keys → their generator
     suggest.keys                the key of a new row
     suggest.times               times of the app's row
-    suggest.sources             columns that show Clerk's user
+    suggest.sources             the rules of these columns
     suggest.tables              the users table among all tables
     suggest.labels              the category of a new user
     suggest.fillers             values that the app's ORM fills

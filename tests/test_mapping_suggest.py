@@ -123,7 +123,7 @@ async def test_prisma_s_table_is_mapped(db: Any) -> None:
     assert mapping.columns["name"].when_null == ""
     assert mapping.columns["plan"].constant == "free"
     assert "a guess, for no row shows the app's values" in text
-    assert '# on_delete = "soft" keeps the row and marks it instead: deletedAt = now' in text
+    assert '# [users.deleted]\n# deletedAt = { generate = "now" }\n' in text
 
 
 @pytest.mark.parametrize("key", ["uuid", "text"])

@@ -52,6 +52,8 @@ def constant(value: Any) -> dict[str, Any]:
         (["usr_V1StGXR8_Z5jdHi6B-myT", "usr_w7Qe_2LmXk-9TzRb4VnYd"], "usr_{nanoid}"),
         (["usr_V1StGXR8_Z5jdHi6B-myT"], "usr_{nanoid}"),
         (["acct-01ARZ3NDEKTSV4RRFFQ69G5FAV", "acct-01BX5ZZKBKACTAV9WEVGEMMVRZ"], "acct-{ulid}"),
+        (["sk_live_Ab3dEf9hJkLm0pQr5tUv", "sk_live_Zz8yXw7vQ1aBcD3eF4gH"], "sk_live_{nanoid(20)}"),
+        (["usr_Ab_3dEf9hJk", "usr_Zz_8yXw7vQ1"], "usr_{nanoid(11)}"),
         (["clw0q3k9h000008l4e7xk2b1m", "clw0q9zt1000108l45m2w8c3n", "admin"], "cuid"),
         (["507f1f77bcf86cd799439011"], None),  # an ID of MongoDB, which no generator makes
         (["10000001", "10000002"], None),
@@ -118,8 +120,12 @@ PLACEHOLDER = {"from": "primary_email", "when_null": "{clerk_id}@users.invalid"}
         (make_column("email", not_null=True), PLACEHOLDER),
         (make_column("email", length=40, not_null=True), PLACEHOLDER | {"when_null": "{clerk_id}"}),
         (make_column("billing_email"), None),
+        (make_column("billing_email", not_null=True), {"from": "primary_email", "when_null": "", "write": "insert"}),
+        (make_column("contact_email", not_null=True), PLACEHOLDER),
+        (make_column("first"), None),
+        (make_column("status", length=4, not_null=True), {"constant": "", "write": "insert"}),
         (make_column("avatar_src"), "image_url"),
-        (make_column("photo_url", not_null=True), {"from": "image_url", "when_null": ""}),
+        (make_column("photo_url", not_null=True), {"from": "image_url", "when_null": "", "on_null": "keep"}),
         (make_column("user_first_name"), "first_name"),
         (make_column("account_name"), None),
         (make_column("picture", not_null=True, has_default=True), {"from": "image_url", "on_null": "keep"}),
@@ -166,6 +172,22 @@ def test_a_required_username_with_a_constraint_is_generated_in_small_letters() -
     check = Check(("username",), "CHECK ((username ~ '^[a-z0-9_]+$'::text))")
     spec = {"generate": "cuid2", "write": "insert"}
     assert decide(make_facts(make_column("username", not_null=True), checks=(check,))).spec == spec
+
+
+def test_first_and_last_are_names_where_a_table_has_both() -> None:
+    decisions = decide_columns(make_facts(make_column("first"), make_column("last")))
+    assert (decisions["first"].spec, decisions["last"].spec) == ("first_name", "last_name")
+
+
+def test_a_required_column_that_a_trigger_fills_needs_no_rule() -> None:
+    decision = decide(make_facts(make_column("slug", not_null=True, filled_by="make_slug")))
+    assert (decision.spec, decision.unsolved, decision.reason) == (None, False, "the trigger make_slug fills it")
+
+
+@pytest.mark.parametrize(("labels", "number"), [({"25": 2, "70": 1}, 25), ({"25": 1, "70": 1}, 0), ({}, 0)])
+def test_a_number_that_most_rows_share_is_that_of_a_new_row(labels: dict[str, int], number: int) -> None:
+    points = make_column("credits", "int4", not_null=True)
+    assert decide(make_facts(points, columns={"credits": count_labels(**labels)})).spec == constant(number)
 
 
 def test_a_flag_that_a_row_shows_set_is_the_app_s() -> None:

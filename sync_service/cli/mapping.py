@@ -90,10 +90,8 @@ def _list_candidates(overview: Overview) -> Sequence[Candidate]:
 
 def _explain_failure(overview: Overview, given_name: tuple[str, str] | None) -> str:
     if given_name:
-        names = {table.display_name.lower(): table.display_name for table in overview.tables}
-        close = get_close_matches(".".join(given_name).lower(), names, n=1)
-        hint = f" Did you mean {names[close[0]]}?" if close else ""
-        return f"The table {'.'.join(given_name)} does not exist.{hint}"
+        similar = _find_similar(overview, *given_name)
+        return f"The table {'.'.join(given_name)} does not exist.{f' Did you mean {similar}?' if similar else ''}"
     if not overview.tables:
         return (
             "The database has no table yet. Create the tables of your app first; without any users table,"
@@ -103,6 +101,14 @@ def _explain_failure(overview: Overview, given_name: tuple[str, str] | None) -> 
         "No table looks like a users table: none has a column for the Clerk ID, or a usual name such as users."
         " Name yours: sync-service mapping suggest --table public.my_table"
     )
+
+
+def _find_similar(overview: Overview, schema: str, name: str) -> str | None:
+    """Return the table of this name in another schema, or a table with a similar name."""
+    names = {table.display_name.lower(): table.display_name for table in overview.tables}
+    same = [table.display_name for table in overview.tables if table.name.lower() == name.lower()]
+    close = get_close_matches(f"{schema}.{name}".lower(), names, n=1)
+    return next(iter([*same, *(names[found] for found in close)]), None)
 
 
 def _summarize(facts: Evidence, candidates: Sequence[Candidate]) -> str:

@@ -16,6 +16,7 @@ from sync_service.mapping.deletion_marks import (
     render_unmark,
 )
 from sync_service.mapping.email_policy import EmailPolicy
+from sync_service.mapping.unique_rules import list_unique_rules
 from sync_service.postgres.sql import fill_gaps, quote_ident, quote_literal, read_gaps, read_sql
 
 # An operator may have cancelled the deletion: only rows of users with a tombstone are touched. The function reads the
@@ -86,8 +87,11 @@ def _anonymize(bound: BoundMapping) -> Iterator[tuple[str, str]]:
 
 
 def _release_emails(bound: BoundMapping, email: EmailPolicy) -> Iterator[tuple[str, str]]:
+    unique = {rule.column for rule in list_unique_rules(bound.mapping, bound.table)}
     for name in email.columns:
-        if email.can_be_empty(name):
+        # Later the app writes the other columns that are written on insert only.
+        is_released = name in unique or not bound.mapping.columns[name].insert_only
+        if is_released and email.can_be_empty(name):
             yield name, email.empty_value(name)
     # A column that the table generates from a JSON document loses its email in that document.
     for name, field in bound.mapping.columns.items():

@@ -16,7 +16,8 @@ class Column(Struct, frozen=True):
     `type` is for messages (`character varying(100)`); `base` is the type below any domain (`varchar`, `timestamptz`).
     `category` is pg_type.typcategory: S text, D time, E enum, A array, N number, B boolean, U others.
     `length` is the maximum in characters. A `generated` column cannot be written. `expression` is the SQL of its value,
-    or of the default. `plain_type` is the type below any domain with its length, for SQL.
+    or of the default. `plain_type` is the type below any domain with its length, for SQL. `filled_by` is a trigger that
+    sets the column in a new row.
     """
 
     name: str
@@ -30,6 +31,12 @@ class Column(Struct, frozen=True):
     expression: str | None = None
     labels: tuple[str, ...] = ()
     plain_type: str = ""
+    filled_by: str | None = None
+
+    @property
+    def needs_value(self) -> bool:
+        """Whether a new row without a value is refused."""
+        return self.not_null and not (self.has_default or self.generated or self.filled_by)
 
 
 class Index(Struct, frozen=True):

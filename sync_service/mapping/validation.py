@@ -128,10 +128,6 @@ def _check_obstacles(mapping: TableMapping, table: Table) -> Iterator[MappingIss
 
 
 def find_unfilled_columns(mapping: TableMapping, table: Table) -> list[str]:
-    """Return the NOT NULL columns that neither the mapping nor a default fills in a new row."""
+    """Return the NOT NULL columns that neither the mapping nor the database fills in a new row."""
     filled = {mapping.id_column, *mapping.columns}
-    return [
-        column.name
-        for column in table.columns
-        if column.not_null and not (column.has_default or column.generated or column.name in filled)
-    ]
+    return [column.name for column in table.columns if column.needs_value and column.name not in filled]

@@ -6,7 +6,8 @@ from sync_service.suggest.fillers import fill_column
 from sync_service.suggest.keys import decide_key
 from sync_service.suggest.names import CATEGORIES, has_word
 from sync_service.suggest.rules import Decision, leave, write_once
-from sync_service.suggest.sources import decide_source, find_source
+from sync_service.suggest.source_names import find_sources, is_address
+from sync_service.suggest.sources import decide_second_email, decide_source
 from sync_service.suggest.times import decide_time
 
 
@@ -14,10 +15,11 @@ def decide_columns(facts: Evidence) -> dict[str, Decision]:
     """Return the decision about each column, in the order of the table; not about the column of the Clerk ID."""
     decisions: dict[str, Decision] = {}
     shown: set[str] = set()
+    sources = find_sources(facts.table.columns)
     for column in facts.table.columns:
         if column.name == facts.clerk_id:
             continue
-        source = find_source(column)
+        source = sources.get(column.name)
         if source in shown:
             decision = _decide_second(facts, column, source)
         else:
@@ -41,25 +43,25 @@ def _decide(facts: Evidence, column: Column, source: str | None) -> Decision:
 def _decide_second(facts: Evidence, column: Column, source: str | None) -> Decision:
     """Return the decision about a column with the same source as one before it."""
     reason = f"{source} stands in another column already"
-    if not _needs_value(column):
+    if not column.needs_value:
         return leave(reason)
+    if is_address(column):
+        return decide_second_email(facts, column)
     when_null = "{clerk_id}" if facts.is_unique(column.name) else ""
     return write_once({"from": source, "when_null": when_null}, f"NOT NULL; {reason}")
 
 
 def _decide_own(facts: Evidence, column: Column) -> Decision:
     """Return the decision about a column of the app."""
-    if _needs_value(column):
-        return fill_column(facts, column)
+    if column.not_null and column.filled_by:
+        return leave(f"the trigger {column.filled_by} fills it")
+    if column.needs_value:
+        return decide_second_email(facts, column) if is_address(column) else fill_column(facts, column)
     if _is_filled_by_orm(facts, column):
         decision = fill_column(facts, column)
         if decision.spec is not None:
             return Decision(decision.spec, "every row has a value, and the database has no default")
     return leave()
-
-
-def _needs_value(column: Column) -> bool:
-    return column.not_null and not (column.has_default or column.generated)
 
 
 def _is_filled_by_orm(facts: Evidence, column: Column) -> bool:

@@ -10,9 +10,12 @@ from sync_service.mapping.introspection import Column, refers_to
 from sync_service.suggest.evidence import Evidence
 from sync_service.suggest.names import CATEGORIES, has_word, normalize, parse_words, split_words, strip_time_words
 
-_TIME_NAMES = parse_words("deleted deletion removed discarded erased deactivated archived closed softdeleted")
+_TIME_NAMES = parse_words(
+    "deleted deletion removed discarded erased deactivated disabled archived closed softdeleted terminated"
+)
 _DELETED_NAMES = parse_words("deleted isdeleted removed isremoved softdeleted")
 _ACTIVE_NAMES = parse_words("active isactive enabled isenabled")
+_DISABLED_NAMES = parse_words("disabled isdisabled deactivated isdeactivated inactive isinactive archived isarchived")
 _DELETED_LABELS = ("deleted", "removed", "erased", "closed", "terminated", "left", "deactivated", "archived")
 # These may also mean a pause. They count only where a deletion of the row is refused.
 _INACTIVE_LABELS = ("inactive", "disabled")
@@ -22,12 +25,16 @@ _NOW = {"generate": "now"}
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """The choice of `on_delete`, its reason, the marks of a deleted user, and other choices as comments."""
+    """The choice of `on_delete`, its reason, the marks of a deleted user, and other choices as comments.
+
+    `alternative` are marks that the app does not use.
+    """
 
     on_delete: str
     reason: str
     marks: Mapping[str, Any] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    alternative: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +58,8 @@ def decide_deletion(facts: Evidence) -> Deletion:
         return Deletion("soft", reason, {mark.column: mark.value for mark in used}, (remark,))
     if facts.refusals:
         return Deletion("cascade", f"waits as long as {_format_refusals(facts)}", remarks=tuple(_list_choices(facts)))
-    remarks = tuple(_format_alternative(mark) for mark in marks)
-    return Deletion("cascade", "deletes the row; foreign keys decide about the rows that refer to it", remarks=remarks)
+    reason = "deletes the row; foreign keys decide about the rows that refer to it"
+    return Deletion("cascade", reason, alternative={mark.column: mark.value for mark in marks[:1]})
 
 
 def _list_choices(facts: Evidence) -> Iterator[str]:
@@ -68,11 +75,6 @@ def _format_refusals(facts: Evidence) -> str:
     return f"a foreign key of {table} refuses the deletion ({rule})"
 
 
-def _format_alternative(mark: _Mark) -> str:
-    value = "now" if mark.value == _NOW else json.dumps(mark.value)
-    return f'on_delete = "soft" keeps the row and marks it instead: {mark.column} = {value}, below [users.deleted]'
-
-
 def _list_marks(facts: Evidence) -> Iterator[_Mark]:
     """Yield the columns that can mark a deleted user, those of a deletion before those of an active account."""
     # Two deleted users would have the same value in a unique column.
@@ -85,24 +87,21 @@ def _judge_deletion(facts: Evidence, column: Column) -> _Mark | None:
     """Return the mark of a column such as `deleted_at` or `is_deleted`."""
     name, rows = normalize(column.name), facts.read_rows(column.name)
     if strip_time_words(column.name) in _TIME_NAMES and column.base in TIME_TYPES and not column.not_null:
-        is_used = rows.values > 0 or _is_in_predicate(facts, column)
+        is_used = rows.values > 0 or _is_indexed(facts, column)
         reason = f"the app marks deleted users in {column.name}" if is_used else None
         return _Mark(column.name, _NOW, reason)
     if name in _DELETED_NAMES and column.category == "B":
-        is_used = rows.labels.get("true", 0) > 0 or _is_in_predicate(facts, column)
+        is_used = rows.labels.get("true", 0) > 0 or _is_indexed(facts, column)
         reason = f"the app marks deleted users in {column.name}" if is_used else None
         return _Mark(column.name, value=True, reason=reason)
     return None
 
 
 def _judge_state(facts: Evidence, column: Column) -> _Mark | None:
-    """Return the mark of a column such as `is_active` or `status`."""
+    """Return the mark of a column such as `is_active`, `disabled` or `status`."""
     rows = facts.read_rows(column.name)
-    if normalize(column.name) in _ACTIVE_NAMES and column.category == "B":
-        reason = "Django's way is to switch an account off" if facts.is_django_user else None
-        if rows.labels.get("false"):
-            reason = f"the app switches accounts off in {column.name}"
-        return _Mark(column.name, value=False, reason=reason)
+    if column.category == "B":
+        return _judge_switch(facts, column)
     if column.category == "E" or (column.category == "S" and has_word(column.name, CATEGORIES)):
         permitted = facts.list_labels(column)
         label = _find_label([*permitted, *rows.labels], _DELETED_LABELS)
@@ -111,6 +110,16 @@ def _judge_state(facts: Evidence, column: Column) -> _Mark | None:
         label = _find_label([*permitted, *rows.labels], _INACTIVE_LABELS)
         return _Mark(column.name, label, None) if label else None
     return None
+
+
+def _judge_switch(facts: Evidence, column: Column) -> _Mark | None:
+    name, is_off = normalize(column.name), normalize(column.name) in _DISABLED_NAMES
+    if not (is_off or name in _ACTIVE_NAMES):
+        return None
+    reason = "Django's way is to switch an account off" if facts.is_django_user else None
+    if facts.read_rows(column.name).labels.get(json.dumps(is_off)):
+        reason = f"the app switches accounts off in {column.name}"
+    return _Mark(column.name, value=is_off, reason=reason)
 
 
 def _find_label(labels: list[str], wanted: tuple[str, ...]) -> str | None:
@@ -122,6 +131,9 @@ def _find_label(labels: list[str], wanted: tuple[str, ...]) -> str | None:
     return None
 
 
-def _is_in_predicate(facts: Evidence, column: Column) -> bool:
-    """Return whether an index of the app leaves deleted rows out."""
-    return any(index.predicate and refers_to(index.predicate, column.name) for index in facts.table.indexes)
+def _is_indexed(facts: Evidence, column: Column) -> bool:
+    """Return whether an index serves the queries that leave deleted rows out, as gorm and discard create it."""
+    return any(
+        index.keys[:1] == (column.name,) or (index.predicate and refers_to(index.predicate, column.name))
+        for index in facts.table.indexes
+    )

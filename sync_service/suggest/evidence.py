@@ -117,8 +117,9 @@ class Evidence:
         return next(filter(None, map(_parse_labels, checks)), [])
 
     def is_unique(self, column: str) -> bool:
-        """Return whether a unique index depends on the column, alone or with others."""
-        return any(i.unique and any(refers_to(key, column) for key in i.keys) for i in self.table.indexes)
+        """Return whether two users may not have one value: in a unique index without the Clerk ID, which differs."""
+        indexes = (index for index in self.table.indexes if index.unique and self.clerk_id not in index.keys)
+        return any(refers_to(key, column) for index in indexes for key in index.keys)
 
     def find_trigger(self, column: str) -> Trigger | None:
         """Return a trigger that sets the column before an update."""

@@ -7,7 +7,7 @@ from sync_service.mapping.coercion import JSON_TYPES
 from sync_service.mapping.introspection import Column
 from sync_service.mapping.presets import PLACEHOLDER_EMAIL
 from sync_service.suggest.evidence import Evidence
-from sync_service.suggest.key_formats import choose_nanoid, find_generator
+from sync_service.suggest.key_formats import choose_nanoid, find_generator, fits
 from sync_service.suggest.labels import choose_label
 from sync_service.suggest.names import CATEGORIES, RIGHTS, has_word, normalize, parse_words, split_words
 from sync_service.suggest.rules import Decision, give_up, write_once
@@ -16,7 +16,7 @@ from sync_service.suggest.times import fill_time
 _PASSWORD = re.compile(r"(?:hashed|encrypted|user)?(?:password|passwd|pwd)(?:hash|digest|encrypted)?|passhash")
 # Flags without which a user cannot sign in. `two_factor_enabled` is none of them.
 _ON_BY_DEFAULT = parse_words(
-    "active isactive enabled isenabled useractive accountactive accountenabled useraccountenabled"
+    "active isactive enabled isenabled activated isactivated useractive accountactive accountenabled useraccountenabled"
     " accountnonexpired accountnonlocked credentialsnonexpired"
 )
 # A preference that most existing users have is on for new users too. Consent is never assumed.
@@ -52,8 +52,8 @@ def _choose_filler(column: Column) -> Callable[[Evidence, Column], Decision]:
 
 
 def _fill_uuid(facts: Evidence, column: Column) -> Decision:
-    generator = find_generator(facts.keys.get(column.name, ())) or "uuid4"
-    return write_once({"generate": generator}, "NOT NULL: a new one for each user")
+    is_sorted = find_generator(facts.keys.get(column.name, ())) == "uuid7"
+    return write_once({"generate": "uuid7" if is_sorted else "uuid4"}, "NOT NULL: a new one for each user")
 
 
 def _fill_json(facts: Evidence, column: Column) -> Decision:
@@ -88,8 +88,10 @@ def _fill_flag(facts: Evidence, column: Column) -> Decision:
 
 
 def _fill_number(facts: Evidence, column: Column) -> Decision:
-    common = facts.read_rows(column.name).most_common
-    if common is not None and common.isdecimal():
+    rows = facts.read_rows(column.name)
+    common = rows.most_common
+    is_usual = common is not None and (has_word(column.name, CATEGORIES) or rows.labels[common] * 2 > rows.values)
+    if common is not None and common.isdecimal() and is_usual:
         return write_once({"constant": int(common)}, "NOT NULL: the most frequent value in the rows; check its meaning")
     for check in facts.list_checks(column.name):
         if first := re.search(r"ARRAY\[(\d+)", check.definition):
@@ -117,7 +119,8 @@ def _generate_code(facts: Evidence, column: Column) -> Decision:
     if has_word(column.name, _ADDRESSES):
         spec = {"from": "primary_email", "when_null": PLACEHOLDER_EMAIL}
         return write_once(spec, "NOT NULL and unique; the app may change it")
-    generator = find_generator(facts.keys.get(column.name, ())) or choose_nanoid(column.length)
+    found = find_generator(facts.keys.get(column.name, ()))
+    generator = found if found and fits(found, column.length) else choose_nanoid(column.length)
     if facts.list_checks(column.name):
         return give_up("it is unique and has a constraint, so no generated value is certain to fit")
     if generator is None:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import takewhile
 
 from sync_service.mapping.generators import NANOID_LENGTH, parse_key_format
 
@@ -15,7 +16,7 @@ _FORMATS = {
 }
 _NANOID = re.compile(r"[A-Za-z0-9_-]+")
 _HEX_OR_DECIMAL = re.compile(r"[0-9a-f]+|[0-9A-F]+")
-_PREFIX = re.compile(r"[A-Za-z]{1,12}[_-]")
+_PREFIX = re.compile(r"(?:[A-Za-z]{1,12}[_-]){1,3}")
 
 # Shorter keys of one length are often words or numbers that a person chose.
 MIN_NANOID_LENGTH = 8
@@ -45,9 +46,10 @@ def find_generator(keys: Sequence[str]) -> str | None:
 
 
 def _find_prefixed(keys: Sequence[str]) -> str | None:
-    """Return the generator of the part after a common start such as `usr_`."""
-    match = _PREFIX.match(keys[0])
-    if not match or not all(key.startswith(match[0]) for key in keys):
+    """Return the generator of the part after a common start such as `usr_` or `sk_live_`."""
+    pairs = zip(min(keys), max(keys), strict=False)
+    match = _PREFIX.match("".join(first for first, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)))
+    if not match:
         return None
     generator = _find_plain([key.removeprefix(match[0]) for key in keys])
     return f"{match[0]}{{{generator}}}" if generator else None

@@ -15,6 +15,8 @@ def decide_key(facts: Evidence, column: Column) -> Decision:
     """Return the generator of the key, or the reason why the service needs none."""
     if column.has_default:
         return leave("the app's key, from its default")
+    if column.filled_by:
+        return leave(f"the app's key, from the trigger {column.filled_by}")
     if reference := facts.find_reference(column.name):
         parent = f"{reference.parent_schema}.{reference.parent_table}"
         return give_up(f"the key refers to a row of {parent}, which must exist first")

@@ -57,7 +57,8 @@ def _choose(facts: Evidence, column: Column, labels: Sequence[str]) -> Decision 
     if not open_labels:
         return None
     rows = facts.read_rows(column.name)
-    common = max(open_labels, key=lambda label: (normalize(label) == "active", rows.labels.get(label, 0)))
+    # `clerk` in a column such as `provider`: most rows may be older than Clerk.
+    common = max(open_labels, key=lambda label: (normalize(label) in {"active", "clerk"}, rows.labels.get(label, 0)))
     reason = "the first label"
     if rows.labels.get(common):
         reason = "a usual value in the rows"
@@ -65,6 +66,11 @@ def _choose(facts: Evidence, column: Column, labels: Sequence[str]) -> Decision 
 
 
 def _guess(column: Column) -> str | None:
+    guess = _guess_by_name(column)
+    return guess if guess and (column.length is None or len(guess) <= column.length) else None
+
+
+def _guess_by_name(column: Column) -> str | None:
     words = set(split_words(column.name))
     if words & LANGUAGES:
         return "en"

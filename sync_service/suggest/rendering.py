@@ -28,10 +28,7 @@ def render_suggestion(facts: Evidence, candidates: Sequence[Candidate] = ()) -> 
         if decisions[name].spec is None:
             decisions[name] = leave("marks a deleted user, below [users.deleted]")
     lines += _render_columns(facts, decisions)
-    if deletion.marks:
-        lines += ["", "[users.deleted]"]
-        lines += [render_entry(name, value) for name, value in deletion.marks.items()]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_render_marks(deletion)]) + "\n"
 
 
 def render_entry(name: str, value: Any) -> str:
@@ -119,6 +116,19 @@ def _render_columns(facts: Evidence, decisions: Mapping[str, Decision]) -> Itera
         yield ""
         yield "# Columns of the app: never written on update, left to their defaults on insert."
         yield from _render_remarks(facts, own)
+
+
+def _render_marks(deletion: Deletion) -> Iterator[str]:
+    if deletion.marks:
+        yield from ("", "[users.deleted]")
+        yield from (render_entry(name, value) for name, value in deletion.marks.items())
+    if deletion.alternative:
+        yield from (
+            "",
+            '# To mark a deleted user instead, write on_delete = "soft" above, and add:',
+            "# [users.deleted]",
+        )
+        yield from (_comment(render_entry(name, value)) for name, value in deletion.alternative.items())
 
 
 def _render_remarks(facts: Evidence, decisions: Mapping[str, Decision]) -> Iterator[str]:

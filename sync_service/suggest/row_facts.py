@@ -36,7 +36,10 @@ def _render_column(column: Column, references: frozenset[str], created: str | No
     if created and created != column.name and column.base in TIME_TYPES:
         later = f"count(*) filter (where {name} > {quote_ident(created)} + interval '1 second')"
     if label := _render_label(column, references):
-        counts = f"{label} as label, count(*) as n from sample where {name} is not null group by 1 order by 2 desc"
+        # A number that only one row has may describe a person.
+        rare = " having count(*) > 1" if column.category == "N" and not has_word(column.name, CATEGORIES) else ""
+        groups = f"from sample where {name} is not null group by 1{rare} order by 2 desc"
+        counts = f"{label} as label, count(*) as n {groups}"
         frequent = f"(select {counts} limit {MAX_LABELS}) as frequent"
         labels = f"coalesce((select json_object_agg(label, n) from {frequent}), '{{}}')"  # noqa: S608  quoted names
     return f"json_build_object('values', count({name}), 'later', {later}, 'labels', {labels})"
@@ -48,6 +51,7 @@ def _render_label(column: Column, references: frozenset[str]) -> str | None:
     if column.base in JSON_TYPES:
         return f"{column.base}_typeof({name})"
     is_category = column.category in {"B", "E"} or column.name in references
-    if is_category or (column.category in {"S", "N"} and has_word(column.name, CATEGORIES)):
+    is_amount = column.category == "N" and column.not_null and not column.has_default
+    if is_category or is_amount or (column.category == "S" and has_word(column.name, CATEGORIES)):
         return f"{name}::text"
     return None

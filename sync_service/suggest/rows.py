@@ -13,7 +13,7 @@ from sync_service.suggest.evidence import Check, ColumnRows, Evidence, Trigger, 
 from sync_service.suggest.links import find_link
 from sync_service.suggest.overview import ColumnOverview, Overview, TableOverview
 from sync_service.suggest.row_facts import render_facts, render_sample
-from sync_service.suggest.sources import find_source
+from sync_service.suggest.source_names import find_sources, is_address
 
 # Tables whose keys are read where the users table has no row.
 MAX_OTHER_TABLES = 20
@@ -65,7 +65,7 @@ async def _read_all_keys(connection: Connection, table: Table, overview: TableOv
 
 def _is_key(table: Table, column: Column) -> bool:
     """Return whether the format of the column's values is wanted: of a key, or of a code that each row needs."""
-    if find_source(column):  # such as a unique email, which is a personal value
+    if column.name in find_sources(table.columns) or is_address(column):  # a personal value
         return False
     is_wanted = column.name in table.primary_key or (column.not_null and table.is_unique_on(column.name))
     return is_wanted and not column.has_default and (column.category == "S" or column.base == "uuid")

@@ -1,86 +1,15 @@
-"""Columns that show a value of Clerk's user, by their names, types and rows (pure)."""
+"""The rules of columns that show a value of Clerk's user, by their types and rows (pure)."""
 
-from sync_service.mapping.coercion import JSON_TYPES
 from sync_service.mapping.introspection import Column
 from sync_service.mapping.presets import PLACEHOLDER_EMAIL
 from sync_service.mapping.validation import MIN_ID_LENGTH
 from sync_service.suggest.evidence import Evidence
 from sync_service.suggest.key_formats import choose_nanoid, fits
-from sync_service.suggest.names import normalize, parse_words, split_words
+from sync_service.suggest.names import normalize
 from sync_service.suggest.rules import Decision, give_up, leave, write_once
 
-# Names in the form of `normalize`, by the source of their values.
-_TEXTS = {
-    "primary_email": parse_words("email emailaddress emailaddr primaryemail mail mailaddress"),
-    "primary_phone": parse_words(
-        "phone phonenumber primaryphone mobile mobilenumber mobilephone telephone phoneno tel"
-    ),
-    "username": parse_words("username login loginname nickname handle screenname"),
-    "first_name": parse_words("firstname givenname forename fname"),
-    "last_name": parse_words("lastname familyname surname lname"),
-    "full_name": parse_words("name fullname displayname realname completename"),
-    "image_url": parse_words(
-        "image imageurl imagesrc imageuri img imgurl avatar avatarurl avatarsrc avataruri avatarimage avatarimageurl"
-        " picture pictureurl picturesrc photo photourl photosrc photouri profileimage profileimageurl profilepicture"
-        " profilepictureurl profilepic profilepicurl profilephoto profilephotourl userimage userimageurl"
-        " headshot portrait pic picurl picsrc profileimg profileimgurl avatarlink photolink imagelink thumbnailurl"
-    ),
-}
-_FLAGS = {
-    "primary_email_verified": parse_words("emailverified isemailverified emailisverified emailconfirmed"),
-    "banned": parse_words("banned isbanned"),
-    "locked": parse_words("locked islocked"),
-}
-_DOCUMENTS = {
-    "public_metadata": parse_words("publicmetadata clerkpublicmetadata clerkmetadata"),
-    "$": parse_words("rawjson clerkuser clerkdata clerkjson clerkraw rawuser clerkpayload"),
-}
-# First words of names such as `ownerEmail`. An address with another first word, such as `billing`, is not the login's.
-_OWNERS = parse_words(
-    "owner user account member customer client login auth clerk person profile primary main"
-    " work staff employee personal"
-)
-_PERSONAL = frozenset({"username", "first_name", "last_name", "full_name", "primary_phone"})
-_PERSON_NAMES = _TEXTS["first_name"] | _TEXTS["last_name"] | _TEXTS["username"] | {"fullname", "displayname"}
-
+_PERSONAL = frozenset({"first_name", "last_name", "full_name", "primary_phone", "image_url"})
 _KEEP = "null in Clerk keeps the app's value"
-
-
-def is_email_name(name: str) -> bool:
-    """Return whether the column holds the address of the user's login."""
-    return _find_text_source(name) == "primary_email"
-
-
-def is_person_name(name: str) -> bool:
-    """Return whether the column holds a name of a person."""
-    return normalize(name) in _PERSON_NAMES
-
-
-def find_source(column: Column) -> str | None:
-    """Return the source that a column of this name and type shows."""
-    if column.category == "S":
-        return _find_text_source(column.name)
-    sources = _FLAGS if column.category == "B" else {}
-    if column.base in JSON_TYPES:
-        sources = _DOCUMENTS
-    return _find_by_name(sources, column.name)
-
-
-def _find_text_source(name: str) -> str | None:
-    return _find_by_name(_TEXTS, name) or _find_by_words(split_words(name))
-
-
-def _find_by_name(sources: dict[str, frozenset[str]], name: str) -> str | None:
-    return next((source for source, names in sources.items() if normalize(name) in names), None)
-
-
-def _find_by_words(words: tuple[str, ...]) -> str | None:
-    """Return the source of a name such as `ownerEmail` or `user_first_name`."""
-    if len(words) < 2 or words[0] not in _OWNERS:
-        return None
-    source = _find_by_name(_TEXTS, "".join(words[1:]))
-    # `account_name` and `user_handle` may be names of other things.
-    return source if source in {"primary_email", "primary_phone", "first_name", "last_name", "image_url"} else None
 
 
 def decide_source(facts: Evidence, column: Column, source: str) -> Decision:
@@ -93,9 +22,6 @@ def decide_source(facts: Evidence, column: Column, source: str) -> Decision:
         return _decide_flag(facts, column, source)
     if source in _PERSONAL:
         return _decide_personal(facts, column, source)
-    if source == "image_url" and column.not_null:
-        spec = {"from": source, "on_null": "keep"} if column.has_default else {"from": source, "when_null": ""}
-        return Decision(spec, "NOT NULL")
     return Decision(source, _REMARKS.get(source, ""))
 
 
@@ -108,9 +34,20 @@ _REMARKS = {
 def _decide_email(column: Column) -> Decision:
     if not column.not_null:
         return Decision("primary_email")
+    spec = {"from": "primary_email", "when_null": _choose_placeholder(column)}
+    return Decision(spec, "NOT NULL, but some users have no email")
+
+
+def decide_second_email(facts: Evidence, column: Column) -> Decision:
+    """Return the rule that fills an address beside that of the login, such as that of the bills."""
+    when_null = _choose_placeholder(column) if facts.is_unique(column.name) else ""
+    spec = {"from": "primary_email", "when_null": when_null}
+    return write_once(spec, "NOT NULL: the user's email; later the app may change it")
+
+
+def _choose_placeholder(column: Column) -> str:
     fits = column.length is None or column.length >= MIN_ID_LENGTH + len("@users.invalid")
-    when_null = PLACEHOLDER_EMAIL if fits else "{clerk_id}"
-    return Decision({"from": "primary_email", "when_null": when_null}, "NOT NULL, but some users have no email")
+    return PLACEHOLDER_EMAIL if fits else "{clerk_id}"
 
 
 def _decide_username(facts: Evidence, column: Column) -> Decision:

@@ -6,7 +6,7 @@ from sync_service.mapping.presets import DEFAULT
 from sync_service.suggest.clerk_ids import ClerkId, choose_clerk_id
 from sync_service.suggest.names import ORGANIZATIONS, has_word, normalize, parse_words, split_words
 from sync_service.suggest.overview import Overview, TableOverview
-from sync_service.suggest.sources import is_email_name, is_person_name
+from sync_service.suggest.source_names import is_email_name, is_person_name
 
 _USER_NAMES = frozenset({"users", "user", "appusers", "appuser", "userssync"})
 _LIKELY_NAMES = parse_words(

@@ -112,6 +112,40 @@ EXPECTED: dict[str, tuple[str, str, dict[str, Any], dict[str, Any] | None]] = {
         },
         {"state": "closed"},
     ),
+    "lodge": (
+        "lodge.owners",
+        "auth_ref",
+        {
+            "contact_email": EMAIL,
+            "first": keep("first_name", when_null=""),
+            "last": keep("last_name", when_null=""),
+            "secret": {"generate": "sk_live_{nanoid(20)}", "write": "insert"},
+            "photo_url": keep("image_url"),
+            "modified_on": NOW,
+        },
+        {"disabled": True},
+    ),
+    "canal": (
+        "canal.users",
+        "uid",
+        {
+            "provider": once("clerk"),
+            "email": EMAIL,
+            "billing_email": EMAIL | {"when_null": "", "write": "insert"},
+            "quota_mb": once(500),
+            "visits": once(0),
+            "activated": once(value=True),
+            "created_at": NOW_ONCE,
+            "updated_at": NOW,
+        },
+        {"deleted_at": NOW},
+    ),
+    "grove": (
+        "grove.members",
+        "external_auth_id",
+        {"email": EMAIL, "preferred_locale": once("en")},
+        {"deleted_at": NOW, "status": "deleted"},
+    ),
     "harbor": ("harbor.users", "clerk_user_id", {"email": "primary_email"}, None),
     "press": (
         "press.accounts",
@@ -197,6 +231,16 @@ async def live(world: World, user: str, fields: dict[str, Any]) -> None:
     assert await world.deliver_ok(make_event("user.created", user, T1, **fields, **names)) == "applied"
     assert await world.deliver_ok(make_event("user.updated", user, T2, **fields)) == "applied"
     assert await world.deliver_ok(make_event("user.deleted", user, T3)) == "applied"
+
+
+async def test_an_address_of_the_app_survives_a_soft_deletion(settings: Settings, db: asyncpg.Connection) -> None:
+    """The address of the bills is written on insert only. The address of the login is unique, so it is released."""
+    mapping = parse_mapping((await suggest_all(db))["canal"])
+    async with run_world(settings, db, mapping=mapping) as world:
+        await live(world, "user_canal1", make_email_fields("canal"))
+    row = await db.fetchrow("select email, billing_email from canal.users where uid = 'user_canal1'")
+    assert row["email"] == "user_canal1@users.invalid"
+    assert row["billing_email"].startswith("canal.")
 
 
 async def test_a_required_name_is_empty_in_a_new_row_and_later_kept(settings: Settings, db: asyncpg.Connection) -> None:

@@ -48,6 +48,11 @@ select
             'not_null', a.attnotnull or b.not_null,
             'has_default', a.atthasdef or a.attidentity <> '' or b.has_default,
             'generated', a.attgenerated <> '' or a.attidentity = 'a',
+            -- Bits of tgtype: for each row, before, insert.
+            'filled_by', (select min(tr.tgname) from pg_trigger as tr join pg_proc as f on f.oid = tr.tgfoid
+                where tr.tgrelid = c.oid and not tr.tgisinternal and tr.tgenabled <> 'D' and tr.tgtype & 7 = 7
+                    and f.prosrc ~* format('\mnew\s*\.\s*"?%s"?\s*:?=',
+                        regexp_replace(a.attname, '([^[:alnum:]_])', '\\\1', 'g'))),
             'expression', coalesce(
                 (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef as d
                     where d.adrelid = c.oid and d.adnum = a.attnum),

@@ -11,7 +11,8 @@ select
             'has_default', a.atthasdef or a.attidentity <> '',
             'not_null', a.attnotnull,
             'unique', exists (select from pg_index as i
-                where i.indrelid = c.oid and i.indisunique and i.indisvalid and i.indpred is null
+                where i.indrelid = c.oid and i.indisunique and i.indisvalid
+                    and (i.indpred is null or pg_get_expr(i.indpred, c.oid) = format('(%I IS NOT NULL)', a.attname))
                     and i.indnkeyatts = 1 and i.indkey[0] = a.attnum),
             'primary', exists (select from pg_index as i
                 where i.indrelid = c.oid and i.indisprimary and i.indnkeyatts = 1 and i.indkey[0] = a.attnum)
