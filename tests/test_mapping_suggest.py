@@ -178,6 +178,8 @@ async def test_the_command_only_prints(run_here: RunHere, db: Any, tmp_path: Pat
     assert 'table = "public.users"\nclerk_id = "id"' in text
     status, text = await asyncio.to_thread(run_here, "mapping", "suggest", "--table", "public.Users")
     assert (status, "public.Users does not exist. Did you mean public.users?" in text) == (1, True)
+    _, text = await asyncio.to_thread(run_here, "mapping", "suggest", "--table", "app.accounts")
+    assert "app.accounts does not exist. Did you mean public.accounts?" in text
     await db.execute("create view people as select * from users")
     status, text = await asyncio.to_thread(run_here, "mapping", "suggest", "--table", "people")
     assert (status, "public.people is a view" in text) == (1, True)
