@@ -239,6 +239,7 @@ async def test_an_address_of_the_app_survives_a_soft_deletion(settings: Settings
     async with run_world(settings, db, mapping=mapping) as world:
         await live(world, "user_canal1", make_email_fields("canal"))
     row = await db.fetchrow("select email, billing_email from canal.users where uid = 'user_canal1'")
+    assert row
     assert row["email"] == "user_canal1@users.invalid"
     assert row["billing_email"].startswith("canal.")
 
