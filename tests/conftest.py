@@ -40,6 +40,12 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(2 * cpus, 16)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the fault suite first. Its tests take the longest, and at the end some workers would wait for another's."""
+    items.sort(key=lambda item: "faults" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"use_uvloop": True}
