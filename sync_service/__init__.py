@@ -18,6 +18,8 @@ tests/test_package_map.py compares the list with the imports.
     clerk.circuit_breaker       pauses requests to Clerk after failures
     clerk.rate_limit            limits requests to Clerk
     clerk.client                Clerk's Backend API: URLs, key, requests
+    clerk.user_list             lists of users, within the quota and in spite of failures
+    clerk.user_walk             a walk over all users by cursor
     clerk.jwks                  the public keys of session tokens
     clerk.session_tokens        a session token → its user
     clerk.samples               sample events in Clerk's format
@@ -88,6 +90,8 @@ tests/test_package_map.py compares the list with the imports.
     store.identities            state of a user, keys of many users, leases
     store.retry_queue           events that are due, retention
     store.events                the inbox for operators
+    store.comparison            users that differ from their rows, and users that may be deleted
+    store.reconciles            the runs of the reconcile, one at a time
     store.dry_run               the change that a replay would make
 
     sync.outcome                the result of one event
@@ -99,6 +103,10 @@ tests/test_package_map.py compares the list with the imports.
     sync.batch                  group commit of waiting webhooks
     sync.refresh                asks Clerk about a user, single flight
     sync.login                  the row of a user who signs in
+    sync.drift_report           the report of a reconcile, and the limit on its deletions
+    sync.row_repair             writes the rows that differ from Clerk
+    sync.unseen_users           deletes users that Clerk no longer has
+    sync.reconcile              compares all users of Clerk with the table
     sync.maintenance            retries, long deletions, retention
 
     doctor.findings             a finding: problem, reason, correction

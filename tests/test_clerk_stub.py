@@ -63,7 +63,7 @@ async def test_the_response_with_a_list_of_users_is_as_specified(
     for user in ("user_1", "user_2", "user_3"):
         clerk.add_user(user, **make_email_fields(user))
     found = await get_from_stub(clerk, "/v1/users?user_id=user_3&user_id=user_1&user_id=user_9&limit=100")
-    assert [user["id"] for user in found.json()] == ["user_1", "user_3"]
+    assert [user["id"] for user in found.json()] == ["user_3", "user_1"]
     check_against(specification, found, "/users")
 
 
