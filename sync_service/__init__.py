@@ -178,6 +178,7 @@ tests/test_package_map.py compares the list with the imports.
     cli.token                   `token`
     cli.replay                  `events replay`
     cli.events                  `events list`, `events show`
+    cli.reconcile               `reconcile`
     cli.doctor                  `doctor`
     cli.mapping                 `mapping suggest`
     cli.users                   `users show`, `users restore`

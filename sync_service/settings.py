@@ -138,6 +138,7 @@ _HINTS = {
     " `sync-service dev` works without it, and commands in the same folder use its database while it runs",
     "CLERK_WEBHOOK_SIGNING_SECRET": "copy it from Clerk's dashboard: Configure, Webhooks, your endpoint,"
     " Signing Secret",
+    "CLERK_SECRET_KEY": "copy it from Clerk's dashboard: Configure, API keys, Secret keys",
 }
 
 

@@ -146,6 +146,7 @@ class ClerkStub:
         return Starlette(
             routes=[
                 Route("/v1/users", self._users),
+                Route("/v1/users/count", self._count),
                 Route("/v1/users/{clerk_id}", self._user),
                 Route("/v1/jwks", self._keys),
                 Route("/.well-known/jwks.json", self._keys),
@@ -180,6 +181,10 @@ class ClerkStub:
             ids = [user["id"] for user in users]
             users = users[ids.index(cursor) + 1 :] if cursor in ids else []
         return JSONResponse(users[offset : offset + limit])
+
+    async def _count(self, request: Request) -> Response:
+        error = await self._record(request)
+        return error or JSONResponse({"object": "total_count", "total_count": len(self.users)})
 
     async def _keys(self, request: Request) -> Response:
         secret = request.url.path.startswith("/v1")

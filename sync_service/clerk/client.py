@@ -134,6 +134,14 @@ class ClerkClient:
             raise ClerkRequestRefused(str(response.status_code))
         return response.content
 
+    async def count_users(self) -> int | None:
+        """Return the number of users, or None if the response has none. Raises `ClerkUnavailable`."""
+        response = await self._get("/users/count")
+        try:
+            return _count.decode(response.content).total_count
+        except UNREADABLE_JSON:
+            return None
+
     async def _get(
         self, path: str, parameters: QueryParameters | None = None, answered: frozenset[int] = USER_STATUSES
     ) -> httpx2.Response:
@@ -228,11 +236,16 @@ class _Errors(msgspec.Struct):
     errors: list[_Error]
 
 
+class _Count(msgspec.Struct):
+    total_count: int
+
+
 class _Identified(msgspec.Struct):
     id: str
 
 
 _users = msgspec.json.Decoder(list[_Identified])
+_count = msgspec.json.Decoder(_Count)
 _key_set = msgspec.json.Decoder(_KeySet)
 _errors = msgspec.json.Decoder(_Errors)
 

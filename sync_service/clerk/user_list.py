@@ -98,6 +98,10 @@ class UserList:
         """Return the instances that the key set of the key names."""
         return await self._retry(self._client.get_instances)
 
+    async def count(self) -> int | None:
+        """Return the number of users, if Clerk tells it at once. Raises `ClerkUnavailable`."""
+        return await self._client.count_users()
+
     async def _retry(self, request: Callable[[], Awaitable[T]]) -> T:
         """Return the result of a request that is repeated after failures, and after the time that a 429 names."""
         first_failure = 0.0

@@ -35,6 +35,7 @@ class Report:
     columns: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     finished: bool = False
+    is_mass_deletion_refused: bool = False
     pages: int = 0
     error: str | None = None
     examples: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)

@@ -67,6 +67,7 @@ class UnseenUsers:
         report.count_deleted(gone)
         is_refused = is_mass_deletion(len(gone), await count_identities(self.repair.applier.store))
         if is_refused and not self.allow_mass_delete:
+            report.is_mass_deletion_refused = True
             report.refused += len(gone)
             log.error("mass_deletion_refused", users=len(gone))
             return

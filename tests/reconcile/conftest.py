@@ -1,7 +1,7 @@
 """Runs of the reconcile against a stub of Clerk and a real table."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import httpx2
@@ -19,7 +19,7 @@ from sync_service.sync.reconcile import Reconciler
 from tests.clerk_stub import SECRET_KEY, ClerkStub
 from tests.world import T0, T1, make_email_fields
 
-Reconcile = Callable[..., Awaitable[Report]]
+Reconcile = Callable[..., Coroutine[None, None, Report]]
 
 
 def add_users(clerk: ClerkStub, count: int) -> None:
