@@ -107,6 +107,7 @@ tests/test_package_map.py compares the list with the imports.
     sync.row_repair             writes the rows that differ from Clerk
     sync.unseen_users           deletes users that Clerk no longer has
     sync.reconcile              compares all users of Clerk with the table
+    sync.reconcile_schedule     runs the reconcile at its intervals
     sync.maintenance            retries, long deletions, retention
 
     doctor.findings             a finding: problem, reason, correction

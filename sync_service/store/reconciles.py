@@ -57,6 +57,16 @@ async def find_watermark(database: Database) -> int | None:
     return int((started_at - WATERMARK_OVERLAP).timestamp() * 1000) if started_at else None
 
 
+async def read_run_ages(connection: Connection, mode: str) -> tuple[float | None, float | None]:
+    """Return the seconds since the start of the last complete run and of the last run; None if there was none.
+
+    A full run also compares the newest changes, so it counts for both modes.
+    """
+    record = await connection.fetchrow(_RUN_AGES, [mode, "full"])
+    assert record is not None  # noqa: S101  an aggregate always returns one row
+    return record["complete"], record["latest"]
+
+
 async def begin_run(database: Database, mode: str) -> Run:
     """Record the start of a run. The caller has the lock, so an unfinished earlier run was interrupted."""
     async with database.acquire() as connection, connection.transaction():
@@ -103,4 +113,13 @@ update clerk_sync.reconciles
 set checkpoint = $2, columns = $3, pages = $4, users = $5, missing = $6, stale = $7, differing = $8, deleted = $9,
     repaired = $10, refused = $11, failed = $12
 where id = $1
+"""
+
+_RUN_AGES = """
+select
+    extract(epoch from now() - max(started_at) filter (where finished_at is not null and error is null))::float
+        as complete,
+    extract(epoch from now() - max(started_at))::float as latest
+from clerk_sync.reconciles
+where mode = any($1)
 """

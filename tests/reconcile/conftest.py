@@ -10,12 +10,14 @@ import pytest
 from sync_service.clerk.client import ClerkClient
 from sync_service.clerk.rate_limit import RateLimiter
 from sync_service.clerk.user_list import UserList
+from sync_service.mapping.table import TableMapping
 from sync_service.postgres.pool import open_database
 from sync_service.settings import Settings
 from sync_service.store.access import Store
 from sync_service.sync.apply import Applier
 from sync_service.sync.drift_report import Report
 from sync_service.sync.reconcile import Reconciler
+from sync_service.sync.reconcile_schedule import ReconcileSchedule
 from tests.clerk_stub import SECRET_KEY, ClerkStub
 from tests.world import T0, T1, make_email_fields
 
@@ -29,20 +31,36 @@ def add_users(clerk: ClerkStub, count: int) -> None:
         clerk.add_user(f"user_{n:05}", T1, created_at=T0 + n // 3, banned=n % 100 == 0, **email)
 
 
+CreateReconciler = Callable[..., Reconciler]
+CreateSchedule = Callable[..., ReconcileSchedule]
+
+
 @pytest.fixture
-async def reconcile(settings: Settings, clerk: ClerkStub) -> AsyncIterator[Reconcile]:
-    """Return a function that makes one run, with some options changed."""
+async def create_reconciler(settings: Settings, clerk: ClerkStub) -> AsyncIterator[CreateReconciler]:
+    """Return a function that returns a run with some options changed."""
     assert settings.database
     database = await open_database(settings.database)
     async with contextlib.aclosing(database), httpx2.AsyncClient() as http:
 
-        async def run(*, give_up_after: float = 28, **options: Any) -> Report:
-            mapping = options.pop("mapping", settings.mapping)
-            users = UserList(
-                ClerkClient(http, clerk.url, SECRET_KEY),
-                RateLimiter(max_requests=1000, max_requests_per_user=1000),
-                give_up_after=give_up_after,
-            )
-            return await Reconciler(Applier(Store(database, mapping)), users, **options).run()
+        def create(
+            *, give_up_after: float = 28, mapping: TableMapping = settings.mapping, **options: Any
+        ) -> Reconciler:
+            limiter = RateLimiter(max_requests=1000, max_requests_per_user=1000)
+            users = UserList(ClerkClient(http, clerk.url, SECRET_KEY), limiter, give_up_after=give_up_after)
+            return Reconciler(Applier(Store(database, mapping)), users, **options)
 
-        yield run
+        yield create
+
+
+@pytest.fixture
+def reconcile(create_reconciler: CreateReconciler) -> Reconcile:
+    """Return a function that makes one run, with some options changed."""
+    return lambda **options: create_reconciler(**options).run()
+
+
+@pytest.fixture
+def create_schedule(settings: Settings, create_reconciler: CreateReconciler) -> CreateSchedule:
+    """Return a function that returns the schedule of one process."""
+    dsn = settings.database
+    assert dsn
+    return lambda **options: ReconcileSchedule(dsn, lambda recent: create_reconciler(recent=recent), **options)

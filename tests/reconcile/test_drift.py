@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from sync_service.settings import Settings
+from sync_service.mapping.toml import parse_mapping
 from tests.clerk_stub import ClerkStub
 from tests.reconcile.conftest import Reconcile, add_users
 from tests.world import T0, T1, T2, World, make_email_fields, make_event
@@ -36,7 +36,7 @@ async def test_the_first_run_imports_all_users_and_the_second_one_writes_nothing
 
 
 async def test_a_week_of_lost_webhooks_is_repaired_exactly(
-    reconcile: Reconcile, clerk: ClerkStub, db: asyncpg.Connection, settings: Settings
+    reconcile: Reconcile, clerk: ClerkStub, db: asyncpg.Connection
 ) -> None:
     """30 created, 20 updated, 10 deleted and 5 pairs with swapped emails; a dry run only reports them (G5)."""
     add_users(clerk, 240)
@@ -117,3 +117,40 @@ async def test_a_webhook_between_the_list_and_the_write_wins(
     assert (await reconcile()).drift == 0
     assert (user := await world.get_user("user_1"))
     assert user["first_name"] == "from the webhook"
+
+
+async def test_a_value_that_has_become_free_is_shown_again(
+    reconcile: Reconcile, clerk: ClerkStub, db: asyncpg.Connection
+) -> None:
+    """The row waits for its email, which no other row has any more. That is no drift, but it is repaired."""
+    add_users(clerk, 3)
+    await reconcile()
+    await db.execute("update users set email = null where id = 'user_00001'")
+    await db.execute("update clerk_sync.identities set email_pending = true where clerk_id = 'user_00001'")
+    assert (await reconcile(dry_run=True)).drift == 0
+    assert (await reconcile()).drift == 0
+    assert await db.fetchval("select email is not null from users where id = 'user_00001'")
+    assert not await db.fetchval("select bool_or(email_pending) from clerk_sync.identities")
+
+
+async def test_the_first_import_links_rows_from_before_clerk(
+    reconcile: Reconcile, clerk: ClerkStub, db: asyncpg.Connection
+) -> None:
+    """An existing row keeps its key: it belongs to the user with that external ID, or with the same verified email."""
+    await db.execute("create table people (id text primary key, clerk text unique, mail text unique, name text)")
+    await db.execute(
+        "insert into people values ('p1', null, null, 'a'), ('p2', null, $$u2.PII_SENTINEL@example.com$$, '')"
+    )
+    mapping = parse_mapping(
+        '[users]\ntable = "people"\nclerk_id = "clerk"\nlink_by_external_id = true\nlink_by_verified_email = true\n'
+        '[users.columns]\nid = { generate = "uuid7" }\nmail = "primary_email"\nname = "first_name"\n'
+    )
+    add_users(clerk, 4)
+    clerk.users["user_00001"]["external_id"] = "p1"
+    dry = await reconcile(mapping=mapping, dry_run=True)
+    assert (dry.missing, dry.deleted) == (4, 0)
+    assert (await reconcile(mapping=mapping)).is_clean
+    rows = await db.fetch("select id, clerk from people where length(id) = 2 order by id")
+    assert [tuple(row) for row in rows] == [("p1", "user_00001"), ("p2", "user_00002")]
+    assert await db.fetchval("select count(*) from people") == 4
+    assert (await reconcile(mapping=mapping)).drift == 0
