@@ -106,7 +106,8 @@ tests/test_package_map.py compares the list with the imports.
     sync.drift_report           the report of a reconcile, and the limit on its deletions
     sync.row_repair             writes the rows that differ from Clerk
     sync.unseen_users           deletes users that Clerk no longer has
-    sync.reconcile              compares all users of Clerk with the table
+    sync.inbox_restore          writes the last states in the inbox again
+    sync.reconcile              compares all users with the table
     sync.reconcile_schedule     runs the reconcile at its intervals
     sync.maintenance            retries, long deletions, retention
 

@@ -6,7 +6,7 @@ and a page that repeats known users are no end of the walk: it continues with th
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from sync_service.clerk.client import QueryParameters
@@ -79,7 +79,9 @@ START = Position()
 PAGE_OVERLAP = 50
 
 
-async def iter_pages(users: UserList, start: Position = START) -> AsyncIterator[tuple[list[Listed], Position | None]]:
+async def iter_pages(
+    users: UserList, start: Position = START
+) -> AsyncGenerator[tuple[list[Listed], Position | None], None]:
     """Yield the new users of each page with the place after it. The next page is requested meanwhile.
 
     Raises `ClerkUnavailable` or `ClerkAuthError`.

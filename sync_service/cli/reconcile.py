@@ -18,7 +18,7 @@ from sync_service.clerk.user_list import LIST_TIMEOUT, UserList, create_limiter
 from sync_service.cli.arguments import Commands, add_json_option
 from sync_service.cli.database import open_connection, require_dsn
 from sync_service.dev.state import load_settings
-from sync_service.errors import ClerkUnavailable, SchemaError, SyncError
+from sync_service.errors import ClerkUnavailable, SchemaError, SettingsError, SyncError
 from sync_service.logs import configure_logging
 from sync_service.postgres.migrate import read_schema_state
 from sync_service.postgres.pool import open_database
@@ -44,12 +44,18 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--allow-mass-delete", action="store_true", help="delete also more than 10 users and 5 %% that Clerk has lost"
     )
+    parser.add_argument(
+        "--from-inbox", action="store_true", help="without Clerk: write the last state of each user in the inbox again"
+    )
     add_json_option(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    settings = load_settings(environ, "DATABASE_URL", "CLERK_SECRET_KEY")
+    if arguments.from_inbox and arguments.recent:
+        raise SettingsError(["reconcile: --recent asks Clerk, and --from-inbox does not; use one of them"])
+    required = ("DATABASE_URL",) if arguments.from_inbox else ("DATABASE_URL", "CLERK_SECRET_KEY")
+    settings = load_settings(environ, *required)
     configure_logging(level=settings.log_level, form=settings.log_format)
     report = asyncio.run(_reconcile(settings, arguments))
     if arguments.json:
@@ -62,15 +68,13 @@ def _run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 async def _reconcile(settings: Settings, arguments: argparse.Namespace) -> Report:
-    key = settings.clerk_secret_key
-    assert key is not None  # noqa: S101  `load_settings` requires it
     database = await open_database(require_dsn(settings))
     async with (
         contextlib.aclosing(database),
         _hold_lock(settings, needed=not arguments.dry_run),
         httpx2.AsyncClient() as client,
     ):
-        users = UserList(ClerkClient(client, settings.clerk_api_url, key, timeout=LIST_TIMEOUT), create_limiter(key))
+        users = None if arguments.from_inbox else _create_list(settings, client)
         with _show_progress(await _count_users(users)) as show:
             reconciler = Reconciler(
                 Applier(Store(database, settings.mapping), max_attempts=settings.sync_max_attempts),
@@ -82,6 +86,12 @@ async def _reconcile(settings: Settings, arguments: argparse.Namespace) -> Repor
                 on_progress=show,
             )
             return await reconciler.run()
+
+
+def _create_list(settings: Settings, client: httpx2.AsyncClient) -> UserList:
+    key = settings.clerk_secret_key
+    assert key is not None  # noqa: S101  `load_settings` requires it
+    return UserList(ClerkClient(client, settings.clerk_api_url, key, timeout=LIST_TIMEOUT), create_limiter(key))
 
 
 @contextlib.asynccontextmanager
@@ -99,9 +109,9 @@ async def _hold_lock(settings: Settings, *, needed: bool) -> AsyncIterator[None]
             yield
 
 
-async def _count_users(users: UserList) -> int | None:
+async def _count_users(users: UserList | None) -> int | None:
     """Return the number of users for the progress bar, or None. Without a terminal there is no bar."""
-    if not sys.stderr.isatty():
+    if users is None or not sys.stderr.isatty():
         return None
     with contextlib.suppress(ClerkUnavailable):
         return await users.count()
@@ -135,7 +145,7 @@ def _show_progress(total: int | None) -> Iterator[Callable[[Report], None]]:
 
 def _format_report(report: Report) -> Iterator[str]:
     kinds = ", ".join(f"{kind}: {getattr(report, kind)}" for kind in ("missing", "stale", "differing", "deleted"))
-    yield f"{report.users} users of Clerk compared in {report.seconds:.1f} s. {kinds}"
+    yield f"{report.users} users compared in {report.seconds:.1f} s. {kinds}"
     if report.dry_run:
         yield "A dry run writes no row."
     else:

@@ -104,7 +104,10 @@ async def _compare(bound: BoundConnection, snapshots: Sequence[Snapshot]) -> lis
 
 
 async def iter_deletable(store: Store, before: datetime) -> AsyncIterator[list[str]]:
-    """Yield pages of the users whom a deletion may concern: known before this time, by Clerk ID."""
+    """Yield pages of the users whom a deletion may concern, by Clerk ID.
+
+    These are the users known before this time, and the deleted ones whose row has come back.
+    """
     last, grace = "", store.mapping.delete_grace
     while True:
         async with store.acquire() as bound:

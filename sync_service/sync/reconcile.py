@@ -1,11 +1,12 @@
-"""Compares all users of Clerk with the table, and repairs the rows that differ.
+"""Compares all users of Clerk, or the last states in the inbox, with the table, and repairs the rows that differ.
 
 All writes go through sync/apply.py, where a webhook that arrives meanwhile wins if it is newer. No user is deleted
 because a list lacks it: Clerk is asked about each one by ID, and only after a walk over all users.
 """
 
+import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import asdict
 from datetime import datetime
 
@@ -19,6 +20,7 @@ from sync_service.store.identities import get_pinned_instance, pin_instance
 from sync_service.store.reconciles import Run, begin_run, find_watermark, finish_run, read_clock, save_run
 from sync_service.sync.apply import Applier
 from sync_service.sync.drift_report import Report
+from sync_service.sync.inbox_restore import restore_from_inbox
 from sync_service.sync.row_repair import SOURCE, RowRepair
 from sync_service.sync.unseen_users import SeenUsers, UnseenUsers
 
@@ -43,7 +45,7 @@ class Reconciler:
     def __init__(
         self,
         applier: Applier,
-        users: UserList,
+        users: UserList | None,
         *,
         instance_id: str | None = None,
         dry_run: bool = False,
@@ -51,7 +53,10 @@ class Reconciler:
         allow_mass_delete: bool = False,
         on_progress: Callable[[Report], None] = lambda _: None,
     ) -> None:
-        """Compare the users of Clerk's list; `instance_id` is the instance that the key must belong to."""
+        """Compare the users of Clerk's list; `instance_id` is the instance that the key must belong to.
+
+        Without a list, write the last state of each user in the inbox again.
+        """
         self._applier = applier.with_source(SOURCE)
         self._users = users
         self._instance_id = instance_id
@@ -88,22 +93,29 @@ class Reconciler:
 
     async def _reconcile(self) -> str | None:
         """Return the reason why the run may not begin, or None after its end."""
+        if self._users is None:
+            await self._begin("inbox")
+            await restore_from_inbox(self._repair, self._on_progress)
+            return None
         started_at = await read_clock(self._store.database)
-        if problem := await self._find_key_problem():
+        if problem := await self._find_key_problem(self._users):
             return problem
-        if not self.report.dry_run:
-            self._run = await begin_run(self._store.database, "recent" if self.report.recent else "full")
-            self._checkpoint = self._run.checkpoint
+        await self._begin("recent" if self.report.recent else "full")
         if self.report.recent:
-            await self._walk_recent()
+            await self._walk_recent(self._users)
         else:
-            await self._walk(started_at)
+            await self._walk(self._users, started_at)
         await self._repair.settle_claims(self._users)
         return None
 
-    async def _find_key_problem(self) -> str | None:
+    async def _begin(self, mode: str) -> None:
+        if not self.report.dry_run:
+            self._run = await begin_run(self._store.database, mode)
+            self._checkpoint = self._run.checkpoint
+
+    async def _find_key_problem(self, users: UserList) -> str | None:
         """Return the reason why the key may not be used for this table, or None. The first run pins the instance."""
-        instances = await self._users.get_instances()
+        instances = await users.get_instances()
         if not instances:
             return UNCONFIRMED_KEY
         async with self._store.database.acquire() as connection:
@@ -112,22 +124,23 @@ class Reconciler:
                 await pin_instance(connection, min(instances))
         return FOREIGN_KEY if expected and expected not in instances else None
 
-    async def _walk(self, started_at: datetime) -> None:
-        async for page, checkpoint in self._iter_all_pages():
-            self._seen.add(user.clerk_id for user in page)
-            is_written = await self._repair.repair(page)
-            self._checkpoint = checkpoint
-            if is_written or self.report.pages % PAGES_PER_CHECKPOINT == 0:
-                await self._save()
-            self._on_progress(self.report)
+    async def _walk(self, users: UserList, started_at: datetime) -> None:
+        async with contextlib.aclosing(self._iter_all_pages(users)) as pages:
+            async for page, checkpoint in pages:
+                self._seen.add(user.clerk_id for user in page)
+                is_written = await self._repair.repair(page)
+                self._checkpoint = checkpoint
+                if is_written or self.report.pages % PAGES_PER_CHECKPOINT == 0:
+                    await self._save()
+                self._on_progress(self.report)
         self._checkpoint = None
-        await UnseenUsers(self._users, self._repair, self._seen, self._allow_mass_delete).delete(started_at)
+        await UnseenUsers(users, self._repair, self._seen, self._allow_mass_delete).delete(started_at)
 
-    async def _walk_recent(self) -> None:
+    async def _walk_recent(self, users: UserList) -> None:
         """Compare the newest changes. The first run has no time to stop at, so it compares all users."""
         watermark = await find_watermark(self._store.database)
         seen: set[str] = set()
-        async for page in iter_recent(self._users, watermark or 0):
+        async for page in iter_recent(users, watermark or 0):
             await self._repair.repair([user for user in page if user.clerk_id not in seen])
             seen.update(user.clerk_id for user in page)
             self._on_progress(self.report)
@@ -136,7 +149,7 @@ class Reconciler:
         if self._run:
             await save_run(self._store.database, self._run, asdict(self.report), self._checkpoint)
 
-    async def _iter_all_pages(self) -> AsyncIterator[tuple[list[Listed], int | None]]:
+    async def _iter_all_pages(self, users: UserList) -> AsyncGenerator[tuple[list[Listed], int | None], None]:
         """Yield each user once, with the creation time to continue from after the page.
 
         After an interrupted run, the users behind its checkpoint come first, and those before it follow. So only a run
@@ -144,12 +157,14 @@ class Reconciler:
         """
         since = self._checkpoint
         first = START if since is None else Position.at(since)
-        async for page, place in iter_pages(self._users, first):
-            yield page, place.created_at if place else self._checkpoint
+        async with contextlib.aclosing(iter_pages(users, first)) as pages:
+            async for page, place in pages:
+                yield page, place.created_at if place else self._checkpoint
         if since is None:
             return
-        async for page, place in iter_pages(self._users, START):
-            earlier = [user for user in page if user.created_at < since]
-            yield earlier, place.created_at if place else None
-            if len(earlier) < len(page):
-                return
+        async with contextlib.aclosing(iter_pages(users, START)) as pages:
+            async for page, place in pages:
+                earlier = [user for user in page if user.created_at < since]
+                yield earlier, place.created_at if place else None
+                if len(earlier) < len(page):
+                    return

@@ -2,7 +2,7 @@
 
 from array import array
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,9 +17,6 @@ from sync_service.sync.drift_report import is_mass_deletion
 from sync_service.sync.row_repair import SOURCE, RowRepair
 
 log = structlog.get_logger()
-
-# Deletions between two reports of progress.
-DELETIONS_PER_STEP = 100
 
 
 class SeenUsers:
@@ -71,9 +68,7 @@ class UnseenUsers:
             report.refused += len(gone)
             log.error("mass_deletion_refused", users=len(gone))
             return
-        if not report.dry_run:
-            for first in range(0, len(gone), DELETIONS_PER_STEP):
-                await self._delete(gone[first : first + DELETIONS_PER_STEP])
+        await delete_users(self.repair, gone)
 
     async def _find_gone(self, before: datetime) -> list[str]:
         """Return the users that Clerk does not know. A user that it knows was missing in its list: it is repaired."""
@@ -97,9 +92,13 @@ class UnseenUsers:
         if candidates:
             yield candidates
 
-    async def _delete(self, clerk_ids: list[str]) -> None:
-        # The events have IDs, so that an obstacle is filed and the retries finish the deletion.
-        events = [Event(f"{SOURCE}_{i}", USER_DELETED, None, i, Deletion(i)) for i in clerk_ids]
-        for outcome in await self.repair.applier.apply_again(events):
-            is_deferred = outcome.reason == DELETE_GRACE
-            self.repair.report.count_outcome("applied" if is_deferred else outcome.outcome)
+
+async def delete_users(repair: RowRepair, clerk_ids: Sequence[str]) -> None:
+    """Delete users as `user.deleted` does, unless it is a dry run. Raises `DatabaseError`."""
+    if repair.report.dry_run:
+        return
+    # The events have IDs, so that an obstacle is filed and the retries finish the deletion.
+    events = [Event(f"{SOURCE}_{i}", USER_DELETED, None, i, Deletion(i)) for i in clerk_ids]
+    for outcome in await repair.applier.apply_again(events):
+        is_deferred = outcome.reason == DELETE_GRACE
+        repair.report.count_outcome("applied" if is_deferred else outcome.outcome)

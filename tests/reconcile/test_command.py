@@ -14,6 +14,7 @@ from sync_service.store.reconciles import hold_run_lock
 from tests.clerk_stub import SECRET_KEY, ClerkStub
 from tests.processes import run_here
 from tests.reconcile.conftest import add_users
+from tests.world import T1, T2, World, make_event
 
 Command = Callable[..., Awaitable["subprocess.CompletedProcess[str]"]]
 
@@ -37,7 +38,7 @@ async def test_a_dry_run_reports_drift_and_writes_no_row(
     add_users(clerk, 3)
     dry = await command("--dry-run")
     assert dry.returncode == 1
-    assert "3 users of Clerk compared" in dry.stdout
+    assert "3 users compared" in dry.stdout
     assert "missing: 3, stale: 0, differing: 0, deleted: 0" in dry.stdout
     assert "  user_00001  missing" in dry.stdout
     assert await db.fetchval("select count(*) from users") == 0
@@ -104,3 +105,27 @@ async def test_a_missing_setting_or_schema_is_named(
     without_schema = await command(DATABASE_URL=empty_database)
     assert without_schema.returncode == 1
     assert "sync-service migrate" in without_schema.stderr
+
+
+async def test_the_inbox_restores_the_table_without_clerk(
+    command: Command, world: World, db: asyncpg.Connection, clerk: ClerkStub
+) -> None:
+    """The newest state of each user wins, a changed row is written again, and a deleted user's row goes."""
+    for n in range(4):
+        await world.deliver_ok(make_event("user.updated", f"user_{n}", T2, first_name="newest"))
+        await world.deliver_ok(make_event("user.created", f"user_{n}", T1, first_name="older"))
+    await db.execute("create table backup as table users")
+    await world.deliver_ok(make_event("user.deleted", "user_3"))
+    await db.execute("truncate users")
+    await db.execute("insert into users select * from backup where id in ('user_0', 'user_3')")
+    await db.execute("update users set first_name = 'x' where id = 'user_0'")
+    without_key = {"CLERK_SECRET_KEY": ""}
+    dry = json.loads((await command("--from-inbox", "--dry-run", "--json", **without_key)).stdout)
+    assert [dry[kind] for kind in ("missing", "stale", "differing", "deleted", "repaired")] == [2, 0, 1, 1, 0]
+    assert (await command("--from-inbox", **without_key)).returncode == 0
+    rows = await db.fetch("select id, first_name from users order by id")
+    assert [tuple(row) for row in rows] == [(f"user_{n}", "newest") for n in range(3)]
+    assert (await command("--from-inbox", "--dry-run", **without_key)).returncode == 0
+    assert clerk.requests == []
+    assert (await command("--from-inbox", "--recent")).returncode == 2
+    assert await db.fetchval("select mode from clerk_sync.reconciles") == "inbox"

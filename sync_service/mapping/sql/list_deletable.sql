@@ -5,7 +5,7 @@ from clerk_sync.identities as identity
 where identity.clerk_id > $1
     and case
         when identity.deleted_at is null then identity.restored_at is null and identity.first_seen_at < $2
-        else identity.deleted_at < $2::timestamptz - $3::interval
+        else identity.deleted_at < now() - $3::interval
             and exists (
                 select from /*<table>*/public.users/*</table>*/ as theirs
                 where theirs./*<id_column>*/id/*</id_column>*/ = identity.clerk_id::/*<id_type>*/text/*</id_type>*/

@@ -1,7 +1,7 @@
 -- One row for each run of the reconcile, with the counts of its report.
 create table clerk_sync.reconciles (
     id bigint generated always as identity primary key,
-    mode text not null constraint a_run_is_full_or_recent check (mode in ('full', 'recent')),
+    mode text not null constraint a_run_has_a_known_mode check (mode in ('full', 'recent', 'inbox')),
     started_at timestamptz not null default now(),
     finished_at timestamptz,
     pages bigint not null default 0,
