@@ -139,6 +139,7 @@ tests/test_package_map.py compares the list with the imports.
     doctor.missing_foreign_keys checks of columns that lack one
     doctor.user_stats           report on the users table
     doctor.inbox                checks of the inbox
+    doctor.drift                checks of missing rows and of the last reconcile
     doctor.run                  runs all checks
 
     dev.binaries                PostgreSQL binaries on this machine
