@@ -9,7 +9,7 @@ from sync_service.clerk.user_list import LISTABLE_ID, MAX_IDS, Listed, UserList
 from sync_service.errors import DatabaseUnavailable
 from sync_service.store.comparison import Difference, compare_users
 from sync_service.store.email_claims import list_pending_users
-from sync_service.sync.apply import Applier
+from sync_service.sync.apply import LOCKED, Applier
 from sync_service.sync.drift_report import Report
 
 SOURCE = "reconcile"
@@ -41,7 +41,8 @@ class RowRepair:
 
     async def _apply(self, differences: Sequence[Difference]) -> None:
         outcomes = await self.applier.apply_again([_make_event(difference.snapshot) for difference in differences])
-        if all(outcome.outcome == "unavailable" for outcome in outcomes):
+        # A row that the app has locked for long is one failed user. Any other reason concerns the database.
+        if all(outcome.outcome == "unavailable" and outcome != LOCKED for outcome in outcomes):
             raise DatabaseUnavailable(outcomes[0].reason or "")
         for difference, outcome in zip(differences, outcomes, strict=True):
             self.report.count_outcome(outcome.outcome, is_drift=difference.drift is not None)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -10,6 +11,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.toml import parse_mapping
 from sync_service.sync.drift_report import is_mass_deletion
 from tests.clerk_stub import ClerkStub
@@ -151,6 +153,38 @@ async def test_a_restored_user_stays_and_a_row_of_a_deleted_user_goes(
     assert [row["id"] for row in await db.fetch("select id from users order by id")] == [
         *("user_00000", "user_00001", "user_00003")
     ]
+
+
+async def test_a_marked_row_of_a_deleted_user_stays(
+    reconcile: Reconcile, clerk: ClerkStub, db: asyncpg.Connection
+) -> None:
+    """With a soft deletion the row remains. Without its mark, as a backup has it, it is marked again."""
+    await db.execute("alter table users add column deleted_at timestamptz")
+    mapping = replace(DEFAULT, on_delete="soft", deleted_at="deleted_at")
+    add_users(clerk, 3)
+    await reconcile(mapping=mapping)
+    clerk.remove_user("user_00001")
+    assert (await reconcile(mapping=mapping)).deleted == 1
+    assert (await reconcile(mapping=mapping)).drift == 0
+    await db.execute("update users set deleted_at = null")
+    report = await reconcile(mapping=mapping)
+    assert (report.deleted, report.repaired) == (1, 1)
+    marked = await db.fetch("select id from users where deleted_at is not null")
+    assert [row["id"] for row in marked] == ["user_00001"]
+
+
+async def test_a_row_that_the_app_has_locked_is_one_failed_user(
+    reconcile: Reconcile, clerk: ClerkStub, db: asyncpg.Connection
+) -> None:
+    """The run goes on to its end, and the next one repairs the row."""
+    add_users(clerk, 3)
+    await reconcile()
+    await db.execute("update users set first_name = 'x' where id = 'user_00001'")
+    async with db.transaction():
+        await db.execute("select from users where id = 'user_00001' for update")
+        report = await reconcile()
+    assert (report.finished, report.failed, report.repaired) == (True, 1, 0)
+    assert (await reconcile()).repaired == 1
 
 
 async def test_columns_that_the_app_may_keep_are_no_drift(
