@@ -9,12 +9,13 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from starlette.responses import JSONResponse
 
 from sync_service.store.reconciles import hold_run_lock
 from tests.clerk_stub import SECRET_KEY, ClerkStub
-from tests.processes import run_here
+from tests.processes import COMMAND, run_here
 from tests.reconcile.conftest import add_users
-from tests.world import T1, T2, World, make_event
+from tests.world import T0, T1, T2, World, make_event, wait_until
 
 Command = Callable[..., Awaitable["subprocess.CompletedProcess[str]"]]
 
@@ -94,6 +95,30 @@ async def test_one_process_at_a_time_runs(command: Command, clerk: ClerkStub, db
         assert clerk.requests == []
         assert (await command("--dry-run")).returncode == 0
     assert (await command()).returncode == 0
+
+
+async def test_a_killed_run_is_continued_by_the_next_one(
+    command: Command, clerk: ClerkStub, db: asyncpg.Connection, database: str, tmp_path: Path
+) -> None:
+    """The process is killed while it waits for the third page; its lock ends with it (G2)."""
+    add_users(clerk, 1300)
+    clerk.answer_list = lambda _: JSONResponse({}, 429, {"Retry-After": "60"}) if clerk.list_calls == 3 else None
+    environment = {"DATABASE_URL": database, "CLERK_SECRET_KEY": SECRET_KEY, "CLERK_API_URL": clerk.url}
+    process = await asyncio.create_subprocess_exec(COMMAND, "reconcile", cwd=tmp_path, env=environment)
+    await wait_until(lambda: db.fetchval("select checkpoint is not null from clerk_sync.reconciles where users = 1000"))
+    process.kill()
+    await process.wait()
+    assert await db.fetchval("select finished_at is null from clerk_sync.reconciles")
+    since: list[str | None] = []
+    clerk.answer_list = lambda request: since.append(request.query_params.get("created_at_after"))
+    # PostgreSQL notices the end of the connection a moment later.
+    locks = "select count(*) = 0 from pg_locks join pg_database as d on d.oid = database where locktype = 'advisory'"
+    await wait_until(lambda: db.fetchval(f"{locks} and datname = current_database()"))
+    assert json.loads((await command("--json")).stdout)["missing"] == 300
+    assert int(since[0] or 0) > T0 + 300
+    assert await db.fetchval("select count(*) from users") == 1300
+    errors = await db.fetch("select error from clerk_sync.reconciles order by id")
+    assert [error["error"] for error in errors] == ["interrupted", None]
 
 
 async def test_a_missing_setting_or_schema_is_named(

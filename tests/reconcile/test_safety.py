@@ -1,6 +1,5 @@
 """No user is deleted by mistake, and a run that may not write writes nothing."""
 
-import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +15,7 @@ from sync_service.mapping.toml import parse_mapping
 from sync_service.sync.drift_report import is_mass_deletion
 from tests.clerk_stub import ClerkStub
 from tests.reconcile.conftest import Reconcile, add_users
-from tests.world import INSTANCE, T0, T1, World, make_event, wait_until
+from tests.world import INSTANCE, T0, T1, World, make_event
 
 
 async def count_rows(db: asyncpg.Connection) -> int:
@@ -233,27 +232,6 @@ async def test_an_interrupted_run_continues_and_deletes_only_after_a_whole_walk(
     assert json.loads(await db.fetchval("select columns from clerk_sync.reconciles where id = 3")) == {
         "first_name": 299
     }
-
-
-async def test_a_run_that_is_stopped_leaves_its_place(
-    reconcile: Reconcile, clerk: ClerkStub, db: asyncpg.Connection
-) -> None:
-    """The process ends while it waits for the third page, without a word to the database (G2)."""
-    add_users(clerk, 1300)
-
-    def delay_the_third_page(_: Request) -> Response | None:
-        return JSONResponse({}, 429, {"Retry-After": "60"}) if clerk.list_calls == 3 else None
-
-    clerk.answer_list = delay_the_third_page
-    task = asyncio.create_task(reconcile())
-    await wait_until(lambda: db.fetchval("select checkpoint is not null from clerk_sync.reconciles where users = 1000"))
-    task.cancel()
-    await asyncio.wait([task])
-    assert await db.fetchval("select finished_at is null from clerk_sync.reconciles")
-    assert (await reconcile()).is_clean
-    assert await count_rows(db) == 1300
-    errors = await db.fetch("select error from clerk_sync.reconciles where finished_at is not null order by id")
-    assert [error["error"] for error in errors] == ["interrupted", None]
 
 
 async def test_recent_looks_only_at_the_newest_changes(
