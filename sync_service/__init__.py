@@ -18,6 +18,8 @@ tests/test_package_map.py compares the list with the imports.
     clerk.circuit_breaker       pauses requests to Clerk after failures
     clerk.rate_limit            limits requests to Clerk
     clerk.client                Clerk's Backend API: URLs, key, requests
+    clerk.user_list             lists of users, within the quota and in spite of failures
+    clerk.user_walk             a walk over all users by cursor
     clerk.jwks                  the public keys of session tokens
     clerk.session_tokens        a session token → its user
     clerk.samples               sample events in Clerk's format
@@ -89,6 +91,8 @@ tests/test_package_map.py compares the list with the imports.
     store.identities            state of a user, keys of many users, leases
     store.retry_queue           events that are due, retention
     store.events                the inbox for operators
+    store.comparison            users that differ from their rows, and users that may be deleted
+    store.reconciles            the runs of the reconcile, one at a time
     store.dry_run               the change that a replay would make
 
     sync.outcome                the result of one event
@@ -100,6 +104,12 @@ tests/test_package_map.py compares the list with the imports.
     sync.batch                  group commit of waiting webhooks
     sync.refresh                asks Clerk about a user, single flight
     sync.login                  the row of a user who signs in
+    sync.drift_report           the report of a reconcile, and the limit on its deletions
+    sync.row_repair             writes the rows that differ from Clerk
+    sync.unseen_users           deletes users that Clerk no longer has
+    sync.inbox_restore          writes the last states in the inbox again
+    sync.reconcile              compares all users with the table
+    sync.reconcile_schedule     runs the reconcile at its intervals
     sync.maintenance            retries, long deletions, retention
 
     doctor.findings             a finding: problem, reason, correction
@@ -130,6 +140,7 @@ tests/test_package_map.py compares the list with the imports.
     doctor.missing_foreign_keys checks of columns that lack one
     doctor.user_stats           report on the users table
     doctor.inbox                checks of the inbox
+    doctor.drift                checks of missing rows and of the last reconcile
     doctor.run                  runs all checks
 
     dev.binaries                PostgreSQL binaries on this machine
@@ -171,6 +182,8 @@ tests/test_package_map.py compares the list with the imports.
     cli.token                   `token`
     cli.replay                  `events replay`
     cli.events                  `events list`, `events show`
+    cli.reconcile_run           one run of `reconcile`
+    cli.reconcile               `reconcile`
     cli.doctor                  `doctor`
     cli.mapping                 `mapping suggest`
     cli.users                   `users show`, `users restore`

@@ -21,7 +21,8 @@ SyncError
 │   ├── RowRefused        operator: the app's table refuses the row of a login
 │   └── TooManyRequests   more requests to Clerk than its rate limit allows
 ├── ClerkUnavailable      Clerk: no usable response now; a later retry helps (503)
-│   └── ClerkAuthError    operator: Clerk rejects CLERK_SECRET_KEY, or the key belongs to another instance
+│   ├── ClerkAuthError    operator: Clerk rejects CLERK_SECRET_KEY, or the key belongs to another instance
+│   └── ClerkRequestRefused  Clerk rejects the parameters of a list, such as the cursor of a deleted user
 └── DatabaseError         an error of PostgreSQL or of the connection, translated in postgres/errors.py
     ├── DatabaseUnavailableno party: the database is unreachable or busy; a retry by the sender helps (503)
     │   ├── DoubtfulError  the code says the same, but a trigger of the app may raise it too
@@ -198,6 +199,10 @@ class ClerkUnavailable(SyncError):
 
 class ClerkAuthError(ClerkUnavailable):
     """Clerk rejects the key, or the key belongs to another instance: the operator must correct CLERK_SECRET_KEY."""
+
+
+class ClerkRequestRefused(ClerkUnavailable):
+    """Clerk rejects the parameters of a list of users. `reason` is the status."""
 
 
 class UnconfirmedDeletion(ClerkUnavailable):

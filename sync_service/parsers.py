@@ -153,6 +153,11 @@ def parse_duration(text: str) -> timedelta:
     return duration
 
 
+def parse_interval(text: str) -> timedelta:
+    """Return a duration. 0 is the interval of work that never runs."""
+    return timedelta() if text == "0" else parse_duration(text)
+
+
 def make_integer_parser(low: int, high: int) -> Callable[[str], int]:
     """Return a parser for a whole number from `low` to `high`."""
 

@@ -41,6 +41,8 @@ class Settings:
     sync_max_age: timedelta = timedelta(hours=24)
     sync_event_retention: timedelta = timedelta(days=30)
     sync_max_attempts: int = 10
+    sync_reconcile_every: timedelta = timedelta(hours=24)
+    sync_reconcile_recent_every: timedelta = timedelta()  # zero: never
     sync_max_token_lifetime: timedelta = timedelta(hours=24)
     sync_keep_alive: timedelta = timedelta(seconds=75)
     port: int = 8000
@@ -114,6 +116,8 @@ def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = (),
         sync_max_age=get("SYNC_MAX_AGE", parsers.parse_duration, timedelta(hours=24)),
         sync_event_retention=get("SYNC_EVENT_RETENTION", parsers.parse_duration, timedelta(days=30)),
         sync_max_attempts=get("SYNC_MAX_ATTEMPTS", parsers.make_integer_parser(1, 1000), 10),
+        sync_reconcile_every=get("SYNC_RECONCILE_EVERY", parsers.parse_interval, timedelta(hours=24)),
+        sync_reconcile_recent_every=get("SYNC_RECONCILE_RECENT_EVERY", parsers.parse_interval, timedelta()),
         sync_max_token_lifetime=get("SYNC_MAX_TOKEN_LIFETIME", parsers.parse_duration, timedelta(hours=24)),
         sync_keep_alive=get("SYNC_KEEP_ALIVE", parsers.parse_duration, timedelta(seconds=75)),
         port=get("PORT", parsers.make_integer_parser(0, 65535), 8000),
@@ -138,6 +142,7 @@ _HINTS = {
     " `sync-service dev` works without it, and commands in the same folder use its database while it runs",
     "CLERK_WEBHOOK_SIGNING_SECRET": "copy it from Clerk's dashboard: Configure, Webhooks, your endpoint,"
     " Signing Secret",
+    "CLERK_SECRET_KEY": "copy it from Clerk's dashboard: Configure, API keys, Secret keys",
 }
 
 

@@ -8,7 +8,7 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -85,6 +85,7 @@ class ClerkStub:
     """Clerk's responses and the requests it received.
 
     `error_status` or `error_response` replaces each response of the Backend API. `hold` keeps calls open.
+    `answer_list` may replace the response to a request for a list of users.
     """
 
     users: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -93,6 +94,7 @@ class ClerkStub:
     versions: set[str | None] = field(default_factory=set)
     error_status: int = 0
     error_response: Response | None = None
+    answer_list: Callable[[Request], Response | None] = lambda _: None
     delay: float = 0
     jwks_fails: bool = False
     url: str = ""
@@ -130,6 +132,11 @@ class ClerkStub:
         return sum(path.startswith("/v1/users/") for _, path in self.requests)
 
     @property
+    def list_calls(self) -> int:
+        """The number of requests for lists of users."""
+        return sum(path == "/v1/users" for _, path in self.requests)
+
+    @property
     def jwks_calls(self) -> int:
         """The number of requests for the public key set."""
         return sum(path.endswith("jwks.json") for _, path in self.requests)
@@ -139,6 +146,7 @@ class ClerkStub:
         return Starlette(
             routes=[
                 Route("/v1/users", self._users),
+                Route("/v1/users/count", self._count),
                 Route("/v1/users/{clerk_id}", self._user),
                 Route("/v1/jwks", self._keys),
                 Route("/.well-known/jwks.json", self._keys),
@@ -153,11 +161,30 @@ class ClerkStub:
         return JSONResponse(user) if user else JSONResponse(make_error("resource_not_found", "not found"), 404)
 
     async def _users(self, request: Request) -> Response:
-        if error := await self._record(request):
+        if error := await self._record(request) or self.answer_list(request):
             return error
-        wanted = request.query_params.getlist("user_id")
-        limit = int(request.query_params.get("limit", "10"))
-        return JSONResponse([user for clerk_id, user in self.users.items() if clerk_id in wanted or not wanted][:limit])
+        query = request.query_params
+        limit, offset, cursor = (
+            int(query.get("limit", "10")),
+            int(query.get("offset", "0")),
+            query.get("starting_after"),
+        )
+        order = query.get("order_by", "-created_at")
+        field = order.lstrip("+-")
+        if not 1 <= limit <= 500 or (cursor and (field != "created_at" or offset)):
+            return JSONResponse(make_error("request_invalid_for_instance", "wrong parameters"), 422)
+        wanted, after = query.getlist("user_id"), int(query.get("created_at_after", "-1"))
+        users = [u for i, u in self.users.items() if (i in wanted or not wanted) and u["created_at"] > after]
+        users.sort(key=lambda user: (user[field], user["id"]), reverse=order.startswith("-"))
+        if cursor:
+            # A user that was deleted meanwhile is no place in the list: the page is empty.
+            ids = [user["id"] for user in users]
+            users = users[ids.index(cursor) + 1 :] if cursor in ids else []
+        return JSONResponse(users[offset : offset + limit])
+
+    async def _count(self, request: Request) -> Response:
+        error = await self._record(request)
+        return error or JSONResponse({"object": "total_count", "total_count": len(self.users)})
 
     async def _keys(self, request: Request) -> Response:
         secret = request.url.path.startswith("/v1")

@@ -9,7 +9,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from tests.clerk_stub import SECRET_KEY, ClerkStub, make_bearer_header
-from tests.world import make_email_fields
+from tests.world import T0, make_email_fields
 
 SPECIFICATION = "backend-api-2026-05-12.yml"
 
@@ -63,8 +63,25 @@ async def test_the_response_with_a_list_of_users_is_as_specified(
     for user in ("user_1", "user_2", "user_3"):
         clerk.add_user(user, **make_email_fields(user))
     found = await get_from_stub(clerk, "/v1/users?user_id=user_3&user_id=user_1&user_id=user_9&limit=100")
-    assert [user["id"] for user in found.json()] == ["user_1", "user_3"]
+    assert [user["id"] for user in found.json()] == ["user_3", "user_1"]
     check_against(specification, found, "/users")
+
+
+async def test_pages_of_users_are_as_specified(clerk: ClerkStub, specification: dict[str, Any]) -> None:
+    """The cursor needs the order of creation, and excludes an offset."""
+    for n in range(5):
+        clerk.add_user(f"user_{n}", created_at=T0 + n)
+    found = await get_from_stub(clerk, "/v1/users?order_by=created_at&limit=2&starting_after=user_1")
+    assert [user["id"] for user in found.json()] == ["user_2", "user_3"]
+    found = await get_from_stub(clerk, f"/v1/users?order_by=created_at&created_at_after={T0 + 3}")
+    assert [user["id"] for user in found.json()] == ["user_4"]
+    for wrong in ("starting_after=user_1&order_by=-updated_at", "starting_after=user_1&offset=1", "limit=501"):
+        refused = await get_from_stub(clerk, f"/v1/users?{wrong}")
+        assert refused.status_code == 422
+        check_against(specification, refused, "/users")
+    count = await get_from_stub(clerk, "/v1/users/count")
+    assert count.json()["total_count"] == 5
+    check_against(specification, count, "/users/count")
 
 
 async def test_error_responses_are_as_specified(clerk: ClerkStub, specification: dict[str, Any]) -> None:

@@ -183,6 +183,7 @@ def test_the_commands_are_complete() -> None:
         "send",
         "token",
         "events",
+        "reconcile",
         "doctor",
         "mapping",
         "users",

@@ -254,7 +254,7 @@ class Histories(RuleBasedStateMachine):
         rows_of_deleted = (
             "select count(*) from users join clerk_sync.identities on id = clerk_id where deleted_at is not null"
         )
-        stored = "select count(*) from clerk_sync.events where clerk_id like $1"
+        stored = "select count(*) from clerk_sync.events where clerk_id like $1 and id like 'msg%'"
         return await self.rig.db.fetchval(rows_of_deleted), await self.rig.db.fetchval(stored, f"{self.prefix}%")
 
 

@@ -50,6 +50,8 @@ def test_every_setting_is_read() -> None:
             "SYNC_MAX_AGE": "90s",
             "SYNC_EVENT_RETENTION": "15m",
             "SYNC_MAX_ATTEMPTS": "3",
+            "SYNC_RECONCILE_EVERY": "0",
+            "SYNC_RECONCILE_RECENT_EVERY": "5m",
             "SYNC_MAX_TOKEN_LIFETIME": "2h",
             "SYNC_KEEP_ALIVE": "11m",
             "PORT": "80",
@@ -65,6 +67,8 @@ def test_every_setting_is_read() -> None:
     assert settings.clerk_authorized_parties == ("https://a.example.com", "https://b.example.com")
     assert settings.sync_max_age == timedelta(seconds=90)
     assert settings.sync_event_retention == timedelta(minutes=15)
+    assert settings.sync_reconcile_every == timedelta()
+    assert settings.sync_reconcile_recent_every == timedelta(minutes=5)
     assert settings.sync_max_token_lifetime == timedelta(hours=2)
     assert settings.sync_keep_alive == timedelta(minutes=11)
     assert (settings.host, settings.port, settings.log_level, settings.log_format) == ("::1", 80, "debug", "console")
@@ -208,8 +212,8 @@ def test_secrets_are_not_in_the_repr() -> None:
     assert GOOD not in text
 
 
-def test_there_are_23_settings() -> None:
-    assert len(list(iter_setting_names())) == 23
+def test_there_are_25_settings() -> None:
+    assert len(list(iter_setting_names())) == 25
 
 
 def test_an_empty_mapping_never_selects_the_default_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from sync_service.clerk.change import Snapshot, Version
 from sync_service.clerk.circuit_breaker import CircuitBreaker
 from sync_service.clerk.json_repair import parse_tolerantly
 from sync_service.clerk.user import UNREADABLE_JSON, decode_user
-from sync_service.errors import ClerkAuthError, ClerkUnavailable, UnconfirmedDeletion
+from sync_service.errors import ClerkAuthError, ClerkRequestRefused, ClerkUnavailable, UnconfirmedDeletion
 
 log = structlog.get_logger()
 
@@ -35,6 +35,12 @@ LOOKUP_TIMEOUT = 5
 AUTH_ERROR_PAUSE = 10
 DEFAULT_RETRY_AFTER = 5
 MAX_RETRY_AFTER = 300
+
+# The statuses that answer a request: for one user, and for a list of users, which may have wrong parameters.
+USER_STATUSES = frozenset({200, 404})
+LIST_STATUSES = frozenset({200, 400, 404, 422})
+
+QueryParameters = Mapping[str, str | int | Sequence[str]]
 
 # The characters of Clerk's IDs. Any other text is not put into a URL.
 _ID = re.compile(r"[\w-]{1,255}", re.ASCII)
@@ -121,18 +127,35 @@ class ClerkClient:
             self._instances = _read_instances(response.content)
         return self._instances
 
-    async def _get(self, path: str) -> httpx2.Response:
-        """Return a response with status 200 or 404."""
+    async def list_users(self, parameters: QueryParameters) -> bytes:
+        """Return the JSON of a list of users. Raises `ClerkRequestRefused` for wrong parameters."""
+        response = await self._get("/users", parameters, answered=LIST_STATUSES)
+        if response.status_code != 200:
+            raise ClerkRequestRefused(str(response.status_code))
+        return response.content
+
+    async def count_users(self) -> int | None:
+        """Return the number of users, or None if the response has none. Raises `ClerkUnavailable`."""
+        response = await self._get("/users/count")
+        try:
+            return _count.decode(response.content).total_count
+        except UNREADABLE_JSON:
+            return None
+
+    async def _get(
+        self, path: str, parameters: QueryParameters | None = None, answered: frozenset[int] = USER_STATUSES
+    ) -> httpx2.Response:
+        """Return a response with one of the statuses in `answered`."""
         self.ensure_available()
         self._breaker.record_request(self._clock())
         try:
             async with asyncio.timeout(self._timeout):
-                response = await self._send(build_api_url(self._base_url, path))
+                response = await self._send(build_api_url(self._base_url, path), parameters)
         except (httpx2.HTTPError, TimeoutError) as error:
             self._breaker.record_failure(self._clock())
             raise ClerkUnavailable(type(error).__name__) from error
         status = response.status_code
-        if status in {200, 404}:
+        if status in answered:
             self._breaker.record_success()
             return response
         if status == 429:
@@ -146,14 +169,14 @@ class ClerkClient:
         self._breaker.record_failure(self._clock())
         raise ClerkUnavailable(str(status))
 
-    async def _send(self, url: str) -> httpx2.Response:
+    async def _send(self, url: str, parameters: QueryParameters | None) -> httpx2.Response:
         try:
-            return await self._client.get(url, headers=self._headers)
+            return await self._client.get(url, params=parameters, headers=self._headers)
         except httpx2.TimeoutException:
             raise
         except httpx2.TransportError:
             # A pooled connection that the server has closed meanwhile.
-            return await self._client.get(url, headers=self._headers)
+            return await self._client.get(url, params=parameters, headers=self._headers)
 
 
 async def look_up_key_instance(base_url: str, secret_key: str) -> InstanceLookup:
@@ -213,11 +236,16 @@ class _Errors(msgspec.Struct):
     errors: list[_Error]
 
 
+class _Count(msgspec.Struct):
+    total_count: int
+
+
 class _Identified(msgspec.Struct):
     id: str
 
 
 _users = msgspec.json.Decoder(list[_Identified])
+_count = msgspec.json.Decoder(_Count)
 _key_set = msgspec.json.Decoder(_KeySet)
 _errors = msgspec.json.Decoder(_Errors)
 

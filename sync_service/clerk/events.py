@@ -21,7 +21,8 @@ USER_DELETED = "user.deleted"
 SESSION_CREATED = "session.created"
 
 # The types that are applied, and that an operator can replay.
-HANDLED_TYPES = (*sorted(UPSERT_TYPES), SESSION_CREATED, USER_DELETED)
+SNAPSHOT_TYPES = (*sorted(UPSERT_TYPES), SESSION_CREATED)
+HANDLED_TYPES = (*SNAPSHOT_TYPES, USER_DELETED)
 
 # Clerk's dashboard sends its example events from this instance, correctly signed, perhaps before any real event. The
 # service must not pin it as its own instance.

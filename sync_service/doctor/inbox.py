@@ -34,7 +34,7 @@ def check_inbox(inbox: InboxCounts, secrets: int) -> Iterator[Finding]:
             data={"events": inbox.dead},
         )
     if inbox.failed:
-        oldest = _format_duration(inbox.oldest_failed_seconds or 0)
+        oldest = format_duration(inbox.oldest_failed_seconds or 0)
         yield Finding(
             code="failed_events",
             kind="warning",
@@ -59,7 +59,7 @@ def check_inbox(inbox: InboxCounts, secrets: int) -> Iterator[Finding]:
 
 def _report_inbox(inbox: InboxCounts) -> Finding:
     silent_seconds = None if inbox.silent_seconds is None else round(inbox.silent_seconds)
-    last = "never" if inbox.silent_seconds is None else f"{_format_duration(inbox.silent_seconds)} ago"
+    last = "never" if inbox.silent_seconds is None else f"{format_duration(inbox.silent_seconds)} ago"
     return Finding(
         code="inbox",
         kind="note",
@@ -96,9 +96,9 @@ def _check_silence(inbox: InboxCounts, secrets: int) -> Iterator[Finding]:
 
 def _report_silence(inbox: InboxCounts, silent: float) -> Finding:
     new_users = inbox.new_users_since_last_webhook
-    what = f"no webhook was accepted for {_format_duration(silent)}"
+    what = f"no webhook was accepted for {format_duration(silent)}"
     if inbox.silent_seconds is None:
-        what = f"no webhook was ever accepted since the installation {_format_duration(silent)} ago"
+        what = f"no webhook was ever accepted since the installation {format_duration(silent)} ago"
     if new_users:
         what += f"; meanwhile {format_count(new_users)} new users appeared without a webhook"
     return Finding(
@@ -112,7 +112,8 @@ def _report_silence(inbox: InboxCounts, silent: float) -> Finding:
     )
 
 
-def _format_duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
+    """Return a duration for a person to read."""
     for unit, length in (("day", DAY_SECONDS), ("hour", 3600), ("minute", 60)):
         if seconds >= length:
             number = int(seconds // length)

@@ -10,6 +10,7 @@ from sync_service.doctor.app_rules import check_app_rules
 from sync_service.doctor.clerk_keys import check_instances, check_keys
 from sync_service.doctor.columns import check_columns
 from sync_service.doctor.counts import Counter
+from sync_service.doctor.drift import check_drift, count_drift
 from sync_service.doctor.findings import Finding
 from sync_service.doctor.foreign_key_graph import ForeignKeyEdge, build_graph
 from sync_service.doctor.foreign_keys import check_foreign_keys
@@ -105,6 +106,9 @@ class CheckRun:
         users = await count_users(counter, mapping, table, has_identities=has_identities)
         sample = await self._sample_unknown_ids(counter, table) if users.unknown_ids else ClerkSample()
         self._add(check_users(mapping, table, users, sample))
+        if has_identities:
+            drift = await count_drift(counter, mapping, table)
+            self._add(check_drift(mapping, drift, has_secret_key=self.settings.clerk_secret_key is not None))
         return users
 
     async def _sample_unknown_ids(self, counter: Counter, table: Table) -> ClerkSample:

@@ -8,7 +8,7 @@ from sync_service.mapping.coercion import render_when_null
 from sync_service.mapping.fields import FieldSource
 from sync_service.mapping.introspection import Column
 from sync_service.mapping.validation import find_unfilled_columns
-from sync_service.postgres.sql import quote_ident
+from sync_service.postgres.sql import quote_ident, quote_literal
 
 # SQL of new values, by the unquoted name of the column.
 Values = Mapping[str, str]
@@ -61,10 +61,24 @@ class Assignments:
     @property
     def shows_content(self) -> str:
         """Whether the row `theirs` has the values of `r` in the columns that each update writes."""
-        columns = self.bound.mapping.columns
-        names = [name for name, field in columns.items() if _is_updated(field) and not field.keep_on_null]
-        theirs, ours = (", ".join(f"{row}.{quote_ident(name)}" for name in names) for row in ("theirs", "r"))
+        theirs, ours = (
+            ", ".join(f"{row}.{quote_ident(name)}" for name in self._shown_columns) for row in ("theirs", "r")
+        )
         return f"to_jsonb(row({theirs})) = to_jsonb(row({ours}))"
+
+    @property
+    def differing_columns(self) -> str:
+        """The names of the same columns, each one null if the row `theirs` has the value of `r`."""
+        return ", ".join(
+            f"case when to_jsonb(theirs.{quote_ident(name)}) is distinct from to_jsonb(r.{quote_ident(name)})"
+            f" then {quote_literal(name)} end"
+            for name in self._shown_columns
+        )
+
+    @property
+    def _shown_columns(self) -> list[str]:
+        columns = self.bound.mapping.columns
+        return [name for name, field in columns.items() if _is_updated(field) and not field.keep_on_null]
 
     def _define(self, names: Iterable[str]) -> str:
         return ", ".join(f"{quote_ident(name)} {self._get_type(name)}" for name in names)

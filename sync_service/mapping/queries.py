@@ -49,6 +49,8 @@ class Queries:
     delete_rows: str
     restore_user: str
     resolve_keys: str
+    compare_users: str
+    list_deletable: str
     link_rows: str | None
     link_rows_by_key: str | None
     unmark_linked: str | None
@@ -86,6 +88,8 @@ def build_queries(mapping: TableMapping, bound: BoundMapping) -> Queries:
         delete_rows=deletion.delete_rows,
         restore_user=deletion.restore_user,
         resolve_keys=_render("resolve_keys.sql", gaps),
+        compare_users=_render_comparison(bound, gaps),
+        list_deletable=_render("list_deletable.sql", gaps | {"is_marked": _render_is_marked(bound)}),
         link_rows=links.by_email,
         link_rows_by_key=links.by_key,
         unmark_linked=links.unmark,
@@ -125,6 +129,23 @@ def _render_apply(bound: BoundMapping, names: dict[str, str], source: dict[str, 
         gaps["unless_updated"] = fill_gaps(step["unless_updated"], gaps)
         gaps["or_updated"] = step["or_updated"]
     return _render("apply_changes.sql", gaps)
+
+
+def _render_comparison(bound: BoundMapping, names: dict[str, str]) -> str:
+    assignments = Assignments(bound, given="input.user_row")
+    gaps = {
+        "updated_definitions": assignments.updated_definitions,
+        "differing_columns": assignments.differing_columns,
+    }
+    return _render("compare_users.sql", names | gaps)
+
+
+def _render_is_marked(bound: BoundMapping) -> str:
+    """Return SQL that is true if the row of a deleted user may be in the table, because it is marked or anonymous."""
+    if bound.mapping.on_delete == "cascade":
+        return "false"
+    deleted_at = bound.mapping.deleted_at
+    return f"theirs.{quote_ident(deleted_at)} is not null" if deleted_at else "true"
 
 
 def _build_claim_queries(policy: EmailPolicy, rule: UniqueRule, names: dict[str, str]) -> ClaimQueries:

@@ -131,7 +131,7 @@ async def delete_rows(
             records = await bound.connection.fetch(bound.queries.delete_rows, *parameters, timeout=timeout)
         else:
             async with bound.connection.transaction():
-                await bound.connection.execute(_LIFT_LIMITS)
+                await bound.connection.execute(LIFT_LIMITS)
                 records = await bound.connection.fetch(bound.queries.delete_rows, *parameters, timeout=timeout)
     except asyncpg.PostgresError as error:
         raise_if_not_written(bound, error)
@@ -238,7 +238,7 @@ def _event_parameters(queries: Queries, event: Event, row: Row | None) -> tuple[
 
 
 # PostgreSQL 17 added the last one. The settings end with the transaction.
-_LIFT_LIMITS = """
+LIFT_LIMITS = """
 select set_config(name, '0', true) from pg_settings
 where name in ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
 """

@@ -49,6 +49,12 @@ async def mark_email_pending(connection: Connection, clerk_id: str) -> None:
     )
 
 
+async def list_pending_users(connection: Connection, limit: int, after: str) -> list[str]:
+    """Return the users whose row lacks a value, sorted by Clerk ID; `after` is the last one of the page before."""
+    sql = "select clerk_id from clerk_sync.identities where email_pending and clerk_id > $2 order by clerk_id limit $1"
+    return [row["clerk_id"] for row in await connection.fetch(sql, limit, after)]
+
+
 async def pending_emails(connection: Connection, limit: int, after: str = "") -> list[dict[str, Any]]:
     """Return `clerk_id`, `version`, `tiebreak` and `payload` of users whose row lacks a value, sorted by Clerk ID.
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from sync_service.clerk.events import HANDLED_TYPES, Event, event_from_row
+from sync_service.clerk.events import HANDLED_TYPES, SNAPSHOT_TYPES, Event, event_from_row
 from sync_service.clerk.json_repair import parse_tolerantly
 from sync_service.mapping.queries import LookupQueries
-from sync_service.postgres.pool import Connection
+from sync_service.postgres.pool import Connection, Database
 
 PAGE_SIZE = 100
 
@@ -61,6 +61,19 @@ async def iter_pages(connection: Connection, selection: Filter) -> AsyncIterator
             return
         yield [event_from_row(dict(row)) for row in rows]
         after = (rows[-1]["received_at"], rows[-1]["id"])
+
+
+async def iter_last_states(database: Database) -> AsyncIterator[list[Event]]:
+    """Yield the event with the newest state of each user that the inbox still has, by Clerk ID, a page at a time."""
+    last = ""
+    while True:
+        async with database.acquire() as connection:
+            rows = await connection.fetch(_LAST_STATES, last, SNAPSHOT_TYPES, PAGE_SIZE)
+        if rows:
+            yield [event_from_row(dict(row)) for row in rows]
+        if len(rows) < PAGE_SIZE:
+            return
+        last = rows[-1]["clerk_id"]
 
 
 async def get_events(connection: Connection, ids: list[str]) -> list[Event]:
@@ -122,4 +135,16 @@ from clerk_sync.identities where clerk_id = $1
 _HISTORY = """
 select id, type, status, reason, attempts, received_at, next_attempt_at, finished_at
 from clerk_sync.events where clerk_id = $1 order by received_at desc, id limit 50
+"""
+
+_LAST_STATES = """
+select distinct on (clerk_id) id, type, instance_id, clerk_id, payload
+from clerk_sync.events
+where clerk_id > $1 and type = any($2) and payload is not null
+order by
+    clerk_id,
+    case when jsonb_typeof(payload -> 'updated_at') = 'number' then (payload ->> 'updated_at')::numeric end
+        desc nulls last,
+    received_at desc
+limit $3
 """

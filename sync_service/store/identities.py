@@ -47,6 +47,12 @@ async def pin_instance(connection: Connection, instance_id: str) -> str:
     return str(pinned or await connection.fetchval("select id from clerk_sync.instance"))
 
 
+async def get_pinned_instance(connection: Connection) -> str | None:
+    """Return the pinned Clerk instance, None before the first event."""
+    pinned: str | None = await connection.fetchval("select id from clerk_sync.instance")
+    return pinned
+
+
 async def confirm_version(connection: Connection, clerk_id: str, updated_at: int) -> None:
     """Record that Clerk was asked and has no newer version."""
     await connection.execute(

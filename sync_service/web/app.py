@@ -20,7 +20,9 @@ from sync_service.clerk.client import ClerkClient
 from sync_service.clerk.jwks import KeySource, key_source_from
 from sync_service.clerk.rate_limit import RateLimiter
 from sync_service.clerk.session_tokens import SessionTokenVerifier
+from sync_service.clerk.user_list import LIST_TIMEOUT, UserList, create_limiter
 from sync_service.clerk.webhook_signature import WebhookVerifier
+from sync_service.dsn import Dsn
 from sync_service.errors import NoTokenKey, SettingsError
 from sync_service.logs import configure_logging
 from sync_service.postgres.pool import open_database
@@ -30,6 +32,8 @@ from sync_service.store.access import Store
 from sync_service.sync.apply import Applier
 from sync_service.sync.login import LoginService
 from sync_service.sync.maintenance import MaintenanceWorker
+from sync_service.sync.reconcile import Reconciler
+from sync_service.sync.reconcile_schedule import ReconcileSchedule
 from sync_service.sync.refresh import UserRefresher
 from sync_service.web.auth import Authenticator
 from sync_service.web.health import Readiness, healthz
@@ -91,6 +95,8 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIA
         )
         worker = MaintenanceWorker(applier.with_source("replay"), settings.sync_event_retention, wake, refresher)
         background = [asyncio.create_task(readiness.log_state()), asyncio.create_task(worker.run())]
+        if schedule := _create_schedule(settings, dsn, applier, client):
+            background.append(asyncio.create_task(schedule.run()))
         if keys is None:
             log.warning("session_tokens_disabled", hint=NoTokenKey.hint)
         else:
@@ -201,6 +207,22 @@ def _create_refresher(
         instance_id=settings.clerk_instance_id,
         on_missed_webhook=metrics.missed_webhooks.inc,
     )
+
+
+def _create_schedule(
+    settings: Settings, dsn: Dsn, applier: Applier, client: httpx2.AsyncClient
+) -> ReconcileSchedule | None:
+    key = settings.clerk_secret_key
+    if key is None:
+        return None
+
+    def create(recent: bool) -> Reconciler:
+        # A circuit breaker of its own: a list that fails must not keep logins from Clerk.
+        lists = ClerkClient(client, settings.clerk_api_url, key, timeout=LIST_TIMEOUT)
+        users = UserList(lists, create_limiter(key))
+        return Reconciler(applier, users, instance_id=settings.clerk_instance_id, recent=recent)
+
+    return ReconcileSchedule(dsn, create, settings.sync_reconcile_every, settings.sync_reconcile_recent_every)
 
 
 async def _readyz(request: Request) -> Response:

@@ -1,0 +1,163 @@
+"""Lists of Clerk's users, page by page. Requests wait for the quota and repeat after failures.
+
+https://clerk.com/docs/reference/backend-api/tag/users/get/users
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+import structlog
+from msgspec import Raw
+
+from sync_service.clerk.change import Snapshot, Version
+from sync_service.clerk.client import ClerkClient, QueryParameters
+from sync_service.clerk.json_repair import parse_tolerantly
+from sync_service.clerk.rate_limit import RateLimiter
+from sync_service.clerk.user import UNREADABLE_JSON, ClerkId, Milliseconds, decode_user
+from sync_service.errors import ClerkAuthError, ClerkRequestRefused, ClerkUnavailable
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+# The IDs that a list by ID can name. A sign in front of one would exclude its user.
+LISTABLE_ID = re.compile(r"\w[\w-]{0,254}", re.ASCII)
+
+# Clerk's limits of a page and of the IDs in one request.
+PAGE_SIZE = 500
+MAX_IDS = 100
+
+# Two fifths of the quota of a production and of a development instance. The rest is for logins and for the app itself.
+MAX_REQUESTS = 400
+MAX_REQUESTS_OF_DEVELOPMENT = 40
+
+# Seconds. Clerk counts as unreachable if requests fail for so long; a request may take `LIST_TIMEOUT` of them.
+GIVE_UP_AFTER = 28.0
+LIST_TIMEOUT = 10.0
+MIN_PAUSE, MAX_PAUSE = 0.25, 4.0
+
+# Clerk says with each 429 how long to wait. After so many in a row the limit is no temporary one.
+MAX_THROTTLED = 20
+TOO_MANY_REQUESTS = "429"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The facts about a user that a walk needs. `snapshot` is None if the user cannot be read."""
+
+    clerk_id: str
+    created_at: int
+    snapshot: Snapshot | None = field(repr=False)
+
+
+def create_limiter(secret_key: str) -> RateLimiter:
+    """Return the limiter of lists for the instance of this key."""
+    most = MAX_REQUESTS_OF_DEVELOPMENT if secret_key.startswith("sk_test_") else MAX_REQUESTS
+    return RateLimiter(max_requests=most, max_requests_per_user=most)
+
+
+class UserList:
+    """Reads lists of users through a client."""
+
+    def __init__(self, client: ClerkClient, limiter: RateLimiter, *, give_up_after: float = GIVE_UP_AFTER) -> None:
+        """Give up on an unreachable Clerk after so many seconds."""
+        self._client = client
+        self._limiter = limiter
+        self._give_up_after = give_up_after
+
+    async def get_page(self, parameters: QueryParameters) -> list[Listed]:
+        """Return the users of one page.
+
+        Raises `ClerkRequestRefused` for refused parameters, `ClerkAuthError`, or `ClerkUnavailable` in the end.
+        """
+
+        async def request() -> list[Listed]:
+            await self._wait_for_quota()
+            return decode_users(await self._client.list_users(parameters))
+
+        return await self._retry(request)
+
+    async def find_users(self, clerk_ids: Sequence[str], control: str | None) -> list[Listed]:
+        """Return those of at most `MAX_IDS` - 1 users that Clerk knows. `control` is one that it must know, if any.
+
+        Raises `ClerkUnavailable` if the response is not about exactly these users, because it then proves no deletion.
+        """
+        wanted = {*clerk_ids, *([control] if control else [])}
+        page = await self.get_page({"user_id": sorted(wanted), "limit": len(wanted)})
+        known = {user.clerk_id for user in page}
+        if not known <= wanted or (control and control not in known):
+            raise ClerkUnavailable("the list by ID does not name the requested users")
+        return [user for user in page if user.clerk_id != control]
+
+    async def get_instances(self) -> frozenset[str]:
+        """Return the instances that the key set of the key names."""
+        return await self._retry(self._client.get_instances)
+
+    async def count(self) -> int | None:
+        """Return the number of users, if Clerk tells it at once. Raises `ClerkUnavailable`."""
+        return await self._client.count_users()
+
+    async def _retry(self, request: Callable[[], Awaitable[T]]) -> T:
+        """Return the result of a request that is repeated after failures, and after the time that a 429 names."""
+        first_failure = 0.0
+        pause, throttled = MIN_PAUSE, 0
+        while True:
+            began = time.monotonic()
+            try:
+                return await request()
+            except (ClerkAuthError, ClerkRequestRefused):
+                raise
+            except ClerkUnavailable as error:
+                if error.reason == TOO_MANY_REQUESTS:
+                    throttled += 1
+                    first_failure = 0.0
+                    wait = float(error.retry_after_seconds)
+                    is_over = throttled > MAX_THROTTLED
+                else:
+                    first_failure = first_failure or began
+                    wait, pause = pause, min(pause * 2, MAX_PAUSE)
+                    is_over = time.monotonic() + wait - first_failure > self._give_up_after - LIST_TIMEOUT
+                if is_over:
+                    raise
+                log.info("clerk_retry", reason=error.reason, seconds=wait)
+                await asyncio.sleep(wait)
+
+    async def _wait_for_quota(self) -> None:
+        while seconds := self._limiter.acquire("", time.monotonic()):  # noqa: ASYNC110  a time, not an event
+            await asyncio.sleep(seconds)
+
+
+class _Identified(msgspec.Struct):
+    id: ClerkId
+    created_at: Milliseconds = 0
+
+
+_list_decoder = msgspec.json.Decoder(list[Raw])
+_identity_decoder = msgspec.json.Decoder(_Identified)
+
+
+def decode_users(content: bytes) -> list[Listed]:
+    """Return the users of a page. One unreadable user affects no other one.
+
+    Raises `ClerkUnavailable` for another document, or for a truncated one.
+    """
+    try:
+        return [_decode_listed(bytes(user)) for user in _list_decoder.decode(content)]
+    except UNREADABLE_JSON:
+        raise ClerkUnavailable("unreadable_list") from None
+
+
+def _decode_listed(content: bytes) -> Listed:
+    try:
+        (user, data), replaced = parse_tolerantly(decode_user, content)
+    except UNREADABLE_JSON:
+        identified, _ = parse_tolerantly(_identity_decoder.decode, content)
+        return Listed(identified.id, int(identified.created_at), None)
+    if replaced:
+        log.warning("value_replaced", fields=replaced)
+    return Listed(user.id, int(user.created_at or 0), Snapshot(user, Version.from_api(user), data))

@@ -1,0 +1,104 @@
+"""The report of a reconcile, and the limit on its deletions (pure)."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sync_service.store.comparison import Difference, Drift
+
+# A run deletes no user if more than so many, and more than this share of all users, would be deleted.
+MAX_DELETIONS = 10
+MAX_DELETED_SHARE = 0.05
+
+# Differences that a dry run prints.
+MAX_EXAMPLES = 20
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """The counts of one run. Each user is counted once: missing, stale, differing or deleted.
+
+    `repaired` counts the users who were written or deleted. `refused` counts users that the table refuses, and
+    deletions above the limit; `failed` counts users that could not be read, written or deleted for another reason.
+    `finished` is false if the run ended early because of `error`.
+    """
+
+    dry_run: bool = False
+    recent: bool = False
+    users: int = 0
+    missing: int = 0
+    stale: int = 0
+    differing: int = 0
+    deleted: int = 0
+    repaired: int = 0
+    refused: int = 0
+    failed: int = 0
+    columns: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    finished: bool = False
+    is_mass_deletion_refused: bool = False
+    pages: int = 0
+    error: str | None = None
+    examples: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
+
+    @property
+    def drift(self) -> int:
+        """The number of users with a finding."""
+        return self.missing + self.stale + self.differing + self.deleted
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the run is finished, and no work is left."""
+        is_done = self.finished and not (self.refused or self.failed)
+        return is_done and not (self.dry_run and self.drift)
+
+    def count(self, difference: Difference) -> None:
+        """Count the finding about one user."""
+        match difference.drift:
+            case Drift.MISSING:
+                self.missing += 1
+            case Drift.STALE:
+                self.stale += 1
+            case Drift.DIFFERING:
+                self.differing += 1
+            case None:
+                return
+        for name in difference.columns:
+            self.columns[name] = self.columns.get(name, 0) + 1
+        self._add_example(difference.snapshot.clerk_id, difference.drift.value, difference.columns)
+
+    def count_deleted(self, clerk_ids: list[str]) -> None:
+        """Count users that Clerk no longer has."""
+        self.deleted += len(clerk_ids)
+        for clerk_id in clerk_ids[:MAX_EXAMPLES]:
+            self._add_example(clerk_id, "deleted", ())
+
+    def count_outcome(self, outcome: str, *, is_drift: bool = True) -> None:
+        """Count the result of one write. A user with a newer version needs none any more."""
+        match outcome:
+            case "applied" | "duplicate":
+                self.repaired += is_drift
+            case "refused":
+                self.refused += 1
+            case "stale":
+                pass
+            case _:
+                self.failed += 1
+
+    def _add_example(self, clerk_id: str, kind: str, columns: tuple[str, ...]) -> None:
+        if len(self.examples) < MAX_EXAMPLES:
+            self.examples.append((clerk_id, kind, columns))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report for `--json`."""
+        return {name: getattr(self, name) for name in JSON_FIELDS}
+
+
+JSON_FIELDS = (
+    *("dry_run", "recent", "users", "missing", "stale", "differing", "deleted"),
+    *("repaired", "refused", "failed", "columns", "seconds", "finished"),
+)
+
+
+def is_mass_deletion(deleted: int, known: int) -> bool:
+    """Return whether so many deletions of `known` users are too many to be made unasked."""
+    return deleted > MAX_DELETIONS and deleted > MAX_DELETED_SHARE * known

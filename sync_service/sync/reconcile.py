@@ -1,0 +1,170 @@
+"""Compares all users of Clerk, or the last states in the inbox, with the table, and repairs the rows that differ.
+
+All writes go through sync/apply.py, where a webhook that arrives meanwhile wins if it is newer. No user is deleted
+because a list lacks it: Clerk is asked about each one by ID, and only after a walk over all users.
+"""
+
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import asdict
+from datetime import datetime
+
+import structlog
+
+from sync_service.clerk.user_list import Listed, UserList
+from sync_service.clerk.user_walk import START, Position, iter_pages, iter_recent
+from sync_service.errors import ClerkAuthError, ClerkUnavailable, DatabaseError, MappingMismatch
+from sync_service.store.access import Store
+from sync_service.store.identities import get_pinned_instance, pin_instance
+from sync_service.store.reconciles import Run, begin_run, find_watermark, finish_run, read_clock, save_run
+from sync_service.sync.apply import Applier
+from sync_service.sync.drift_report import Report
+from sync_service.sync.inbox_restore import restore_from_inbox
+from sync_service.sync.row_repair import SOURCE, RowRepair
+from sync_service.sync.unseen_users import SeenUsers, UnseenUsers
+
+log = structlog.get_logger()
+
+# A page without a write is recorded only now and then, so that a run over unchanged users hardly writes.
+PAGES_PER_CHECKPOINT = 20
+
+REJECTED_KEY = "Clerk rejects the key ({reason}): correct CLERK_SECRET_KEY."
+UNCONFIRMED_KEY = (
+    "The instance of CLERK_SECRET_KEY cannot be confirmed, because its key set names none. Check CLERK_API_URL."
+)
+FOREIGN_KEY = (
+    "CLERK_SECRET_KEY belongs to another Clerk instance than the users in this database."
+    " Correct CLERK_SECRET_KEY or CLERK_INSTANCE_ID."
+)
+
+
+class Reconciler:
+    """One run. The caller has the lock of store/reconciles.py, unless it is a dry run."""
+
+    def __init__(
+        self,
+        applier: Applier,
+        users: UserList | None,
+        *,
+        instance_id: str | None = None,
+        dry_run: bool = False,
+        recent: bool = False,
+        allow_mass_delete: bool = False,
+        on_progress: Callable[[Report], None] = lambda _: None,
+    ) -> None:
+        """Compare the users of Clerk's list; `instance_id` is the instance that the key must belong to.
+
+        Without a list, write the last state of each user in the inbox again.
+        """
+        self._applier = applier.with_source(SOURCE)
+        self._users = users
+        self._instance_id = instance_id
+        self._allow_mass_delete = allow_mass_delete
+        self._on_progress = on_progress
+        self._seen = SeenUsers()
+        self._run: Run | None = None
+        self._checkpoint: int | None = None
+        self.report = Report(dry_run=dry_run, recent=recent)
+        self._repair = RowRepair(self._applier, self.report)
+
+    @property
+    def _store(self) -> Store:
+        return self._applier.store
+
+    async def run(self) -> Report:
+        """Compare and repair; return the report, also after a failure. Raises `MappingMismatch`."""
+        began = time.monotonic()
+        try:
+            self.report.error = await self._reconcile()
+            self.report.finished = self.report.error is None
+        except ClerkAuthError as error:
+            self.report.error = REJECTED_KEY.format(reason=error.reason)
+        except ClerkUnavailable as error:
+            self.report.error = f"Clerk cannot be asked ({error.reason}). The next run continues."
+        except MappingMismatch:
+            raise
+        except DatabaseError as error:
+            self.report.error = f"The database reports an error ({error.reason}). The next run continues."
+        self.report.seconds = round(time.monotonic() - began, 3)
+        if self._run:
+            await finish_run(self._store.database, self._run, asdict(self.report), self._checkpoint, self.report.error)
+        return self.report
+
+    async def _reconcile(self) -> str | None:
+        """Return the reason why the run may not begin, or None after its end."""
+        if self._users is None:
+            await self._begin("inbox")
+            await restore_from_inbox(self._repair, self._on_progress)
+            return None
+        started_at = await read_clock(self._store.database)
+        if problem := await self._find_key_problem(self._users):
+            return problem
+        await self._begin("recent" if self.report.recent else "full")
+        if self.report.recent:
+            await self._walk_recent(self._users)
+        else:
+            await self._walk(self._users, started_at)
+        await self._repair.settle_claims(self._users)
+        return None
+
+    async def _begin(self, mode: str) -> None:
+        if not self.report.dry_run:
+            self._run = await begin_run(self._store.database, mode)
+            self._checkpoint = self._run.checkpoint
+
+    async def _find_key_problem(self, users: UserList) -> str | None:
+        """Return the reason why the key may not be used for this table, or None. The first run pins the instance."""
+        instances = await users.get_instances()
+        if not instances:
+            return UNCONFIRMED_KEY
+        async with self._store.database.acquire() as connection:
+            expected = self._instance_id or await get_pinned_instance(connection)
+            if expected is None and not self.report.dry_run:
+                await pin_instance(connection, min(instances))
+        return FOREIGN_KEY if expected and expected not in instances else None
+
+    async def _walk(self, users: UserList, started_at: datetime) -> None:
+        async with contextlib.aclosing(self._iter_all_pages(users)) as pages:
+            async for page, checkpoint in pages:
+                self._seen.add(user.clerk_id for user in page)
+                is_written = await self._repair.repair(page)
+                self._checkpoint = checkpoint
+                if is_written or self.report.pages % PAGES_PER_CHECKPOINT == 0:
+                    await self._save()
+                self._on_progress(self.report)
+        self._checkpoint = None
+        await UnseenUsers(users, self._repair, self._seen, self._allow_mass_delete).delete(started_at)
+
+    async def _walk_recent(self, users: UserList) -> None:
+        """Compare the newest changes. The first run has no time to stop at, so it compares all users."""
+        watermark = await find_watermark(self._store.database)
+        seen: set[str] = set()
+        async for page in iter_recent(users, watermark or 0):
+            await self._repair.repair([user for user in page if user.clerk_id not in seen])
+            seen.update(user.clerk_id for user in page)
+            self._on_progress(self.report)
+
+    async def _save(self) -> None:
+        if self._run:
+            await save_run(self._store.database, self._run, asdict(self.report), self._checkpoint)
+
+    async def _iter_all_pages(self, users: UserList) -> AsyncGenerator[tuple[list[Listed], int | None], None]:
+        """Yield each user once, with the creation time to continue from after the page.
+
+        After an interrupted run, the users behind its checkpoint come first, and those before it follow. So only a run
+        that has seen all users itself decides about deletions.
+        """
+        since = self._checkpoint
+        first = START if since is None else Position.at(since)
+        async with contextlib.aclosing(iter_pages(users, first)) as pages:
+            async for page, place in pages:
+                yield page, place.created_at if place else self._checkpoint
+        if since is None:
+            return
+        async with contextlib.aclosing(iter_pages(users, START)) as pages:
+            async for page, place in pages:
+                earlier = [user for user in page if user.created_at < since]
+                yield earlier, place.created_at if place else None
+                if len(earlier) < len(page):
+                    return

@@ -1,0 +1,70 @@
+"""Compares the users of one page with their rows, and writes the rows that differ."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sync_service.clerk.change import Snapshot
+from sync_service.clerk.events import Event
+from sync_service.clerk.user_list import LISTABLE_ID, MAX_IDS, Listed, UserList
+from sync_service.errors import DatabaseUnavailable
+from sync_service.store.comparison import Difference, compare_users
+from sync_service.store.email_claims import list_pending_users
+from sync_service.sync.apply import LOCKED, Applier
+from sync_service.sync.drift_report import Report
+
+SOURCE = "reconcile"
+
+
+@dataclass(frozen=True, slots=True)
+class RowRepair:
+    """Repairs rows with an applier whose source is `SOURCE`, and counts them in the report."""
+
+    applier: Applier
+    report: Report
+
+    async def repair(self, users: Sequence[Listed]) -> bool:
+        """Count the findings of one page and repair them, unless it is a dry run. Return whether there was a write.
+
+        Raises `DatabaseError`.
+        """
+        snapshots = [user.snapshot for user in users if user.snapshot]
+        self.report.pages += 1
+        self.report.users += len(users)
+        self.report.failed += len(users) - len(snapshots)
+        differences = await compare_users(self.applier.store, snapshots)
+        for difference in differences:
+            self.report.count(difference)
+        if self.report.dry_run or not differences:
+            return False
+        await self._apply(differences)
+        return True
+
+    async def _apply(self, differences: Sequence[Difference]) -> None:
+        outcomes = await self.applier.apply_again([_make_event(difference.snapshot) for difference in differences])
+        # A row that the app has locked for long is one failed user. Any other reason concerns the database.
+        if all(outcome.outcome == "unavailable" and outcome != LOCKED for outcome in outcomes):
+            raise DatabaseUnavailable(outcomes[0].reason or "")
+        for difference, outcome in zip(differences, outcomes, strict=True):
+            self.report.count_outcome(outcome.outcome, is_drift=difference.drift is not None)
+
+    async def settle_claims(self, users: UserList) -> None:
+        """Write the users again whose row lacks a value that another row had, such as the email.
+
+        Of two users who swapped their values, one may be left without a value if both were written at the same moment.
+        Here one user follows the other. Raises `ClerkUnavailable` or `DatabaseError`.
+        """
+        last = ""
+        while not self.report.dry_run:
+            async with self.applier.store.database.acquire() as connection:
+                pending = await list_pending_users(connection, MAX_IDS - 1, last)
+            listable = [clerk_id for clerk_id in pending if LISTABLE_ID.fullmatch(clerk_id)]
+            if not listable:
+                return
+            for user in await users.find_users(listable, None):
+                if user.snapshot:
+                    await self.applier.apply_again([_make_event(user.snapshot)])
+            last = pending[-1]
+
+
+def _make_event(snapshot: Snapshot) -> Event:
+    return Event(None, SOURCE, None, snapshot.clerk_id, snapshot)

@@ -1,0 +1,66 @@
+"""Runs of the reconcile against a stub of Clerk and a real table."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import httpx2
+import pytest
+
+from sync_service.clerk.client import ClerkClient
+from sync_service.clerk.rate_limit import RateLimiter
+from sync_service.clerk.user_list import UserList
+from sync_service.mapping.table import TableMapping
+from sync_service.postgres.pool import open_database
+from sync_service.settings import Settings
+from sync_service.store.access import Store
+from sync_service.sync.apply import Applier
+from sync_service.sync.drift_report import Report
+from sync_service.sync.reconcile import Reconciler
+from sync_service.sync.reconcile_schedule import ReconcileSchedule
+from tests.clerk_stub import SECRET_KEY, ClerkStub
+from tests.world import T0, T1, make_email_fields
+
+Reconcile = Callable[..., Coroutine[None, None, Report]]
+
+
+def add_users(clerk: ClerkStub, count: int) -> None:
+    """Add so many users, three in each millisecond; some are banned, and some have no email."""
+    for n in range(count):
+        email = {} if n % 33 == 0 else make_email_fields(f"u{n}")
+        clerk.add_user(f"user_{n:05}", T1, created_at=T0 + n // 3, banned=n % 100 == 0, **email)
+
+
+CreateReconciler = Callable[..., Reconciler]
+CreateSchedule = Callable[..., ReconcileSchedule]
+
+
+@pytest.fixture
+async def create_reconciler(settings: Settings, clerk: ClerkStub) -> AsyncIterator[CreateReconciler]:
+    """Return a function that returns a run with some options changed."""
+    assert settings.database
+    database = await open_database(settings.database)
+    async with contextlib.aclosing(database), httpx2.AsyncClient() as http:
+
+        def create(
+            *, give_up_after: float = 28, mapping: TableMapping = settings.mapping, **options: Any
+        ) -> Reconciler:
+            limiter = RateLimiter(max_requests=1000, max_requests_per_user=1000)
+            users = UserList(ClerkClient(http, clerk.url, SECRET_KEY), limiter, give_up_after=give_up_after)
+            return Reconciler(Applier(Store(database, mapping)), users, **options)
+
+        yield create
+
+
+@pytest.fixture
+def reconcile(create_reconciler: CreateReconciler) -> Reconcile:
+    """Return a function that makes one run, with some options changed."""
+    return lambda **options: create_reconciler(**options).run()
+
+
+@pytest.fixture
+def create_schedule(settings: Settings, create_reconciler: CreateReconciler) -> CreateSchedule:
+    """Return a function that returns the schedule of one process."""
+    dsn = settings.database
+    assert dsn
+    return lambda **options: ReconcileSchedule(dsn, lambda recent: create_reconciler(recent=recent), **options)

@@ -1,0 +1,156 @@
+"""The command: its report, its exit status, and one run at a time."""
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import asyncpg
+import pytest
+from starlette.responses import JSONResponse
+
+from sync_service.store.reconciles import hold_run_lock
+from tests.clerk_stub import SECRET_KEY, ClerkStub
+from tests.processes import COMMAND, run_here
+from tests.reconcile.conftest import add_users
+from tests.world import T0, T1, T2, World, make_event, wait_until
+
+Command = Callable[..., Awaitable["subprocess.CompletedProcess[str]"]]
+
+KEYS = [
+    *("dry_run", "recent", "users", "missing", "stale", "differing", "deleted"),
+    *("repaired", "refused", "failed", "columns", "seconds", "finished"),
+]
+
+
+@pytest.fixture
+def command(database: str, clerk: ClerkStub, tmp_path: Path) -> Command:
+    """Return a function that runs `reconcile` in a thread, while this loop serves the stub."""
+    environment = {"DATABASE_URL": database, "CLERK_SECRET_KEY": SECRET_KEY, "CLERK_API_URL": clerk.url}
+    return partial(asyncio.to_thread, run_here, "reconcile", cwd=tmp_path, **environment)
+
+
+async def test_a_dry_run_reports_drift_and_writes_no_row(
+    command: Command, clerk: ClerkStub, db: asyncpg.Connection
+) -> None:
+    """Its status is 1 while rows differ; names and columns are printed, and no value (G5)."""
+    add_users(clerk, 3)
+    dry = await command("--dry-run")
+    assert dry.returncode == 1
+    assert "3 users compared" in dry.stdout
+    assert "missing: 3, stale: 0, differing: 0, deleted: 0" in dry.stdout
+    assert "  user_00001  missing" in dry.stdout
+    assert await db.fetchval("select count(*) from users") == 0
+    assert await db.fetchval("select count(*) from clerk_sync.instance") == 0
+    done = await command()
+    assert done.returncode == 0
+    assert "repaired: 3, refused: 0, failed: 0" in done.stdout
+    await db.execute("update users set first_name = 'x', banned = not banned")
+    await db.execute("update users set first_name = 'Ada PII_SENTINEL' where id = 'user_00001'")
+    dry = await command("--dry-run")
+    assert "columns that differed: banned 3, first_name 2" in dry.stdout
+    assert "  user_00001  differing  banned\n" in dry.stdout
+
+
+async def test_the_last_line_of_json_is_the_report(command: Command, clerk: ClerkStub) -> None:
+    add_users(clerk, 3)
+    done = await command("--json")
+    assert done.returncode == 0
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert list(report) == KEYS
+    assert {name: report[name] for name in ("users", "missing", "repaired", "finished", "columns")} == {
+        "users": 3,
+        "missing": 3,
+        "repaired": 3,
+        "finished": True,
+        "columns": {},
+    }
+    assert json.loads((await command("--json", "--dry-run", "--recent")).stdout)["recent"] is True
+
+
+async def test_the_status_is_1_while_work_is_left(command: Command, clerk: ClerkStub) -> None:
+    """A refused mass deletion names the option, and a rejected key its variable."""
+    add_users(clerk, 12)
+    assert (await command()).returncode == 0
+    clerk.users.clear()
+    refused = await command()
+    assert refused.returncode == 1
+    assert "--allow-mass-delete" in refused.stderr
+    clerk.error_status = 401
+    rejected = await command("--json")
+    assert rejected.returncode == 1
+    assert "CLERK_SECRET_KEY" in rejected.stderr
+    assert json.loads(rejected.stdout)["finished"] is False
+
+
+async def test_one_process_at_a_time_runs(command: Command, clerk: ClerkStub, db: asyncpg.Connection) -> None:
+    """A dry run needs no lock."""
+    async with hold_run_lock(db) as is_held:
+        assert is_held
+        second = await command()
+        assert second.returncode == 1
+        assert "Another reconcile is running" in second.stderr
+        assert clerk.requests == []
+        assert (await command("--dry-run")).returncode == 0
+    assert (await command()).returncode == 0
+
+
+async def test_a_killed_run_is_continued_by_the_next_one(
+    command: Command, clerk: ClerkStub, db: asyncpg.Connection, database: str, tmp_path: Path
+) -> None:
+    """The process is killed while it waits for the third page; its lock ends with it (G2)."""
+    add_users(clerk, 1300)
+    clerk.answer_list = lambda _: JSONResponse({}, 429, {"Retry-After": "60"}) if clerk.list_calls == 3 else None
+    environment = {"DATABASE_URL": database, "CLERK_SECRET_KEY": SECRET_KEY, "CLERK_API_URL": clerk.url}
+    process = await asyncio.create_subprocess_exec(COMMAND, "reconcile", cwd=tmp_path, env=environment)
+    await wait_until(lambda: db.fetchval("select checkpoint is not null from clerk_sync.reconciles where users = 1000"))
+    process.kill()
+    await process.wait()
+    assert await db.fetchval("select finished_at is null from clerk_sync.reconciles")
+    since: list[str | None] = []
+    clerk.answer_list = lambda request: since.append(request.query_params.get("created_at_after"))
+    # PostgreSQL notices the end of the connection a moment later.
+    locks = "select count(*) = 0 from pg_locks join pg_database as d on d.oid = database where locktype = 'advisory'"
+    await wait_until(lambda: db.fetchval(f"{locks} and datname = current_database()"))
+    assert json.loads((await command("--json")).stdout)["missing"] == 300
+    assert int(since[0] or 0) > T0 + 300
+    assert await db.fetchval("select count(*) from users") == 1300
+    errors = await db.fetch("select error from clerk_sync.reconciles order by id")
+    assert [error["error"] for error in errors] == ["interrupted", None]
+
+
+async def test_a_missing_setting_or_schema_is_named(
+    command: Command, empty_database: str, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    without_key = await command(CLERK_SECRET_KEY="")
+    assert without_key.returncode == 2
+    assert "CLERK_SECRET_KEY: not set" in without_key.stderr
+    without_schema = await command(DATABASE_URL=empty_database)
+    assert without_schema.returncode == 1
+    assert "sync-service migrate" in without_schema.stderr
+
+
+async def test_the_inbox_restores_the_table_without_clerk(
+    command: Command, world: World, db: asyncpg.Connection, clerk: ClerkStub
+) -> None:
+    """The newest state of each user wins, a changed row is written again, and a deleted user's row goes."""
+    for n in range(4):
+        await world.deliver_ok(make_event("user.updated", f"user_{n}", T2, first_name="newest"))
+        await world.deliver_ok(make_event("user.created", f"user_{n}", T1, first_name="older"))
+    await db.execute("create table backup as table users")
+    await world.deliver_ok(make_event("user.deleted", "user_3"))
+    await db.execute("truncate users")
+    await db.execute("insert into users select * from backup where id in ('user_0', 'user_3')")
+    await db.execute("update users set first_name = 'x' where id = 'user_0'")
+    without_key = {"CLERK_SECRET_KEY": ""}
+    dry = json.loads((await command("--from-inbox", "--dry-run", "--json", **without_key)).stdout)
+    assert [dry[kind] for kind in ("missing", "stale", "differing", "deleted", "repaired")] == [2, 0, 1, 1, 0]
+    assert (await command("--from-inbox", **without_key)).returncode == 0
+    rows = await db.fetch("select id, first_name from users order by id")
+    assert [tuple(row) for row in rows] == [(f"user_{n}", "newest") for n in range(3)]
+    assert (await command("--from-inbox", "--dry-run", **without_key)).returncode == 0
+    assert clerk.requests == []
+    assert (await command("--from-inbox", "--recent")).returncode == 2
+    assert await db.fetchval("select mode from clerk_sync.reconciles") == "inbox"
