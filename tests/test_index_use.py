@@ -41,7 +41,14 @@ async def create_user_table(db: asyncpg.Connection, id_type: str) -> TableBindin
     await db.execute("create index on people (lower(email)); analyze people")
     columns = {"email": DEFAULT.columns["email"]}
     return TableBinding(
-        replace(DEFAULT, table="people", id_column="clerk_id", columns=columns, link_by_verified_email=True)
+        replace(
+            DEFAULT,
+            table="people",
+            id_column="clerk_id",
+            columns=columns,
+            link_by_verified_email=True,
+            link_by_external_id=True,
+        )
     )
 
 
@@ -60,6 +67,9 @@ async def test_lookups_use_the_index_of_the_clerk_id(db: asyncpg.Connection, id_
     assert queries.link_rows
     linked = f"array['{USER_ID}']", "array['e']", "'300'", "'webhook'"
     assert "people" not in await find_sequential_scans(db, queries.link_rows, *linked)
+    assert queries.link_rows_by_key
+    linked = f"array['{USER_ID}']", "array['1']", "'300'", "'webhook'"
+    assert "people" not in await find_sequential_scans(db, queries.link_rows_by_key, *linked)
 
 
 @pytest.mark.parametrize("id_type", ID_TYPES)

@@ -37,7 +37,7 @@ def remove_empty_output(names: Sequence[str]) -> Iterator[None]:
     """
     try:
         yield
-    except BaseException:
+    except BaseException:  # Ctrl-C, too
         remove_output(names)
         raise
 

@@ -10,6 +10,7 @@ from sync_service.doctor.inbox import format_duration
 from sync_service.mapping.introspection import Table
 from sync_service.mapping.table import TableMapping
 from sync_service.postgres.sql import quote_ident, quote_table
+from sync_service.store.reconciles import RUN_COUNTS
 
 
 class DriftCounts(Struct, frozen=True):
@@ -58,8 +59,7 @@ def check_drift(mapping: TableMapping, counts: DriftCounts, *, has_secret_key: b
 
 
 def _report_last_run(counts: DriftCounts, age: float) -> Finding:
-    kinds = ("missing", "stale", "differing", "deleted", "repaired", "refused", "failed")
-    data = {kind: getattr(counts, kind) for kind in kinds}
+    data = {kind: getattr(counts, kind) for kind in RUN_COUNTS}
     has_work_left = bool(counts.error or counts.refused or counts.failed)
     found = ", ".join(f"{kind}: {format_count(number)}" for kind, number in data.items())
     return Finding(

@@ -5,7 +5,7 @@ from msgspec import Struct
 from sync_service.doctor.fixes import choose_name
 from sync_service.mapping.introspection import Table
 from sync_service.postgres.sql import fill_gaps, quote_ident, quote_table
-from sync_service.suggest.links import Link, render_copy
+from sync_service.suggest.links import Link, name_gaps, render_copy
 from sync_service.suggest.overview import Overview
 
 
@@ -41,17 +41,8 @@ def copy_links(fix: LinkFix, users: Table, clerk_id: str) -> tuple[str, ...]:
 
 def _create_trigger(sql: str, ending: str, link: Link, users: Table, clerk_id: str) -> str:
     name = choose_name([users.name, ending], set())
-    gaps = {
-        "function": quote_table(users.schema, name),
-        "trigger": quote_ident(name),
-        "users": quote_table(users.schema, users.name),
-        "clerk_id": quote_ident(clerk_id),
-        "user_column": quote_ident(link.user_column),
-        "links": quote_table(link.schema, link.table),
-        "linked_id": quote_ident(link.clerk_id),
-        "link_column": quote_ident(link.link_column),
-    }
-    return fill_gaps(sql, gaps)
+    names = {"function": quote_table(users.schema, name), "trigger": quote_ident(name)}
+    return fill_gaps(sql, name_gaps(link, users, clerk_id) | names)
 
 
 # For the owner of the tables to run. A trigger may run as the role of the service, which has no right on the links.

@@ -20,6 +20,9 @@ WATERMARK_OVERLAP = timedelta(minutes=10)
 
 RUN_RETENTION = timedelta(days=90)
 
+# The findings and writes that each run counts: fields of its report, and columns of its row.
+RUN_COUNTS = ("missing", "stale", "differing", "deleted", "repaired", "refused", "failed")
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -103,7 +106,7 @@ async def finish_run(
 
 
 async def _save(connection: Connection, run: Run, counts: Mapping[str, Any], checkpoint: int | None) -> None:
-    names = "pages", "users", "missing", "stale", "differing", "deleted", "repaired", "refused", "failed"
+    names = "pages", "users", *RUN_COUNTS
     columns = json.dumps(counts["columns"])
     await connection.execute(_SAVE, run.id, checkpoint, columns, *(counts[name] for name in names))
 

@@ -66,7 +66,12 @@ def _find_id_column(overview: Overview, table: TableOverview, link_column: str) 
 
 def render_copy(link: Link, users: Table, clerk_id: str) -> str:
     """Return the statement that copies the Clerk IDs into a column of the users table. It may run again."""
-    gaps = {
+    return fill_gaps(_COPY_SQL, name_gaps(link, users, clerk_id))
+
+
+def name_gaps(link: Link, users: Table, clerk_id: str) -> dict[str, str]:
+    """Return the gaps of a statement on both tables. `clerk_id` is the column of the users table."""
+    return {
         "users": quote_table(users.schema, users.name),
         "clerk_id": quote_ident(clerk_id),
         "user_column": quote_ident(link.user_column),
@@ -74,7 +79,6 @@ def render_copy(link: Link, users: Table, clerk_id: str) -> str:
         "linked_id": quote_ident(link.clerk_id),
         "link_column": quote_ident(link.link_column),
     }
-    return fill_gaps(_COPY_SQL, gaps)
 
 
 # For the owner of the tables to run.

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sync_service.store.comparison import Difference, Drift
+from sync_service.store.reconciles import RUN_COUNTS
 
 # A run deletes no user if more than so many, and more than this share of all users, would be deleted.
 MAX_DELETIONS = 10
@@ -93,10 +94,7 @@ class Report:
         return {name: getattr(self, name) for name in JSON_FIELDS}
 
 
-JSON_FIELDS = (
-    *("dry_run", "recent", "users", "missing", "stale", "differing", "deleted"),
-    *("repaired", "refused", "failed", "columns", "seconds", "finished"),
-)
+JSON_FIELDS = ("dry_run", "recent", "users", *RUN_COUNTS, "columns", "seconds", "finished")
 
 
 def is_mass_deletion(deleted: int, known: int) -> bool:

@@ -8,7 +8,8 @@ with wanted as materialized (  -- first, so that known users cost no look-up in 
     where not exists (select from clerk_sync.identities as known where known.clerk_id = w.clerk_id)
         and not exists (
             select from /*<table>*/public.users/*</table>*/ as other
-            where other./*<id_column>*/id/*</id_column>*/::text = w.clerk_id
+            where other./*<id_column>*/id/*</id_column>*/ = w.clerk_id::/*<id_type>*/text/*</id_type>*/
+                and other./*<id_column>*/id/*</id_column>*/::text = w.clerk_id
         )
 ),
 -- The identity comes first, as in link_rows_by_email.sql.
