@@ -1,0 +1,19 @@
+"""Programs of other projects that some tests run: promtool, prometheus, chromium."""
+
+import os
+import shutil
+
+import pytest
+
+# Debian's package of each program.
+PACKAGES = {"promtool": "prometheus", "prometheus": "prometheus", "chromium": "chromium"}
+
+
+def require_tool(name: str) -> str:
+    """Return the path of a program. Without it the test is skipped; with REQUIRE_TOOLS set, it fails."""
+    if path := shutil.which(name):
+        return path
+    reason = f"{name} is not installed; Debian has it in the package {PACKAGES[name]}"
+    if os.environ.get("REQUIRE_TOOLS"):
+        pytest.fail(f"{reason}. REQUIRE_TOOLS is set, so this test must run.")
+    pytest.skip(reason)
