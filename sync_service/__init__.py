@@ -91,6 +91,7 @@ tests/test_package_map.py compares the list with the imports.
     store.identities            state of a user, keys of many users, leases
     store.retry_queue           events that are due, retention
     store.events                the inbox for operators
+    store.remedies              the remedy of each reason of a failed event
     store.comparison            users that differ from their rows, and users that may be deleted
     store.reconciles            the runs of the reconcile, one at a time
     store.dry_run               the change that a replay would make

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from sync_service.store.remedies import find_remedy
 from tests.processes import run_here
 from tests.world import SECRET, T1, T2, World, make_email_fields, make_event, make_message_id
 
@@ -147,6 +148,9 @@ async def test_one_event_is_shown_with_its_failures_and_payload(
     shown = json.loads(run_here("events", "show", message_id, **environment).stdout)
     assert shown["failures"][0]["constraint"] == "refuses"
     assert shown["payload"]["first_name"] == "Plain"
+    assert find_remedy("check_violation").fix in shown["remedy"]
+    listed = run_here("events", "list", "--status", "failed", **environment)
+    assert f"check_violation: {shown['remedy']}" in listed.stderr
 
 
 def test_an_unknown_event_is_reported(environment: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 from sync_service import parsers
 from sync_service.parsers import InvalidValue
 from sync_service.store.events import Filter
+from sync_service.store.remedies import find_remedy
 
 T = TypeVar("T")
 
@@ -81,3 +82,9 @@ def format_time(time: datetime) -> str:
 def format_error(event: dict[str, Any]) -> list[str]:
     """Return the reason of a failed event for the end of its line, or an empty list."""
     return [f"({event['reason']}, attempts: {event['attempts']})"] if event["reason"] else []
+
+
+def format_remedy(reason: str) -> str:
+    """Return the remedy of a reason, with the section that describes it."""
+    remedy = find_remedy(reason)
+    return f"{remedy.meaning} {remedy.fix} See `sync-service docs operations`, {remedy.title}."

@@ -13,6 +13,7 @@ from sync_service.cli.arguments import (
     add_json_option,
     filter_from,
     format_error,
+    format_remedy,
     format_time,
     parse_count,
     parse_id,
@@ -27,6 +28,8 @@ from sync_service.store.events import Filter, get_event, list_events
 from sync_service.terminal import escape_value, print_text
 
 STATUSES = ("applied", "stale", "ignored", "failed", "dead")
+# Not applied: the service retries the first, an operator the second.
+WAITING = ("failed", "dead")
 
 
 def add_parser(commands: Commands) -> None:
@@ -68,6 +71,8 @@ def _run_list(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
             fields = [format_time(event["received_at"]), f"{event['status']:8}", f"{event['type']:14}", event["id"]]
             fields += [event["clerk_id"] or "-", *format_error(event)]
             print(escape_value("  ".join(fields)))
+        for reason in sorted({event["reason"] for event in events if event["status"] in WAITING}):
+            print(f"{reason}: {format_remedy(reason)}", file=sys.stderr)
         if not events:
             stored = (
                 "no event is stored" if filter_from(arguments) == Filter() else "no stored event has these properties"
@@ -93,4 +98,5 @@ def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 async def _show(settings: Settings, message_id: str) -> dict[str, Any] | None:
     async with open_connection(settings) as connection:
-        return await get_event(connection, message_id)
+        event = await get_event(connection, message_id)
+    return event | {"remedy": format_remedy(event["reason"])} if event and event["reason"] else event
