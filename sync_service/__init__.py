@@ -143,6 +143,8 @@ tests/test_package_map.py compares the list with the imports.
     doctor.inbox                checks of the inbox
     doctor.drift                checks of missing rows and of the last reconcile
     doctor.run                  runs all checks
+    doctor.rules                the meanings of their codes
+    doctor.sarif                findings → a SARIF log
 
     dev.binaries                PostgreSQL binaries on this machine
     dev.access                  restricts an embedded server of root to root
@@ -185,10 +187,10 @@ tests/test_package_map.py compares the list with the imports.
     cli.events                  `events list`, `events show`
     cli.reconcile_run           one run of `reconcile`
     cli.reconcile               `reconcile`
+    cli.docs                    `docs`
     cli.doctor                  `doctor`
     cli.mapping                 `mapping suggest`
     cli.users                   `users show`, `users restore`
-    cli.docs                    `docs`
     cli                         the command line
     __main__                    the process
 

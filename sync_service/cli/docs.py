@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.resources import files
+from pathlib import Path
 
 from rich.console import Console
 
@@ -47,6 +48,11 @@ def list_pages() -> list[str]:
 def read_page(name: str) -> str:
     """Return the Markdown text of a page."""
     return _FOLDER.joinpath(f"{name}.md").read_text(encoding="utf-8")
+
+
+def get_page_uri(name: str) -> str:
+    """Return the URI of the installed page."""
+    return Path(str(_FOLDER.joinpath(f"{name}.md"))).as_uri()
 
 
 def summarize(page: str) -> str:

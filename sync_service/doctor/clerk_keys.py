@@ -48,6 +48,16 @@ def check_keys(settings: Settings) -> Iterator[Finding]:
         )
 
 
+def report_missing_signing_secret() -> Finding:
+    """Return the finding that this run checks a table for another process, which has the signing secret."""
+    return Finding(
+        code="no_signing_secret",
+        kind="note",
+        what="CLERK_WEBHOOK_SIGNING_SECRET is not set",
+        why="No webhook arrives here, so the table is checked, but not the webhooks. `serve` needs the secret.",
+    )
+
+
 def check_instances(
     settings: Settings, pinned_instance: str | None, secret: InstanceLookup | None, publishable: InstanceLookup | None
 ) -> Iterator[Finding]:

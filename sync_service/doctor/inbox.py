@@ -54,10 +54,11 @@ def check_inbox(inbox: InboxCounts, secrets: int) -> Iterator[Finding]:
             " The value is restored once it is free.",
             data={"users": inbox.pending_emails},
         )
-    yield _report_inbox(inbox)
+    yield report_inbox(inbox)
 
 
-def _report_inbox(inbox: InboxCounts) -> Finding:
+def report_inbox(inbox: InboxCounts) -> Finding:
+    """Return the finding with the figures of the inbox."""
     silent_seconds = None if inbox.silent_seconds is None else round(inbox.silent_seconds)
     last = "never" if inbox.silent_seconds is None else f"{format_duration(inbox.silent_seconds)} ago"
     return Finding(

@@ -7,7 +7,7 @@ import asyncpg
 
 from sync_service.clerk.client import InstanceLookup, find_known_users, look_up_host_instance, look_up_key_instance
 from sync_service.doctor.app_rules import check_app_rules
-from sync_service.doctor.clerk_keys import check_instances, check_keys
+from sync_service.doctor.clerk_keys import check_instances, check_keys, report_missing_signing_secret
 from sync_service.doctor.columns import check_columns
 from sync_service.doctor.counts import Counter
 from sync_service.doctor.drift import check_drift, count_drift
@@ -15,7 +15,7 @@ from sync_service.doctor.findings import Finding
 from sync_service.doctor.foreign_key_graph import ForeignKeyEdge, build_graph
 from sync_service.doctor.foreign_keys import check_foreign_keys
 from sync_service.doctor.hints import Hints, read_hints
-from sync_service.doctor.inbox import check_inbox
+from sync_service.doctor.inbox import check_inbox, report_inbox
 from sync_service.doctor.inbox_counts import InboxCounts, count_inbox
 from sync_service.doctor.introspection import (
     Server,
@@ -46,12 +46,22 @@ ProgressCallback: TypeAlias = Callable[[str], None]
 
 
 class CheckRun:
-    """One run of the checks. `findings` grows during the run, so an error keeps the findings before it."""
+    """One run of the checks. `findings` grows during the run, so an error keeps the findings before it.
 
-    def __init__(self, settings: Settings, on_progress: ProgressCallback = lambda _: None) -> None:
+    Without `receives_webhooks` the webhooks are not checked: a copy of a database gets none.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        on_progress: ProgressCallback = lambda _: None,
+        *,
+        receives_webhooks: bool = True,
+    ) -> None:
         self.settings = settings
         self.findings: list[Finding] = []
         self._on_progress = on_progress
+        self._receives_webhooks = receives_webhooks
         self._can_trust_secret_key = False
 
     async def check_clerk(self, inbox: InboxCounts | None = None) -> None:
@@ -78,7 +88,7 @@ class CheckRun:
         inbox = None
         if state and state.is_ready and not server.unwritable_tables:
             inbox = await count_inbox(counter)
-            self._add(check_inbox(inbox, len(self.settings.clerk_webhook_signing_secrets)))
+            self._add(self._check_inbox(inbox))
         await self.check_clerk(inbox)
         async with begin_limited_read(connection):
             table = await read_table(connection, self.settings.mapping.schema, self.settings.mapping.table)
@@ -86,6 +96,11 @@ class CheckRun:
             self.findings.append(report_missing_table(self.settings.mapping))
         else:
             await self._check_table(counter, table, server, has_identities=inbox is not None)
+
+    def _check_inbox(self, inbox: InboxCounts) -> Iterable[Finding]:
+        if self._receives_webhooks:
+            return check_inbox(inbox, len(self.settings.clerk_webhook_signing_secrets))
+        return [report_missing_signing_secret(), report_inbox(inbox)]
 
     async def _check_table(self, counter: Counter, table: Table, server: Server, *, has_identities: bool) -> None:
         mapping = self.settings.mapping
