@@ -6,9 +6,10 @@ tests/test_clerk_stub.py compares its responses with Clerk's own specification.
 import asyncio
 import base64
 import contextlib
+import inspect
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -85,7 +86,7 @@ class ClerkStub:
     """Clerk's responses and the requests it received.
 
     `error_status` or `error_response` replaces each response of the Backend API. `hold` keeps calls open.
-    `answer_list` may replace the response to a request for a list of users.
+    `answer_list` may replace the response to a request for a list of users, and may be a coroutine function.
     """
 
     users: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -94,7 +95,7 @@ class ClerkStub:
     versions: set[str | None] = field(default_factory=set)
     error_status: int = 0
     error_response: Response | None = None
-    answer_list: Callable[[Request], Response | None] = lambda _: None
+    answer_list: Callable[[Request], Response | Awaitable[Response | None] | None] = lambda _: None
     delay: float = 0
     jwks_fails: bool = False
     url: str = ""
@@ -161,8 +162,11 @@ class ClerkStub:
         return JSONResponse(user) if user else JSONResponse(make_error("resource_not_found", "not found"), 404)
 
     async def _users(self, request: Request) -> Response:
-        if error := await self._record(request) or self.answer_list(request):
+        if error := await self._record(request):
             return error
+        answer = self.answer_list(request)
+        if answer := await answer if inspect.isawaitable(answer) else answer:
+            return answer
         query = request.query_params
         limit, offset, cursor = (
             int(query.get("limit", "10")),

@@ -92,10 +92,14 @@ class ClerkClient:
         self._breaker = CircuitBreaker()
         self._instances: frozenset[str] = frozenset()
 
+    @property
+    def pause(self) -> float:
+        """The seconds until the circuit breaker lets a request through; 0 means now."""
+        return self._breaker.retry_after(self._clock())
+
     def ensure_available(self) -> None:
         """Raise `ClerkUnavailable` while the circuit breaker is open."""
-        seconds = self._breaker.retry_after(self._clock())
-        if seconds:
+        if seconds := self.pause:
             raise ClerkUnavailable("circuit breaker open", retry_after_seconds=math.ceil(seconds))
 
     async def get_user(self, clerk_id: str) -> Snapshot | UserNotFound:

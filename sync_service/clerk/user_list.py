@@ -64,11 +64,21 @@ def create_limiter(secret_key: str) -> RateLimiter:
 class UserList:
     """Reads lists of users through a client."""
 
-    def __init__(self, client: ClerkClient, limiter: RateLimiter, *, give_up_after: float = GIVE_UP_AFTER) -> None:
+    def __init__(
+        self,
+        client: ClerkClient,
+        limiter: RateLimiter,
+        *,
+        give_up_after: float = GIVE_UP_AFTER,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         """Give up on an unreachable Clerk after so many seconds."""
         self._client = client
         self._limiter = limiter
         self._give_up_after = give_up_after
+        self._clock = clock
+        self._sleep = sleep
 
     async def get_page(self, parameters: QueryParameters) -> list[Listed]:
         """Return the users of one page.
@@ -77,7 +87,6 @@ class UserList:
         """
 
         async def request() -> list[Listed]:
-            await self._wait_for_quota()
             return decode_users(await self._client.list_users(parameters))
 
         return await self._retry(request)
@@ -99,15 +108,16 @@ class UserList:
         return await self._retry(self._client.get_instances)
 
     async def count(self) -> int | None:
-        """Return the number of users, if Clerk tells it at once. Raises `ClerkUnavailable`."""
-        return await self._client.count_users()
+        """Return the number of users, or None if the response has none. Raises `ClerkUnavailable`."""
+        return await self._retry(self._client.count_users)
 
     async def _retry(self, request: Callable[[], Awaitable[T]]) -> T:
         """Return the result of a request that is repeated after failures, and after the time that a 429 names."""
         first_failure = 0.0
         pause, throttled = MIN_PAUSE, 0
         while True:
-            began = time.monotonic()
+            await self._wait_for_quota()
+            began = self._clock()
             try:
                 return await request()
             except (ClerkAuthError, ClerkRequestRefused):
@@ -120,16 +130,16 @@ class UserList:
                     is_over = throttled > MAX_THROTTLED
                 else:
                     first_failure = first_failure or began
-                    wait, pause = pause, min(pause * 2, MAX_PAUSE)
-                    is_over = time.monotonic() + wait - first_failure > self._give_up_after - LIST_TIMEOUT
+                    wait, pause = max(pause, self._client.pause), min(pause * 2, MAX_PAUSE)
+                    is_over = self._clock() + wait - first_failure > self._give_up_after - LIST_TIMEOUT
                 if is_over:
                     raise
                 log.info("clerk_retry", reason=error.reason, seconds=wait)
-                await asyncio.sleep(wait)
+                await self._sleep(wait)
 
     async def _wait_for_quota(self) -> None:
-        while seconds := self._limiter.acquire("", time.monotonic()):  # noqa: ASYNC110  a time, not an event
-            await asyncio.sleep(seconds)
+        while seconds := self._limiter.acquire("", self._clock()):
+            await self._sleep(seconds)
 
 
 class _Identified(msgspec.Struct):

@@ -1,7 +1,8 @@
 """A walk over all users of Clerk by cursor, oldest first, so that users created meanwhile are at its end.
 
-Clerk does not document its response if the user of the cursor was deleted meanwhile. So an empty page, a refused cursor
-and a page that repeats known users are no end of the walk: it continues with the users created since the last one.
+Clerk does not document its response if the user of the cursor was deleted meanwhile. So a short or empty page, a
+refused cursor and a page that repeats known users are no end of the walk: it continues with the users created since the
+last one, and ends when there are none.
 """
 
 import asyncio
@@ -19,13 +20,15 @@ class Position:
     """A place in the walk.
 
     `created_at` is the time of the last known user, and `same_time` are the known users of that millisecond. `cursor`
-    is the last known user; without one, the page starts with the users created at or after `since`.
+    is the last known user; without one, the page starts with the users created at or after `since`. `is_check`: the
+    cursor has led to the end, and the page only checks that no user follows.
     """
 
     created_at: int = -1
     same_time: frozenset[str] = frozenset()
     cursor: str | None = None
     since: int | None = None
+    is_check: bool = False
 
     @property
     def parameters(self) -> QueryParameters:
@@ -37,11 +40,11 @@ class Position:
             parameters["starting_after"] = self.cursor
         return parameters
 
-    def without_cursor(self) -> "Position | None":
+    def without_cursor(self, *, is_check: bool = False) -> "Position | None":
         """Return the same place by time, or None if this is such a place, or the start."""
         if self.cursor is None:
             return None
-        return Position(self.created_at, self.same_time, None, max(self.created_at, 0))
+        return Position(self.created_at, self.same_time, None, max(self.created_at, 0), is_check)
 
     def select_new(self, page: Sequence[Listed]) -> list[Listed]:
         """Return the users of a page that were not on an earlier one."""
@@ -56,16 +59,20 @@ class Position:
         """Return the place after a page, or None at the end. Raises `ClerkUnavailable` without a way on."""
         new = self.select_new(page)
         if not new:
-            if self.cursor is None and len(page) >= PAGE_SIZE and page[0].created_at == self.created_at:
+            if self._is_stuck(page):
                 raise ClerkUnavailable("more users of one millisecond than a page has, and no cursor")
-            return self.without_cursor()
-        if len(page) < PAGE_SIZE:
-            return None
+            return self.without_cursor(is_check=not page)
         last = max(user.created_at for user in new)
         same_time = frozenset(user.clerk_id for user in new if user.created_at == last)
         if last == self.created_at:
             same_time |= self.same_time
-        return Position(last, same_time, page[-1].clerk_id, self.since)
+        after = Position(last, same_time, page[-1].clerk_id, self.since)
+        return after if len(page) >= PAGE_SIZE else after.without_cursor(is_check=True)
+
+    def _is_stuck(self, page: Sequence[Listed]) -> bool:
+        """Return whether a page of known users hides later ones of the same millisecond."""
+        is_full_of_one_time = len(page) >= PAGE_SIZE and page[0].created_at == self.created_at
+        return is_full_of_one_time and self.cursor is None and not self.is_check
 
     @classmethod
     def at(cls, created_at: int) -> "Position":

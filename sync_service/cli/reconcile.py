@@ -42,7 +42,7 @@ def _run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print(json.dumps(report.to_json()))
     else:
         print("\n".join(map(escape_value, _format_report(report))))
-    for problem in filter(None, (report.error, _describe_mass_deletion(report))):
+    for problem in filter(None, (report.error, _describe_mass_deletion(report), _describe_unlisted(report))):
         print(f"sync-service: {problem}", file=sys.stderr)
     return 0 if report.is_clean else 1
 
@@ -69,4 +69,13 @@ def _describe_mass_deletion(report: Report) -> str | None:
     return (
         f"{report.deleted} users are no longer in Clerk. That is more than 5 % of all users, so none of them was"
         " deleted. If it is right, add --allow-mass-delete."
+    )
+
+
+def _describe_unlisted(report: Report) -> str | None:
+    if not report.unlisted:
+        return None
+    return (
+        f"Clerk counts {report.unlisted} users more than its lists have shown. The other users were compared."
+        " Run the command again."
     )

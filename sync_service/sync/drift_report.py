@@ -20,7 +20,8 @@ class Report:
 
     `repaired` counts the users who were written or deleted. `refused` counts users that the table refuses, and
     deletions above the limit; `failed` counts users that could not be read, written or deleted for another reason.
-    `finished` is false if the run ended early because of `error`.
+    `unlisted` are those of them that Clerk counts and that its lists have not shown. `finished` is false if the run
+    ended early because of `error`.
     """
 
     dry_run: bool = False
@@ -37,6 +38,7 @@ class Report:
     seconds: float = 0.0
     finished: bool = False
     is_mass_deletion_refused: bool = False
+    unlisted: int = 0
     pages: int = 0
     error: str | None = None
     examples: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
@@ -72,6 +74,11 @@ class Report:
         self.deleted += len(clerk_ids)
         for clerk_id in clerk_ids[:MAX_EXAMPLES]:
             self._add_example(clerk_id, "deleted", ())
+
+    def count_unlisted(self, total: int) -> None:
+        """Count the users that the lists have not shown, out of all `total` users."""
+        self.unlisted = max(0, total - self.users)
+        self.failed += self.unlisted
 
     def count_outcome(self, outcome: str, *, is_drift: bool = True) -> None:
         """Count the result of one write. A user with a newer version needs none any more."""

@@ -63,6 +63,7 @@ class Reconciler:
         self._allow_mass_delete = allow_mass_delete
         self._on_progress = on_progress
         self._seen = SeenUsers()
+        self._end = START
         self._run: Run | None = None
         self._checkpoint: int | None = None
         self.report = Report(dry_run=dry_run, recent=recent)
@@ -127,14 +128,32 @@ class Reconciler:
     async def _walk(self, users: UserList, started_at: datetime) -> None:
         async with contextlib.aclosing(self._iter_all_pages(users)) as pages:
             async for page, checkpoint in pages:
-                self._seen.add(user.clerk_id for user in page)
-                is_written = await self._repair.repair(page)
-                self._checkpoint = checkpoint
-                if is_written or self.report.pages % PAGES_PER_CHECKPOINT == 0:
-                    await self._save()
-                self._on_progress(self.report)
+                await self._repair_page(page, checkpoint)
         self._checkpoint = None
+        total = await self._count(users)
+        if total > self.report.users:
+            # Some users may have been created after the last page and before the count.
+            async with contextlib.aclosing(iter_pages(users, self._end)) as pages:
+                async for page, _ in pages:
+                    await self._repair_page(page, None)
         await UnseenUsers(users, self._repair, self._seen, self._allow_mass_delete).delete(started_at)
+        self.report.count_unlisted(total)
+        if self.report.unlisted:
+            log.warning("users_not_listed", users=self.report.unlisted)
+
+    async def _repair_page(self, page: list[Listed], checkpoint: int | None) -> None:
+        self._seen.add(user.clerk_id for user in page)
+        is_written = await self._repair.repair(page)
+        self._checkpoint = checkpoint
+        if is_written or self.report.pages % PAGES_PER_CHECKPOINT == 0:
+            await self._save()
+        self._on_progress(self.report)
+
+    async def _count(self, users: UserList) -> int:
+        """Return the number of users, 0 if Clerk does not tell it."""
+        with contextlib.suppress(ClerkUnavailable):
+            return await users.count() or 0
+        return 0
 
     async def _walk_recent(self, users: UserList) -> None:
         """Compare the newest changes. The first run has no time to stop at, so it compares all users."""
@@ -159,7 +178,8 @@ class Reconciler:
         first = START if since is None else Position.at(since)
         async with contextlib.aclosing(iter_pages(users, first)) as pages:
             async for page, place in pages:
-                yield page, place.created_at if place else self._checkpoint
+                self._end = place or self._end
+                yield page, self._end.created_at
         if since is None:
             return
         async with contextlib.aclosing(iter_pages(users, START)) as pages:

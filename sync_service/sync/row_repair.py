@@ -27,6 +27,8 @@ class RowRepair:
 
         Raises `DatabaseError`.
         """
+        if not users:
+            return False
         snapshots = [user.snapshot for user in users if user.snapshot]
         self.report.pages += 1
         self.report.users += len(users)

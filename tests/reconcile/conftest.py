@@ -1,6 +1,8 @@
 """Runs of the reconcile against a stub of Clerk and a real table."""
 
+import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from sync_service.clerk.client import ClerkClient
 from sync_service.clerk.rate_limit import RateLimiter
-from sync_service.clerk.user_list import UserList
+from sync_service.clerk.user_list import GIVE_UP_AFTER, LIST_TIMEOUT, UserList
 from sync_service.mapping.table import TableMapping
 from sync_service.postgres.pool import open_database
 from sync_service.settings import Settings
@@ -31,6 +33,19 @@ def add_users(clerk: ClerkStub, count: int) -> None:
         clerk.add_user(f"user_{n:05}", T1, created_at=T0 + n // 3, banned=n % 100 == 0, **email)
 
 
+class Clock:
+    """A clock that moves only while the code sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def read(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 CreateReconciler = Callable[..., Reconciler]
 CreateSchedule = Callable[..., ReconcileSchedule]
 
@@ -43,10 +58,17 @@ async def create_reconciler(settings: Settings, clerk: ClerkStub) -> AsyncIterat
     async with contextlib.aclosing(database), httpx2.AsyncClient() as http:
 
         def create(
-            *, give_up_after: float = 28, mapping: TableMapping = settings.mapping, **options: Any
+            *,
+            give_up_after: float = GIVE_UP_AFTER,
+            clock: Clock | None = None,
+            timeout: float = LIST_TIMEOUT,
+            mapping: TableMapping = settings.mapping,
+            **options: Any,
         ) -> Reconciler:
             limiter = RateLimiter(max_requests=1000, max_requests_per_user=1000)
-            users = UserList(ClerkClient(http, clerk.url, SECRET_KEY), limiter, give_up_after=give_up_after)
+            read, sleep = (clock.read, clock.sleep) if clock else (time.monotonic, asyncio.sleep)
+            client = ClerkClient(http, clerk.url, SECRET_KEY, clock=read, timeout=timeout)
+            users = UserList(client, limiter, give_up_after=give_up_after, clock=read, sleep=sleep)
             return Reconciler(Applier(Store(database, mapping)), users, **options)
 
         yield create

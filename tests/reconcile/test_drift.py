@@ -16,7 +16,7 @@ async def read_table(db: asyncpg.Connection) -> list[tuple[str, str]]:
 async def test_the_first_run_imports_all_users_and_the_second_one_writes_nothing(
     reconcile: Reconcile, clerk: ClerkStub, db: asyncpg.Connection
 ) -> None:
-    """1,237 users, some without an email and some banned, in three pages (G1)."""
+    """1,237 users, some without an email and some banned, in three pages and a look at the end (G1)."""
     add_users(clerk, 1237)
     first = await reconcile()
     assert first.error is None
@@ -28,7 +28,7 @@ async def test_the_first_run_imports_all_users_and_the_second_one_writes_nothing
     second = await reconcile()
     assert (second.users, second.drift, second.repaired, second.is_clean) == (1237, 0, 0, True)
     assert await read_table(db) == rows
-    assert clerk.list_calls == 6
+    assert clerk.list_calls == 8
     runs = await db.fetch(
         "select mode, users, missing, finished_at is null, error from clerk_sync.reconciles order by id"
     )
