@@ -8,22 +8,32 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from sync_service.cli import COMMANDS
 from sync_service.dev.embedded import EmbeddedServer, run_embedded_postgres
 from sync_service.mapping.presets import DEFAULT
 from sync_service.settings import iter_setting_names, read_settings
+from sync_service.web.app import STOP_TIMEOUT
 from sync_service.web.connections import MAX_CONNECTIONS, RESERVED_DESCRIPTORS
 from tests.processes import reserve_port, run_command, run_here
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
+
+# Docker copies a file that this pattern matches, and needs none.
+OPTIONAL_FILE = "sync.tom[l]"
+
+# A tag for people, and the digest that decides.
+PINNED_IMAGE = r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}"
 
 
 def test_the_image_is_slim_not_root_and_has_a_health_check() -> None:
@@ -31,14 +41,18 @@ def test_the_image_is_slim_not_root_and_has_a_health_check() -> None:
     steps = [line.partition(" ")[::2] for line in lines if line and not line.startswith("#")]
     last_stage = steps[max(n for n, (word, _) in enumerate(steps) if word == "FROM") :]
     words = dict(last_stage)
-    assert words["FROM"].split()[0].endswith("-slim")
-    assert words["USER"] not in {"root", "0"}
+    bases = {rest.split()[0] for word, rest in steps if word == "FROM"}
+    assert all(re.fullmatch(PINNED_IMAGE, base) for base in bases)
+    assert len(bases) == 1
+    assert "-slim" in words["FROM"]
+    assert words["USER"] == "10001:10001"
+    assert "--uid 10001" in words["RUN"]
     assert "/healthz" in words["HEALTHCHECK"]
     assert words["CMD"] == '["sync-service", "serve"]'
     for word, rest in steps:
         if word == "COPY" and not rest.startswith("--from"):
             for source in rest.split()[:-1]:
-                assert (ROOT / source).exists(), source
+                assert source == OPTIONAL_FILE or (ROOT / source).exists(), source
 
 
 def test_the_image_s_health_check_is_a_program_that_runs(tmp_path: Path) -> None:
@@ -69,6 +83,41 @@ def test_the_image_s_lock_agrees_with_the_developers() -> None:
     assert "://" not in (DEPLOY / "requirements.lock").read_text()
 
 
+def test_the_image_keeps_no_build_tool() -> None:
+    """The packages that only the build needs are the locked ones that no package of the service requires."""
+    removed = re.search(r"uninstall --yes (.*)", (DEPLOY / "Dockerfile").read_text())
+    assert removed
+    locked = set(re.findall(r"^([\w.-]+)==", (DEPLOY / "requirements.lock").read_text(), re.MULTILINE))
+    needed = list_requirements("sync-service")
+    only_elsewhere = {name for name in locked if not is_installed(name)}
+    assert set(removed[1].split()) == locked - needed - only_elsewhere
+
+
+def list_requirements(name: str) -> set[str]:
+    """Return the packages that an installed package requires here, to any depth, by their normalized names."""
+    found: set[str] = set()
+    waiting = [(name, {""})]
+    while waiting:
+        package, extras = waiting.pop()
+        for requirement in map(Requirement, metadata.requires(package) or ()):
+            marker = requirement.marker
+            if marker and not any(marker.evaluate({"extra": extra}) for extra in extras):
+                continue
+            required = canonicalize_name(requirement.name)
+            if required not in found or requirement.extras:
+                found.add(required)
+                waiting.append((required, {"", *requirement.extras}))
+    return found
+
+
+def is_installed(name: str) -> bool:
+    """Return whether a locked package is needed on this platform."""
+    try:
+        return bool(metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return False
+
+
 def read_compose() -> dict[str, Any]:
     compose: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     return compose
@@ -81,7 +130,11 @@ def test_compose_migrates_before_it_serves_and_holds_no_secret() -> None:
     assert migrate["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     assert (DEPLOY / web["build"]["context"] / web["build"]["dockerfile"]).exists()
     assert web["environment"]["CLERK_WEBHOOK_SIGNING_SECRET"].startswith("${")
-    assert int(web["stop_grace_period"].rstrip("s")) > 10
+    assert int(web["stop_grace_period"].rstrip("s")) > STOP_TIMEOUT
+    assert re.fullmatch(PINNED_IMAGE, compose["services"]["postgres"]["image"])
+    for service in (web, migrate):
+        assert service["read_only"]
+        assert service["cap_drop"] == ["ALL"]
 
 
 def test_compose_passes_every_setting_and_mounts_the_mapping() -> None:
@@ -131,7 +184,8 @@ def test_the_image_s_context_has_the_needed_files_only() -> None:
     rules = [entry for entry in entries if entry and not entry.startswith("#")]
     assert rules[0] == "*"
     steps = re.findall(r"^COPY (?!--from)(.*) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
-    assert {rule[1:] for rule in rules if rule.startswith("!")} == {name for step in steps for name in step.split()}
+    copied = {name for step in steps for name in step.split()} - {OPTIONAL_FILE} | {"sync.toml"}
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
 
 
 def test_the_systemd_unit_allows_many_connections() -> None:
@@ -146,13 +200,25 @@ def test_the_systemd_unit_is_valid() -> None:
     given = dict(keys)
     assert given["ExecStart"].endswith("sync-service serve")
     assert given["DynamicUser"] == "yes"
-    assert int(given["TimeoutStopSec"]) > 10
+    assert int(given["TimeoutStopSec"]) > STOP_TIMEOUT
     assert int(given["LimitNOFILE"]) >= 65536
     if analyze := shutil.which("systemd-analyze"):
         done = subprocess.run(
             [analyze, "verify", DEPLOY / "sync-service.service"], capture_output=True, text=True, check=False
         )
         assert not re.search(r"Unknown|Invalid|Failed to parse", done.stderr)
+
+
+def test_the_systemd_unit_is_hardened() -> None:
+    """The rating of the exposure is between 0 and 10. Most of the rest is the network, which the service needs."""
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    command = [analyze, "security", "--offline=true", str(DEPLOY / "sync-service.service")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    rating = re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)
+    assert rating, done.stderr
+    assert float(rating[1]) <= 1.5
 
 
 def test_the_systemd_unit_starts_while_the_database_is_down() -> None:
