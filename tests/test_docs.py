@@ -7,7 +7,6 @@ import pty
 import re
 import subprocess
 import tomllib
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -230,12 +229,3 @@ def test_an_unknown_page_is_status_2_and_the_message_names_the_pages(tmp_path: P
     assert (done.returncode, done.stdout) == (2, "")
     assert "Did you mean mapping?" in done.stderr
     assert ", ".join(PAGE_NAMES) in done.stderr
-
-
-def test_the_wheel_contains_every_page(tmp_path: Path) -> None:
-    hatchling = COMMAND.with_name("hatchling")
-    subprocess.run([hatchling, "build", "-t", "wheel", "-d", tmp_path], cwd=ROOT, check=True, capture_output=True)
-    [wheel] = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        for name in PAGE_NAMES:
-            assert archive.read(f"sync_service/docs/{name}.md").decode() == page(name)
