@@ -15,6 +15,7 @@ tests/test_package_map.py compares the list with the imports.
     clerk.change                a snapshot of a user, its version, a deletion
     clerk.events                the body of a webhook → an event
     clerk.webhook_signature     headers and body → the message's ID
+    clerk.observed_client       reports requests to Clerk's Backend API
     clerk.circuit_breaker       pauses requests to Clerk after failures
     clerk.rate_limit            limits requests to Clerk
     clerk.client                Clerk's Backend API: URLs, key, requests
@@ -94,6 +95,7 @@ tests/test_package_map.py compares the list with the imports.
     store.remedies              the remedy of each reason of a failed event
     store.comparison            users that differ from their rows, and users that may be deleted
     store.reconciles            the runs of the reconcile, one at a time
+    store.figures               figures for the metrics
     store.dry_run               the change that a replay would make
 
     sync.outcome                the result of one event
@@ -156,13 +158,17 @@ tests/test_package_map.py compares the list with the imports.
     web.problems                errors → problem details (RFC 9457)
     web.limits                  time limits of a request
     web.body                    request bodies: limits, JSON
-    web.metrics                 metrics for Prometheus
+    web.health                  GET /healthz, GET /readyz
+    web.metrics.shared_folder   the folder where processes add up their metrics
+    web.metrics.families        counters, histograms and gauges
+    web.metrics.process_gauges  connections, and requests to Clerk
+    web.metrics.database_figures  figures from the database
+    web.metrics.endpoint        GET /metrics
     web.middleware              IDs and a log line for each request
     web.webhooks                POST /webhooks/clerk
     web.auth                    service token or session token
     web.sync                    POST /sync
     web.users                   GET /users/{clerk_id}, POST /users/resolve
-    web.health                  GET /healthz, GET /readyz
     web.app                     settings → the ASGI app
     web.connections             limits on connections and their bodies, for each peer
     web.transport               one packet per response

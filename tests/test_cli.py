@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import asyncpg
@@ -14,7 +16,9 @@ import httpx2
 import pytest
 
 from sync_service.postgres.migrate import get_needed_version
+from sync_service.postgres.pool import MAX_CONNECTIONS
 from tests.processes import COMMAND, HANG_SECONDS, has_ended_within, reserve_port, run_command, run_here, start_command
+from tests.scrape import read_documented_families, read_families, read_series
 from tests.world import (
     OLDER_SECRET,
     PII_SENTINEL,
@@ -34,6 +38,11 @@ def list_descendants(pid: int) -> list[int]:
     listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
     direct = [int(line.split()[0]) for line in listed.splitlines()[1:] if int(line.split()[1]) == pid]
     return direct + [grand for child in direct for grand in list_descendants(child)]
+
+
+def is_server(pid: int) -> bool:
+    """Return whether a process is a worker, not the tracker of multiprocessing's resources."""
+    return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_dev_needs_no_settings(tmp_path: Path) -> None:
@@ -162,14 +171,32 @@ def test_serve_stops_at_a_signal(tmp_path: Path, database: str, workers: str, ho
 
 
 def test_workers_share_their_metrics_and_do_not_outlive_a_killed_parent(tmp_path: Path, database: str) -> None:
+    """All workers return the same figures. Those of a killed worker stay, except for its gauges.
+
+    A folder of another program in the environment is not used.
+    """
     environ = {"DATABASE_URL": database, "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "2"}
-    with start_command("serve", cwd=tmp_path, **environ) as service:
+    with start_command("serve", cwd=tmp_path, PROMETHEUS_MULTIPROC_DIR="/nonexistent", **environ) as service:
         service.wait_for(f"(?s){READY}.*{READY}")
         address = f"http://127.0.0.1:{service.port}"
         for _ in range(20):  # one connection per request, so that both processes get some
             assert httpx2.post(f"{address}/webhooks/clerk", content=b"{}").status_code == 400
-        for _ in range(5):
-            assert 'webhooks_total{outcome="missing_headers"} 20.0' in httpx2.get(f"{address}/metrics").text
+        answers = {httpx2.get(f"{address}/metrics").text for _ in range(8)}
+        assert len(answers) == 1
+        text = answers.pop()
+        assert {family.name for family in read_families(text)} == read_documented_families().keys()
+        series = read_series(text)
+        assert series["sync_service_pool_connections_max"] == 2 * MAX_CONNECTIONS
+        assert series["sync_service_webhook_duration_seconds_count"] == 20
+        worker = next(pid for pid in list_descendants(service.popen.pid) if is_server(pid))
+        os.kill(worker, signal.SIGKILL)
+        service.wait_for(f"(?s)({READY}.*){{3}}")
+        deadline = time.monotonic() + HANG_SECONDS
+        while (series := read_series(httpx2.get(f"{address}/metrics").text)) and time.monotonic() < deadline:
+            if series["sync_service_pool_connections_max"] == 2 * MAX_CONNECTIONS:
+                break
+        assert series["sync_service_pool_connections_max"] == 2 * MAX_CONNECTIONS
+        assert series['sync_service_webhooks_total{outcome="missing_headers"}'] == 20
         workers = list_descendants(service.popen.pid)
         service.popen.kill()
         assert all(has_ended_within(pid) for pid in workers)

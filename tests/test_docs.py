@@ -11,11 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from sync_service import settings
 from sync_service.cli import COMMANDS, docs
-from sync_service.web.metrics import Metrics
 from tests.processes import COMMAND, run_here
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -133,12 +131,6 @@ def test_the_commands_table_has_every_command_with_its_options_and_no_other() ->
         name = " ".join(word for word in words if re.fullmatch(r"[a-z]+", word))
         described[name] = {word for word in words if word.startswith("--")}
     assert described == commands
-
-
-def test_the_metrics_table_has_every_metric_and_no_other() -> None:
-    registry: CollectorRegistry = Metrics()._registry
-    families = {f"{family.name}_total" if family.type == "counter" else family.name for family in registry.collect()}
-    assert {row.strip("`") for row in first_cells(page("operations")) if row.startswith("`sync_service_")} == families
 
 
 def test_the_http_page_has_every_error_code() -> None:

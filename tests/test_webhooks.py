@@ -24,7 +24,6 @@ from tests.world import (
     OLDER_SECRET,
     PII_SENTINEL,
     SECRET,
-    T1,
     T2,
     World,
     count_lock_waiters,
@@ -433,11 +432,3 @@ async def test_private_metadata_is_stored_nowhere(world: World, db: asyncpg.Conn
         assert await world.deliver_ok(
             make_event("user.updated", "user_1", T2, public_metadata=metadata, private_metadata=metadata)
         )
-
-
-async def test_the_metrics_have_the_time_of_the_last_stored_event(world: World) -> None:
-    assert "last_accepted_webhook_timestamp_seconds 0.0" in (await world.client.get("/metrics")).text
-    await world.deliver_ok(make_event("user.created", "user_1", T1))
-    text = (await world.client.get("/metrics")).text
-    [line] = [line for line in text.splitlines() if line.startswith("sync_service_last_accepted_webhook")]
-    assert time.time() - float(line.split()[1]) < 60

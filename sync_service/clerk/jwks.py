@@ -58,6 +58,10 @@ class StaticKey:
     async def refresh(self) -> None:
         """Return at once: a configured key has no lifetime."""
 
+    @property
+    def age(self) -> None:
+        """None: a configured key has no age."""
+
 
 class JwksCache:
     """Cache of the key set (JWKS) at a URL, by key ID."""
@@ -81,6 +85,11 @@ class JwksCache:
         self._fetching: asyncio.Task[None] | None = None
         self._pause = MIN_PAUSE
         self._paused_until = 0.0
+
+    @property
+    def age(self) -> float | None:
+        """The seconds since the set was fetched; None without a set."""
+        return self._clock() - self._fresh_until + FRESH_SECONDS if self._keys else None
 
     def get_cached(self, kid: str | None) -> RSAPublicKey | None:
         """Return a cached key. If the set is stale, start a fetch in the background."""

@@ -16,11 +16,7 @@ class RateLimiter:
 
     def acquire(self, clerk_id: str, now: float) -> float:
         """Return 0 if the request is granted, else the seconds until one will be."""
-        while self._granted and self._granted[0][0] <= now - self._window:
-            _, user = self._granted.popleft()
-            self._granted_per_user[user].popleft()
-            if not self._granted_per_user[user]:
-                del self._granted_per_user[user]
+        self._forget_old(now)
         of_user = self._granted_per_user.get(clerk_id, deque())
         if len(of_user) >= self._max_requests_per_user:
             return of_user[0] + self._window - now
@@ -29,3 +25,15 @@ class RateLimiter:
         self._granted.append((now, clerk_id))
         self._granted_per_user.setdefault(clerk_id, of_user).append(now)
         return 0.0
+
+    def count_remaining(self, now: float) -> int:
+        """Return the number of requests that would be granted now, about users without a recent one."""
+        self._forget_old(now)
+        return self._max_requests - len(self._granted)
+
+    def _forget_old(self, now: float) -> None:
+        while self._granted and self._granted[0][0] <= now - self._window:
+            _, user = self._granted.popleft()
+            self._granted_per_user[user].popleft()
+            if not self._granted_per_user[user]:
+                del self._granted_per_user[user]

@@ -21,6 +21,7 @@ from sync_service.dsn import Dsn, parse_dsn
 from sync_service.logs import configure_logging
 from sync_service.settings import Settings, read_settings
 from sync_service.web.listener import bind_sockets
+from sync_service.web.metrics.shared_folder import forget_shared_folder
 
 # An address that means all interfaces is no destination on every system.
 DESTINATIONS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared only
@@ -52,6 +53,7 @@ def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
         if not has_key_of_clerk(settings):
             os.environ |= {"CLERK_JWT_KEY": ensure_public_key(), "CLERK_ISSUER": ISSUER}
         print(_format_welcome(settings, host, own_secret), flush=True)
+        forget_shared_folder()
         from sync_service.web import server  # noqa: PLC0415  slow import, as in serve.py
 
         stop_when_output_closes()

@@ -13,6 +13,7 @@ from sync_service.postgres.migrate import read_schema_state
 from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
 from sync_service.suggest.lookup import check_default_table
 from sync_service.web.listener import bind_sockets
+from sync_service.web.metrics.shared_folder import forget_shared_folder
 
 # A slow database must not delay the start for longer.
 CHECK_TIMEOUT = 3
@@ -31,6 +32,7 @@ def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
     host = settings.host or "0.0.0.0"  # noqa: S104  a platform's router connects from outside
     sockets = bind_sockets(host, settings.port)
     asyncio.run(check_mapping(settings))
+    forget_shared_folder()
     from sync_service.web import server  # noqa: PLC0415  takes half a second, and other commands do not need it
 
     return server.serve(settings, sockets=sockets)

@@ -44,6 +44,11 @@ class Database:
         """Return a context manager for a connection. It raises `DatabaseError` for any error of the database."""
         return _Acquisition(self._pool)
 
+    @property
+    def connections_in_use(self) -> int:
+        """The number of connections that a request or a background task uses."""
+        return self._pool.get_size() - self._pool.get_idle_size()
+
     async def can_write(self) -> bool:
         """Return whether the database accepts a write now: the evidence after a `DoubtfulError`."""
         try:

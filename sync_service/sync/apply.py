@@ -70,6 +70,9 @@ class Applier(BatchCommitter):
         for n, event in enumerate(events):
             if n not in outcomes:
                 [outcomes[n]] = await patient.apply([event])
+        if self.source == "replay":
+            for outcome in outcomes.values():
+                self.on_retry(outcome.outcome)
         return [outcomes[n] for n in range(len(events))]
 
     async def apply_batch(self, events: Sequence[Event]) -> list[Outcome | None]:

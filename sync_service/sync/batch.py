@@ -31,10 +31,17 @@ ApplyWaitingForLock = Callable[[Event], Awaitable[Outcome]]
 class EventBatcher:
     """Accepts single events and applies them in batches. Deletions have batches of their own, because they cascade."""
 
-    def __init__(self, apply_batch: ApplyBatch, apply_waiting_for_lock: ApplyWaitingForLock, *, timeout: float) -> None:
-        """Abort each of the two functions after `timeout` seconds."""
-        self._saves = _Lane(apply_batch, apply_waiting_for_lock, timeout)
-        self._deletions = _Lane(apply_batch, apply_waiting_for_lock, timeout)
+    def __init__(
+        self,
+        apply_batch: ApplyBatch,
+        apply_waiting_for_lock: ApplyWaitingForLock,
+        *,
+        timeout: float,
+        on_batch: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Abort each of the two functions after `timeout` seconds; pass the size of each batch to `on_batch`."""
+        self._saves = _Lane(apply_batch, apply_waiting_for_lock, timeout, on_batch)
+        self._deletions = _Lane(apply_batch, apply_waiting_for_lock, timeout, on_batch)
 
     async def submit(self, event: Event) -> Outcome:
         """Return the outcome of the event after its commit.
@@ -46,8 +53,15 @@ class EventBatcher:
 
 
 class _Lane:
-    def __init__(self, apply_batch: ApplyBatch, apply_waiting_for_lock: ApplyWaitingForLock, timeout: float) -> None:
+    def __init__(
+        self,
+        apply_batch: ApplyBatch,
+        apply_waiting_for_lock: ApplyWaitingForLock,
+        timeout: float,
+        on_batch: Callable[[int], None],
+    ) -> None:
         self._apply_batch = apply_batch
+        self._on_batch = on_batch
         self._apply_waiting_for_lock = apply_waiting_for_lock
         self._timeout = timeout
         self._in_flight = 0
@@ -91,6 +105,7 @@ class _Lane:
                 with _deliver_errors([future for _, future in batch]), self._slow_timer():
                     async with asyncio.timeout(self._timeout):
                         outcomes = await self._apply_batch([event for event, _ in batch])
+                    self._on_batch(len(batch))
                     for (event, future), outcome in zip(batch, outcomes, strict=True):
                         if outcome is None:
                             self._start_task(self._wait_for_lock(event, future))

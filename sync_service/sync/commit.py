@@ -68,7 +68,8 @@ class Congestion:
 class BatchCommitter:
     """Commits batches to one mapped table.
 
-    `source` is webhook, login, profile, reconcile or replay. `on_work_left` is called when background work remains.
+    `source` is webhook, login, profile, reconcile or replay. `on_work_left` is called when background work remains,
+    `on_retry` with the outcome of each event that source replay applies again.
     `delete_timeout` bounds the cascade of a webhook in seconds. In the background a cascade takes as long as it needs.
     """
 
@@ -76,6 +77,7 @@ class BatchCommitter:
     source: str = "webhook"
     max_attempts: int = 10
     on_work_left: Callable[[], None] = lambda: None
+    on_retry: Callable[[str], None] = lambda _: None
     delete_timeout: float = DELETE_TIMEOUT
     is_background: bool = False
     congestion: Congestion = field(default_factory=Congestion)

@@ -87,6 +87,8 @@ class LoginService:
     async def _sync_without_clerk(self, clerk_id: str, state: UserState, profile: Snapshot | None) -> Login:
         if state.row is None and profile:
             await apply_event(self._applier, "profile", Event(None, "profile", None, clerk_id, profile))
+            if not state.is_known:
+                self._refresher.report_missed_webhook(profile.user)
             state = await self._refresher.get_user_state(clerk_id)
         if state.row is None:
             raise ClerkUnavailable("CLERK_SECRET_KEY is not set")

@@ -77,7 +77,7 @@ class UserRefresher:
         instance_id: str | None = None,
         on_missed_webhook: Callable[[], None] = lambda: None,
     ) -> None:
-        """Use `client` within the limit; call `on_missed_webhook` for each user that no webhook has announced."""
+        """Use `client` within the limit; call `on_missed_webhook` for each user that no webhook has created."""
         self._applier = applier
         self._store = applier.store
         self._client = client
@@ -204,7 +204,7 @@ class UserRefresher:
         async with self._store.database.acquire() as connection:
             await confirm_version(connection, clerk_id, updated_at)
         if before.row is None and not before.is_known:
-            self._report_missed_webhook(snapshot.user)
+            self.report_missed_webhook(snapshot.user)
 
     async def _delete(self, client: ClerkClient, clerk_id: str, found: UserNotFound, before: UserState) -> None:
         """Delete as `user.deleted` does, if nothing else explains the 404.
@@ -225,9 +225,10 @@ class UserRefresher:
         outcome = await apply_event(self._applier, "login", event)
         log.info("user_deleted_at_login", outcome=outcome.outcome, reason=outcome.reason)
 
-    def _report_missed_webhook(self, user: User) -> None:
+    def report_missed_webhook(self, user: User) -> None:
+        """Count a user that a login has created; log whether a webhook was due."""
+        self._on_missed_webhook()
         if user.created_at is not None and time.time() - user.created_at / 1000 > RACE_SECONDS:
-            self._on_missed_webhook()
             log.warning("missed_webhook", hint="check the endpoint in Clerk's dashboard: do its webhooks arrive?")
         else:
             log.info("login_before_webhook")

@@ -5,6 +5,7 @@ import contextlib
 import gc
 import os
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 
 import httpx2
 import structlog
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sync_service.clerk.client import ClerkClient
 from sync_service.clerk.jwks import KeySource, key_source_from
+from sync_service.clerk.observed_client import ObservedClient
 from sync_service.clerk.rate_limit import RateLimiter
 from sync_service.clerk.session_tokens import SessionTokenVerifier
 from sync_service.clerk.user_list import LIST_TIMEOUT, UserList, create_limiter
@@ -38,7 +40,11 @@ from sync_service.sync.refresh import UserRefresher
 from sync_service.web.auth import Authenticator
 from sync_service.web.health import Readiness, healthz
 from sync_service.web.limits import TimeLimits
-from sync_service.web.metrics import Metrics
+from sync_service.web.metrics.database_figures import DatabaseFigures
+from sync_service.web.metrics.endpoint import MetricsEndpoint
+from sync_service.web.metrics.families import Metrics
+from sync_service.web.metrics.process_gauges import ProcessGauges
+from sync_service.web.metrics.shared_folder import find_shared_folder
 from sync_service.web.middleware import RequestLogMiddleware
 from sync_service.web.problems import HANDLERS
 from sync_service.web.sync import SyncEndpoint
@@ -65,7 +71,7 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIA
     if settings.database is None or not settings.clerk_webhook_signing_secrets:
         raise SettingsError([f"{name}: not set" for name in REQUIRED_TO_SERVE])
     dsn = settings.database
-    metrics = Metrics()
+    metrics = Metrics(version("sync-service"))
     verifier = WebhookVerifier(settings.clerk_webhook_signing_secrets)
     webhook_route = Route("/webhooks/clerk", _WebhookApp(), methods=["POST"])
 
@@ -83,18 +89,34 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIA
             store,
             max_attempts=settings.sync_max_attempts,
             on_work_left=wake.set,
+            on_retry=lambda outcome: metrics.retries.labels(outcome).inc(),
             delete_timeout=limits.deletion,
         )
-        client = httpx2.AsyncClient()
+        client = ObservedClient(
+            settings.clerk_api_url, on_request=lambda outcome: metrics.clerk_requests.labels(outcome).inc()
+        )
         keys = create_key_source(settings, client)
         authenticator = Authenticator(_create_token_verifier(settings, keys), settings.sync_api_token)
-        refresher = _create_refresher(settings, applier, client, metrics, limits)
+        clerk = _create_clerk_client(settings, client, limits)
+        limiter = RateLimiter(max_requests=max(1, MAX_CLERK_REQUESTS // settings.web_concurrency))
+        refresher = UserRefresher(
+            applier,
+            clerk,
+            limiter,
+            max_age=settings.sync_max_age,
+            instance_id=settings.clerk_instance_id,
+            on_missed_webhook=metrics.missed_webhooks.inc,
+        )
+        gauges = ProcessGauges(metrics, database, limiter, clerk, keys)
+        figures = DatabaseFigures(store, readiness, find_shared_folder())
+        metrics_endpoint = MetricsEndpoint(metrics, figures, gauges.update)
         max_age, instance_id = settings.sync_max_age, settings.clerk_instance_id
         login_service = LoginService(
             applier, refresher, max_age=max_age, instance_id=instance_id, stale_wait=limits.stale_wait
         )
         worker = MaintenanceWorker(applier.with_source("replay"), settings.sync_event_retention, wake, refresher)
         background = [asyncio.create_task(readiness.log_state()), asyncio.create_task(worker.run())]
+        background.append(asyncio.create_task(metrics_endpoint.keep_updated()))
         if schedule := _create_schedule(settings, dsn, applier, client):
             background.append(asyncio.create_task(schedule.run()))
         if keys is None:
@@ -105,6 +127,7 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIA
             yield {
                 "webhook": WebhookEndpoint(verifier, applier, metrics, limits, instance_id),
                 "readiness": readiness,
+                "metrics": metrics_endpoint,
                 "sync": SyncEndpoint(authenticator, login_service, metrics, limits),
                 "users": UserEndpoints(authenticator, refresher, applier, metrics, limits),
             }
@@ -124,7 +147,7 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIA
             Route("/users/{clerk_id}", _user),
             Route("/healthz", healthz),
             Route("/readyz", _readyz),
-            Route("/metrics", metrics.endpoint),
+            Route("/metrics", _metrics),
         ],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
@@ -195,18 +218,9 @@ def _create_token_verifier(settings: Settings, keys: KeySource | None) -> Sessio
     )
 
 
-def _create_refresher(
-    settings: Settings, applier: Applier, client: httpx2.AsyncClient, metrics: Metrics, limits: TimeLimits
-) -> UserRefresher:
+def _create_clerk_client(settings: Settings, client: httpx2.AsyncClient, limits: TimeLimits) -> ClerkClient | None:
     key = settings.clerk_secret_key
-    return UserRefresher(
-        applier,
-        ClerkClient(client, settings.clerk_api_url, key, timeout=limits.clerk_request) if key else None,
-        RateLimiter(max_requests=max(1, MAX_CLERK_REQUESTS // settings.web_concurrency)),
-        max_age=settings.sync_max_age,
-        instance_id=settings.clerk_instance_id,
-        on_missed_webhook=metrics.missed_webhooks.inc,
-    )
+    return ClerkClient(client, settings.clerk_api_url, key, timeout=limits.clerk_request) if key else None
 
 
 def _create_schedule(
@@ -228,6 +242,11 @@ def _create_schedule(
 async def _readyz(request: Request) -> Response:
     readiness: Readiness = request.state.readiness
     return await readiness.endpoint(request)
+
+
+async def _metrics(request: Request) -> Response:
+    metrics: MetricsEndpoint = request.state.metrics
+    return await metrics.endpoint(request)
 
 
 def create_app_from_environment() -> ASGIApp:

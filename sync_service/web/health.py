@@ -10,7 +10,7 @@ from starlette.responses import Response
 from sync_service.errors import DatabaseUnavailable, MappingMismatch, SyncError
 from sync_service.postgres.errors import translate_errors
 from sync_service.postgres.migrate import SchemaState, read_schema_state
-from sync_service.postgres.pool import READ_ONLY, is_read_only
+from sync_service.postgres.pool import READ_ONLY, Connection, is_read_only
 from sync_service.store.access import Store
 
 log = structlog.get_logger()
@@ -35,16 +35,19 @@ class Readiness:
         Raises `MappingMismatch` if the mapping does not fit the table, another `SyncError` if the database is absent or
         read-only. In the last case all connections are replaced, perhaps by connections to a new primary.
         """
-        database = self._store.database
         with translate_errors():
-            async with asyncio.timeout(READY_TIMEOUT), database.acquire() as connection:
-                if await is_read_only(connection):
-                    await database.expire_connections()
-                    raise DatabaseUnavailable(READ_ONLY)
-                state = await read_schema_state(connection)
+            async with asyncio.timeout(READY_TIMEOUT), self._store.database.acquire() as connection:
+                state = await self.read_schema(connection)
                 if state.is_ready:
                     await self._store.binding.ensure_bound(connection)
                 return state
+
+    async def read_schema(self, connection: Connection) -> SchemaState:
+        """Return the state of the schema. Raises `DatabaseUnavailable` if the database is read-only."""
+        if await is_read_only(connection):
+            await self._store.database.expire_connections()
+            raise DatabaseUnavailable(READ_ONLY)
+        return await read_schema_state(connection)
 
     async def log_state(self) -> None:
         """Log, once at the start, that the service is ready or why it is not."""

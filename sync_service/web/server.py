@@ -4,10 +4,10 @@ import contextlib
 import os
 import signal
 import socket
-import tempfile
 from types import FrameType
 
 import uvicorn
+from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.statreload import StatReload
@@ -16,7 +16,7 @@ import sync_service
 from sync_service.settings import Settings
 from sync_service.web.app import STOP_TIMEOUT
 from sync_service.web.connections import raise_descriptor_limit
-from sync_service.web.metrics import MULTIPROCESS_DIR_VARIABLE
+from sync_service.web.metrics.shared_folder import create_shared_folder
 from sync_service.web.protocol import LimitedProtocol
 
 FAILED = 1
@@ -54,8 +54,7 @@ def serve(settings: Settings, *, sockets: list[socket.socket], reload: bool = Fa
         reloader.run()
         return INTERRUPTED if reloader.last_signal == signal.SIGINT else 0
     if settings.web_concurrency > 1:
-        with tempfile.TemporaryDirectory(prefix="sync-metrics-") as folder:
-            os.environ[MULTIPROCESS_DIR_VARIABLE] = folder
+        with create_shared_folder():
             workers = _Workers(config, sockets)
             workers.run()
         if any(process.exitcode == STARTUP_FAILURE for process in workers.processes):
@@ -87,6 +86,14 @@ class _Reloader(StatReload):
 
 class _Workers(Multiprocess):
     interrupted = False
+    _pids: frozenset[int | None] = frozenset()
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace workers that have ended, and remove their gauges."""
+        super().keep_subprocess_alive()
+        before, self._pids = self._pids, frozenset(process.pid for process in self.processes)
+        for pid in before - self._pids:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]  # the library has no types here
 
     def handle_int(self) -> None:
         self.interrupted = True

@@ -19,7 +19,7 @@ from sync_service.sync.login import LoginService
 from sync_service.web.auth import Authenticator
 from sync_service.web.body import decode_body, read_body
 from sync_service.web.limits import TimeLimits, response_deadline
-from sync_service.web.metrics import Metrics, count_errors
+from sync_service.web.metrics.families import Metrics, count_errors
 
 log = structlog.get_logger()
 
@@ -49,7 +49,7 @@ class SyncEndpoint:
         """Return the response to one login."""
         if request.method != "POST":  # with CORS the route accepts OPTIONS too
             raise HTTPException(405, headers={"Allow": "POST"})
-        with count_errors(self._metrics.logins, "login_failed"):
+        with self._metrics.login_seconds.time(), count_errors(self._metrics.logins, "login_failed"):
             async with response_deadline(self._limits.response):
                 outcome, response = await self._sync(request)
         self._metrics.logins.labels(outcome).inc()

@@ -16,7 +16,7 @@ from sync_service.sync.refresh import UserRefresher
 from sync_service.web.auth import Authenticator
 from sync_service.web.body import decode_body, read_body
 from sync_service.web.limits import TimeLimits, response_deadline
-from sync_service.web.metrics import Metrics, count_errors
+from sync_service.web.metrics.families import Metrics, count_errors
 
 MAX_IDS = 1000
 

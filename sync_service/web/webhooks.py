@@ -19,7 +19,7 @@ from sync_service.sync.batch import EventBatcher
 from sync_service.sync.outcome import Outcome
 from sync_service.web.body import read_body
 from sync_service.web.limits import TimeLimits
-from sync_service.web.metrics import Metrics
+from sync_service.web.metrics.families import Metrics
 from sync_service.web.problems import client_error, database_error, internal_error
 
 log = structlog.get_logger()
@@ -47,9 +47,14 @@ class WebhookEndpoint:
         self._verifier = verifier
         self._database = applier.store.database
         self._redacted_fields = applier.store.mapping.redacted_fields
-        self._batcher = EventBatcher(applier.apply_batch, applier.apply_waiting_for_lock, timeout=limits.apply)
+        self._batcher = EventBatcher(
+            applier.apply_batch,
+            applier.apply_waiting_for_lock,
+            timeout=limits.apply,
+            on_batch=metrics.batch_size.observe,
+        )
         self._count = cache(metrics.webhooks.labels)
-        self._last_webhook = metrics.last_webhook
+        self._observe_seconds = metrics.webhook_seconds.observe
         self._limits = limits
         self._instance_id = instance_id
         self._pinning = asyncio.Lock()
@@ -57,6 +62,7 @@ class WebhookEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to one delivery: 2xx only after the commit."""
+        began = time.perf_counter()
         request = Request(scope, receive)
         try:
             # Before the body: a caller without these headers must not make the service keep one.
@@ -79,10 +85,10 @@ class WebhookEndpoint:
             response = internal_error(request, error)
         else:
             self._count(outcome.outcome).inc()
-            self._last_webhook.set_to_current_time()
             self._log.info("webhook", type=event.type, outcome=outcome.outcome, reason=outcome.reason)
             response = _create_response(outcome)
         await response(scope, receive, send)
+        self._observe_seconds(time.perf_counter() - began)
 
     async def _apply(self, event: Event) -> Outcome:
         try:
