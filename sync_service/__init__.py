@@ -143,7 +143,8 @@ tests/test_package_map.py compares the list with the imports.
     doctor.missing_foreign_keys checks of columns that lack one
     doctor.user_stats           report on the users table
     doctor.inbox                checks of the inbox
-    doctor.drift                checks of missing rows and of the last reconcile
+    doctor.older_rows           rows that are older than the bookkeeping
+    doctor.drift                checks of missing rows, older rows and the last reconcile
     doctor.run                  runs all checks
     doctor.rules                the meanings of their codes
     doctor.sarif                findings → a SARIF log
@@ -196,6 +197,7 @@ tests/test_package_map.py compares the list with the imports.
     cli.docs                    `docs`
     cli.doctor                  `doctor`
     cli.mapping                 `mapping suggest`
+    cli.refresh                 `users refresh`
     cli.users                   `users show`, `users restore`
     cli                         the command line
     __main__                    the process

@@ -1,4 +1,4 @@
-"""`users show`: print a user's row, version and history. `users restore`: undo a deletion."""
+"""`users show`: print a user's row, version and history. `users refresh`, `users restore`: correct the row."""
 
 import argparse
 import asyncio
@@ -24,14 +24,18 @@ from sync_service.terminal import escape_value, print_text
 
 def add_parser(commands: Commands) -> None:
     """Add the commands."""
-    users = commands.add_parser("users", help="show or restore a user").add_subparsers(metavar="COMMAND", required=True)
+    parser = commands.add_parser("users", help="show, refresh or restore a user")
+    users = parser.add_subparsers(metavar="COMMAND", required=True)
     show_parser = users.add_parser("show", help="show the row, version and history of one user")
     show_parser.add_argument("clerk_id", metavar="CLERK_ID", type=parse_id)
     show_parser.set_defaults(run=_run_show)
+    refresh_parser = users.add_parser("refresh", help="ask Clerk about a user, and write the row as Clerk has it")
+    refresh_parser.add_argument("clerk_id", metavar="CLERK_ID", type=parse_id)
+    refresh_parser.set_defaults(run=_run_refresh)
     restore_parser = users.add_parser("restore", help="undo a deletion, as long as the row exists")
     restore_parser.add_argument("clerk_id", metavar="CLERK_ID", type=parse_id)
     restore_parser.set_defaults(run=_run_restore)
-    add_json_option(show_parser, restore_parser)
+    add_json_option(show_parser, refresh_parser, restore_parser)
 
 
 def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -45,6 +49,12 @@ def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 async def _find_user(settings: Settings, clerk_id: str) -> dict[str, Any]:
     async with open_connection(settings) as connection:
         return await get_user_history(connection, build_lookup_queries(settings.mapping), clerk_id)
+
+
+def _run_refresh(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from sync_service.cli.refresh import refresh  # noqa: PLC0415  slow import: the HTTP client
+
+    return refresh(arguments, environ)
 
 
 def _run_restore(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:

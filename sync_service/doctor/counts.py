@@ -1,7 +1,8 @@
 """Count queries of the doctor: each runs read-only, in a transaction of its own, within a time limit."""
 
 import time
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -11,6 +12,8 @@ from sync_service.postgres.pool import Connection
 # Seconds for one query and for all of them together: the doctor reports within a minute.
 QUERY_TIMEOUT = 5.0
 TOTAL_TIMEOUT = 40.0
+
+T = TypeVar("T")
 
 _UNCOUNTABLE = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, asyncpg.InsufficientPrivilegeError)
 
@@ -27,11 +30,15 @@ class Counter:
 
     async def fetch_row(self, sql: str, *parameters: object) -> dict[str, Any]:
         """Return the row as a dict; an empty one without time, lock or privilege. Raises other errors of asyncpg."""
+        return dict(await self.read(lambda connection: connection.fetchrow(sql, *parameters)) or {})
+
+    async def read(self, query: Callable[[Connection], Awaitable[T]]) -> T | None:
+        """Return the result of the query; None without time, lock or privilege. Raises other errors of asyncpg."""
         seconds = min(self._query_timeout, self._deadline - time.monotonic())
         if seconds <= 0:
-            return {}
+            return None
         try:
             async with begin_limited_read(self.connection, seconds):
-                return dict(await self.connection.fetchrow(sql, *parameters) or {})
+                return await query(self.connection)
         except _UNCOUNTABLE:
-            return {}
+            return None

@@ -77,7 +77,7 @@ async def compare_users(store: Store, snapshots: Sequence[Snapshot]) -> list[Dif
         return []
     try:
         async with store.acquire() as bound:
-            return await _compare(bound, snapshots)
+            return await compare_rows(bound, snapshots)
     except ChangeRejected:
         # A column refuses the value of one user, which must not hide the others.
         if len(snapshots) == 1:
@@ -87,7 +87,8 @@ async def compare_users(store: Store, snapshots: Sequence[Snapshot]) -> list[Dif
         return [difference for part in parts for difference in await compare_users(store, part)]
 
 
-async def _compare(bound: BoundConnection, snapshots: Sequence[Snapshot]) -> list[Difference]:
+async def compare_rows(bound: BoundConnection, snapshots: Sequence[Snapshot]) -> list[Difference]:
+    """Do the same over this connection. Raises errors of asyncpg, also if a column refuses the value of one user."""
     queries = bound.queries
     rows = [msgspec.json.encode(row_for(queries, snapshot)).decode() for snapshot in snapshots]
     ids = [snapshot.clerk_id for snapshot in snapshots]

@@ -76,6 +76,11 @@ async def iter_last_states(database: Database) -> AsyncIterator[list[Event]]:
         last = rows[-1]["clerk_id"]
 
 
+async def list_newest_states(connection: Connection, limit: int) -> list[Event]:
+    """Return the events among the newest `limit` ones that have the version that the identity of their user has."""
+    return [event_from_row(dict(row)) for row in await connection.fetch(_NEWEST_STATES, SNAPSHOT_TYPES, limit)]
+
+
 async def get_events(connection: Connection, ids: list[str]) -> list[Event]:
     """Return the events with these IDs, in the same order; unknown IDs are left out."""
     rows = await connection.fetch(_BY_ID, ids)
@@ -147,4 +152,18 @@ order by
         desc nulls last,
     received_at desc
 limit $3
+"""
+
+_NEWEST_STATES = """
+select distinct on (clerk_id) newest.id, newest.type, newest.instance_id, clerk_id, newest.payload
+from (
+    select * from clerk_sync.events where type = any($1) and payload is not null order by received_at desc limit $2
+) as newest
+join clerk_sync.identities as known using (clerk_id)
+where known.deleted_at is null
+    and case
+        when jsonb_typeof(newest.payload -> 'updated_at') = 'number'
+        then trunc((newest.payload ->> 'updated_at')::numeric) = known.version
+    end
+order by clerk_id, newest.received_at desc
 """

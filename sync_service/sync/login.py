@@ -81,7 +81,7 @@ class LoginService:
         task = self._refresher.refresh(clerk_id, state)
         if state.row is None:
             # Shielded: other callers wait for the same task, and this caller may disconnect.
-            return _login_result(state, await asyncio.shield(task))
+            return build_login(state, await asyncio.shield(task))
         return await self._wait_for_refresh(state.row, state, task, refresh=refresh)
 
     async def _sync_without_clerk(self, clerk_id: str, state: UserState, profile: Snapshot | None) -> Login:
@@ -101,7 +101,7 @@ class LoginService:
         await asyncio.wait({task}, timeout=REFRESH_WAIT if refresh else self._stale_wait)
         if task.done():
             try:
-                return _login_result(state, task.result())
+                return build_login(state, task.result())
             except UnconfirmedDeletion:  # Clerk answered: the row may be of a deleted user
                 raise
             except TooManyRequests:
@@ -112,7 +112,8 @@ class LoginService:
         return Login("unverified", row)
 
 
-def _login_result(before: UserState, after: UserState) -> Login:
+def build_login(before: UserState, after: UserState) -> Login:
+    """Return the outcome of a refresh. Raises `UnknownUser` if there is no row."""
     if after.row is None:
         raise UnknownUser("Clerk does not know this user.")
     if before.row is None:

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -21,8 +24,10 @@ from sync_service.sync.drift_report import Report
 from sync_service.sync.reconcile import Reconciler
 from sync_service.sync.reconcile_schedule import ReconcileSchedule
 from tests.clerk_stub import SECRET_KEY, ClerkStub
+from tests.processes import run_here
 from tests.world import T0, T1, make_email_fields
 
+RunCli = Callable[..., Awaitable["subprocess.CompletedProcess[str]"]]
 Reconcile = Callable[..., Coroutine[None, None, Report]]
 
 
@@ -86,3 +91,10 @@ def create_schedule(settings: Settings, create_reconciler: CreateReconciler) -> 
     dsn = settings.database
     assert dsn
     return lambda **options: ReconcileSchedule(dsn, lambda recent: create_reconciler(recent=recent), **options)
+
+
+@pytest.fixture
+def run_cli(database: str, clerk: ClerkStub, tmp_path: Path) -> RunCli:
+    """Return a function that runs a command in a thread, while this loop serves the stub."""
+    environment = {"DATABASE_URL": database, "CLERK_SECRET_KEY": SECRET_KEY, "CLERK_API_URL": clerk.url}
+    return partial(asyncio.to_thread, run_here, cwd=tmp_path, **environment)

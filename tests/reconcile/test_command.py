@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,11 +11,9 @@ from starlette.responses import JSONResponse
 
 from sync_service.store.reconciles import hold_run_lock
 from tests.clerk_stub import SECRET_KEY, ClerkStub
-from tests.processes import COMMAND, run_here
-from tests.reconcile.conftest import add_users
+from tests.processes import COMMAND
+from tests.reconcile.conftest import RunCli, add_users
 from tests.world import T0, T1, T2, World, make_event, wait_until
-
-Command = Callable[..., Awaitable["subprocess.CompletedProcess[str]"]]
 
 KEYS = [
     *("dry_run", "recent", "users", "missing", "stale", "differing", "deleted"),
@@ -26,14 +22,13 @@ KEYS = [
 
 
 @pytest.fixture
-def command(database: str, clerk: ClerkStub, tmp_path: Path) -> Command:
-    """Return a function that runs `reconcile` in a thread, while this loop serves the stub."""
-    environment = {"DATABASE_URL": database, "CLERK_SECRET_KEY": SECRET_KEY, "CLERK_API_URL": clerk.url}
-    return partial(asyncio.to_thread, run_here, "reconcile", cwd=tmp_path, **environment)
+def command(run_cli: RunCli) -> RunCli:
+    """Return a function that runs `reconcile`."""
+    return partial(run_cli, "reconcile")
 
 
 async def test_a_dry_run_reports_drift_and_writes_no_row(
-    command: Command, clerk: ClerkStub, db: asyncpg.Connection
+    command: RunCli, clerk: ClerkStub, db: asyncpg.Connection
 ) -> None:
     """Its status is 1 while rows differ; names and columns are printed, and no value (G5)."""
     add_users(clerk, 3)
@@ -54,7 +49,7 @@ async def test_a_dry_run_reports_drift_and_writes_no_row(
     assert "  user_00001  differing  banned\n" in dry.stdout
 
 
-async def test_the_last_line_of_json_is_the_report(command: Command, clerk: ClerkStub) -> None:
+async def test_the_last_line_of_json_is_the_report(command: RunCli, clerk: ClerkStub) -> None:
     add_users(clerk, 3)
     done = await command("--json")
     assert done.returncode == 0
@@ -70,7 +65,7 @@ async def test_the_last_line_of_json_is_the_report(command: Command, clerk: Cler
     assert json.loads((await command("--json", "--dry-run", "--recent")).stdout)["recent"] is True
 
 
-async def test_the_status_is_1_while_work_is_left(command: Command, clerk: ClerkStub) -> None:
+async def test_the_status_is_1_while_work_is_left(command: RunCli, clerk: ClerkStub) -> None:
     """A refused mass deletion names the option, and a rejected key its variable."""
     add_users(clerk, 12)
     assert (await command()).returncode == 0
@@ -85,7 +80,7 @@ async def test_the_status_is_1_while_work_is_left(command: Command, clerk: Clerk
     assert json.loads(rejected.stdout)["finished"] is False
 
 
-async def test_one_process_at_a_time_runs(command: Command, clerk: ClerkStub, db: asyncpg.Connection) -> None:
+async def test_one_process_at_a_time_runs(command: RunCli, clerk: ClerkStub, db: asyncpg.Connection) -> None:
     """A dry run needs no lock."""
     async with hold_run_lock(db) as is_held:
         assert is_held
@@ -98,7 +93,7 @@ async def test_one_process_at_a_time_runs(command: Command, clerk: ClerkStub, db
 
 
 async def test_a_killed_run_is_continued_by_the_next_one(
-    command: Command, clerk: ClerkStub, db: asyncpg.Connection, database: str, tmp_path: Path
+    command: RunCli, clerk: ClerkStub, db: asyncpg.Connection, database: str, tmp_path: Path
 ) -> None:
     """The process is killed while it waits for the third page; its lock ends with it (G2)."""
     add_users(clerk, 1300)
@@ -122,7 +117,7 @@ async def test_a_killed_run_is_continued_by_the_next_one(
 
 
 async def test_a_missing_setting_or_schema_is_named(
-    command: Command, empty_database: str, db: asyncpg.Connection, tmp_path: Path
+    command: RunCli, empty_database: str, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
     without_key = await command(CLERK_SECRET_KEY="")
     assert without_key.returncode == 2
@@ -133,7 +128,7 @@ async def test_a_missing_setting_or_schema_is_named(
 
 
 async def test_the_inbox_restores_the_table_without_clerk(
-    command: Command, world: World, db: asyncpg.Connection, clerk: ClerkStub
+    command: RunCli, world: World, db: asyncpg.Connection, clerk: ClerkStub
 ) -> None:
     """The newest state of each user wins, a changed row is written again, and a deleted user's row goes."""
     for n in range(4):
