@@ -192,6 +192,7 @@ tests/test_package_map.py compares the list with the imports.
     cli.token                   `token`
     cli.replay                  `events replay`
     cli.events                  `events list`, `events show`
+    cli.reconcile_progress      the progress of `reconcile`
     cli.reconcile_run           one run of `reconcile`
     cli.reconcile               `reconcile`
     cli.docs                    `docs`

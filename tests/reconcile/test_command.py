@@ -1,14 +1,21 @@
 """The command: its report, its exit status, and one run at a time."""
 
 import asyncio
+import contextlib
 import json
+import os
+import pty
+import re
+import subprocess
 from functools import partial
 from pathlib import Path
 
 import asyncpg
 import pytest
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from sync_service.cli import reconcile_progress
 from sync_service.store.reconciles import hold_run_lock
 from tests.clerk_stub import SECRET_KEY, ClerkStub
 from tests.processes import COMMAND
@@ -78,6 +85,51 @@ async def test_the_status_is_1_while_work_is_left(command: RunCli, clerk: ClerkS
     assert rejected.returncode == 1
     assert "CLERK_SECRET_KEY" in rejected.stderr
     assert json.loads(rejected.stdout)["finished"] is False
+
+
+async def test_a_terminal_shows_a_bar_with_rate_and_remaining_time(
+    clerk: ClerkStub, database: str, tmp_path: Path
+) -> None:
+    """The third page comes once the bar shows the total, which Clerk counts."""
+    add_users(clerk, 1300)
+    controller, terminal = pty.openpty()
+    shown, is_shown = bytearray(), asyncio.Event()
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # the end of the output
+            shown.extend(os.read(controller, 65536))
+            if re.search(rb"1000/1300.* users/s.*[0-9]:[0-9]{2}:[0-9]{2}", shown):
+                is_shown.set()
+
+    async def answer(_: Request) -> None:
+        if clerk.list_calls == 3:
+            await asyncio.wait_for(is_shown.wait(), 60)
+
+    clerk.answer_list = answer
+    asyncio.get_running_loop().add_reader(controller, read)
+    environment = {"DATABASE_URL": database, "CLERK_SECRET_KEY": SECRET_KEY, "CLERK_API_URL": clerk.url}
+    environment |= {"TERM": "xterm-256color", "COLUMNS": "100", "LOG_FORMAT": "json"}
+    process = await asyncio.create_subprocess_exec(
+        COMMAND, "reconcile", "--json", cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=terminal
+    )
+    os.close(terminal)
+    stdout, _ = await process.communicate()
+    asyncio.get_running_loop().remove_reader(controller)
+    os.close(controller)
+    assert (process.returncode, json.loads(stdout)["users"]) == (0, 1300)
+    assert b"Traceback" not in shown
+
+
+async def test_other_output_gets_log_lines_about_the_progress(
+    command: RunCli, clerk: ClerkStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile_progress, "LOG_INTERVAL", 0)
+    add_users(clerk, 1300)
+    lines = [json.loads(line) for line in (await command("--json")).stderr.splitlines()]
+    progress = [(line["users"], line["repaired"]) for line in lines if line["event"] == "reconciling"]
+    assert progress == [(500, 500), (1000, 1000), (1300, 1300), (1300, 1300)]
+    assert lines[-1]["users_per_second"] > 0
+    assert lines[-1]["total"] in {None, 1300}
 
 
 async def test_one_process_at_a_time_runs(command: RunCli, clerk: ClerkStub, db: asyncpg.Connection) -> None:
