@@ -124,7 +124,8 @@ def test_the_settings_tables_have_every_setting_and_no_other() -> None:
 
 def test_the_commands_table_has_every_command_with_its_options_and_no_other() -> None:
     commands = leaf_commands()
-    rows = [row for row in first_cells(page("operations")) if row.startswith("`sync-service")]
+    section = page("operations").partition("\n## Commands\n")[2].partition("\n## ")[0]
+    rows = first_cells(section.partition("### Exit status")[0])
     described = {}
     for row in rows:
         words = re.sub(r"[`\[\]]", "", row).split()[1:]
