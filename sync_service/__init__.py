@@ -29,6 +29,7 @@ tests/test_package_map.py compares the list with the imports.
     postgres.errors             errors of asyncpg and the network → DatabaseError
     postgres.pool               connections
     postgres.limited_read       a read-only transaction with limits
+    postgres.limited_access     a part of the pool, so that others keep the rest
     postgres.sql                SQL files, their gaps, quoting
     postgres.migrate            brings the schema clerk_sync up to date
     postgres.lock_waits         the lock that a connection waits for
@@ -91,12 +92,18 @@ tests/test_package_map.py compares the list with the imports.
     store.links                 links rows from before Clerk to their users
     store.identities            state of a user, keys of many users, leases
     store.retry_queue           events that are due, retention
+    store.event_filter          a selection of events
+    store.event_cursor          the place of an event in a list
     store.events                the inbox for operators
     store.remedies              the remedy of each reason of a failed event
+    store.failure_groups        failed and dead events by their cause
+    store.summary               the state of the inbox in figures
+    store.user_history          the state and the history of one user
+    store.audit                 the actions of operators
     store.comparison            users that differ from their rows, and users that may be deleted
     store.reconciles            the runs of the reconcile, one at a time
     store.figures               figures for the metrics
-    store.dry_run               the change that a replay would make
+    store.rehearsal             changes in a transaction that is rolled back
 
     sync.outcome                the result of one event
     sync.recovery               the table of actions after a failure
@@ -105,6 +112,8 @@ tests/test_package_map.py compares the list with the imports.
     sync.commit                 commits one batch
     sync.apply                  the only way to write a user: isolates failures
     sync.batch                  group commit of waiting webhooks
+    sync.preview                the change that a replay would make
+    sync.replay                 replays of stored events
     sync.refresh                asks Clerk about a user, single flight
     sync.login                  the row of a user who signs in
     sync.drift_report           the report of a reconcile, and the limit on its deletions

@@ -32,7 +32,8 @@ from sync_service.postgres.pool import open_database
 from sync_service.postgres.sql import read_sql
 from sync_service.settings import Settings
 from sync_service.store.access import Store
-from sync_service.store.events import Filter, iter_pages
+from sync_service.store.event_filter import Filter
+from sync_service.store.events import iter_pages
 from sync_service.sync.apply import Applier
 from sync_service.sync.maintenance import MaintenanceWorker
 from tests.world import SECRET, T0, World, encode_body, make_email_fields, make_event, make_message_id, run_world
@@ -232,7 +233,8 @@ class Histories(RuleBasedStateMachine):
         self.rig.run(self.rig.db.execute(statement))
 
     async def _replay(self, order: random.Random) -> None:
-        stored = [each async for page in iter_pages(self.rig.db, Filter()) for each in page]
+        pages = iter_pages(self.rig.applier.store.database, Filter())
+        stored = [each async for _, page in pages for each in page]
         mine = [each for each in stored if (each.clerk_id or "").startswith(self.prefix)]
         order.shuffle(mine)
         await self.rig.applier.apply_again(mine)

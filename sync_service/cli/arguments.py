@@ -4,11 +4,14 @@ import argparse
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
+
+import msgspec
 
 from sync_service import parsers
 from sync_service.parsers import InvalidValue
-from sync_service.store.events import Filter
+from sync_service.store.event_filter import Filter
+from sync_service.store.events import EventSummary
 from sync_service.store.remedies import find_remedy
 
 T = TypeVar("T")
@@ -79,12 +82,17 @@ def format_time(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def format_error(event: dict[str, Any]) -> list[str]:
+def format_error(event: EventSummary) -> list[str]:
     """Return the reason of a failed event for the end of its line, or an empty list."""
-    return [f"({event['reason']}, attempts: {event['attempts']})"] if event["reason"] else []
+    return [f"({event.reason}, attempts: {event.attempts})"] if event.reason else []
 
 
 def format_remedy(reason: str) -> str:
     """Return the remedy of a reason, with the section that describes it."""
     remedy = find_remedy(reason)
     return f"{remedy.meaning} {remedy.fix} See `sync-service docs operations`, {remedy.title}."
+
+
+def format_json(value: object) -> str:
+    """Return a value of the store as JSON over several lines."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

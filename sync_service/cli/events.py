@@ -2,17 +2,18 @@
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
+
+from msgspec.structs import asdict
 
 from sync_service.cli.arguments import (
     Commands,
     add_json_option,
     filter_from,
     format_error,
+    format_json,
     format_remedy,
     format_time,
     parse_count,
@@ -24,10 +25,10 @@ from sync_service.cli.database import open_connection
 from sync_service.cli.replay import replay
 from sync_service.dev.state import load_settings
 from sync_service.settings import Settings
-from sync_service.store.events import Filter, get_event, list_events
+from sync_service.store.event_filter import STATUSES, Filter
+from sync_service.store.events import EventDetail, EventSummary, get_event, list_events
 from sync_service.terminal import escape_value, print_text
 
-STATUSES = ("applied", "stale", "ignored", "failed", "dead")
 # Not applied: the service retries the first, an operator the second.
 WAITING = ("failed", "dead")
 
@@ -65,13 +66,13 @@ def _add_filter(parser: argparse.ArgumentParser) -> None:
 def _run_list(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     events = asyncio.run(_list(load_settings(environ, "DATABASE_URL"), arguments))
     if arguments.json:
-        print(json.dumps({"events": events}, default=datetime.isoformat, indent=2))
+        print(format_json({"events": events}))
     else:
         for event in events:
-            fields = [format_time(event["received_at"]), f"{event['status']:8}", f"{event['type']:14}", event["id"]]
-            fields += [event["clerk_id"] or "-", *format_error(event)]
+            fields = [format_time(event.received_at), f"{event.status:8}", f"{event.type:14}", event.id]
+            fields += [event.clerk_id or "-", *format_error(event)]
             print(escape_value("  ".join(fields)))
-        for reason in sorted({event["reason"] for event in events if event["status"] in WAITING}):
+        for reason in sorted({event.reason for event in events if event.reason and event.status in WAITING}):
             print(f"{reason}: {format_remedy(reason)}", file=sys.stderr)
         if not events:
             stored = (
@@ -81,7 +82,7 @@ def _run_list(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return 0
 
 
-async def _list(settings: Settings, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+async def _list(settings: Settings, arguments: argparse.Namespace) -> list[EventSummary]:
     async with open_connection(settings) as connection:
         return await list_events(connection, filter_from(arguments), arguments.limit)
 
@@ -89,14 +90,17 @@ async def _list(settings: Settings, arguments: argparse.Namespace) -> list[dict[
 def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     event = asyncio.run(_show(load_settings(environ, "DATABASE_URL"), arguments.id))
     if event or arguments.json:
-        print_text(json.dumps(event, default=datetime.isoformat, indent=2, ensure_ascii=False))
+        print_text(format_json(_add_remedy(event) if event else None))
     if event is None:
         message = f"{arguments.id}: no such event; `sync-service events list` shows the newest ones"
         print(escape_value(message), file=sys.stderr)
     return 0 if event else 1
 
 
-async def _show(settings: Settings, message_id: str) -> dict[str, Any] | None:
+async def _show(settings: Settings, message_id: str) -> EventDetail | None:
     async with open_connection(settings) as connection:
-        event = await get_event(connection, message_id)
-    return event | {"remedy": format_remedy(event["reason"])} if event and event["reason"] else event
+        return await get_event(connection, message_id)
+
+
+def _add_remedy(event: EventDetail) -> dict[str, Any]:
+    return asdict(event) | ({"remedy": format_remedy(event.reason)} if event.reason else {})

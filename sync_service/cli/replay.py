@@ -6,10 +6,11 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
 
 import asyncpg
 import structlog
+from msgspec import UNSET
+from msgspec.structs import asdict
 from rich.console import Console
 from rich.progress import Progress
 
@@ -17,19 +18,26 @@ from sync_service.clerk.events import Event
 from sync_service.cli.arguments import filter_from
 from sync_service.cli.database import open_connection, require_dsn
 from sync_service.dev.state import load_settings
-from sync_service.errors import DatabaseError, SettingsError
+from sync_service.errors import SettingsError
 from sync_service.logs import configure_logging
 from sync_service.postgres.pool import open_database
 from sync_service.settings import Settings
 from sync_service.store.access import Store
-from sync_service.store.dry_run import dry_run
-from sync_service.store.events import Filter, count_events, get_events, iter_pages
+from sync_service.store.audit import COMMAND, AuditEntry, add_entry
+from sync_service.store.event_filter import Filter
+from sync_service.store.events import Failure, decode_json, get_events, iter_pages
 from sync_service.sync.apply import Applier
+from sync_service.sync.commit import DELETE_GRACE
+from sync_service.sync.preview import Preview, preview_event
+from sync_service.sync.replay import REPLAY, begin_bulk
 from sync_service.terminal import escape_value
 
 log = structlog.get_logger()
 
 FAILURES = frozenset({"parked", "unavailable", "would fail"})
+
+# Seconds. A cascade may take longer in a dry run than in a webhook.
+DELETE_TIMEOUT = 60.0
 
 
 def replay(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -67,16 +75,16 @@ async def _replay(
     seen: set[str | None] = set()
     database = await open_database(require_dsn(settings))
     store = Store(database, settings.mapping)
-    applier = Applier(store, source="replay", max_attempts=settings.sync_max_attempts)
+    applier = Applier(store, source=REPLAY, max_attempts=settings.sync_max_attempts, delete_timeout=DELETE_TIMEOUT)
     async with contextlib.aclosing(database), open_connection(settings) as connection:
-        total = len(arguments.ids) or await count_events(connection, event_filter)
+        total, pages = await _begin(connection, store, arguments, event_filter)
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             bar = progress.add_task("replaying", total=total)
-            async for page in _iter_pages(connection, arguments.ids, event_filter):
+            async for page in pages:
                 seen.update(event.id for event in page)
                 if arguments.dry_run:
-                    outcomes += await _preview_page(store, page, as_json=arguments.json)
+                    outcomes += await _preview_page(applier, page, as_json=arguments.json)
                 else:
                     outcomes += Counter(outcome.outcome for outcome in await applier.apply_again(page))
                 progress.advance(bar, len(page))
@@ -85,28 +93,40 @@ async def _replay(
     return outcomes, [message_id for message_id in arguments.ids if message_id not in seen]
 
 
-async def _iter_pages(
-    connection: asyncpg.Connection, ids: list[str], event_filter: Filter
-) -> AsyncIterator[list[Event]]:
-    if ids:
-        yield await get_events(connection, ids)
-        return
-    async for page in iter_pages(connection, event_filter):
-        yield page
+async def _begin(
+    connection: asyncpg.Connection, store: Store, arguments: argparse.Namespace, event_filter: Filter
+) -> tuple[int, AsyncIterator[list[Event]]]:
+    """Write the audit; return the number of events, and their pages."""
+    if arguments.ids:
+        events = await get_events(connection, arguments.ids)
+        for message_id in {} if arguments.dry_run else {event.id: None for event in events if event.id}:
+            await add_entry(connection, AuditEntry(COMMAND, REPLAY, message_id))
+        return len(arguments.ids), _iter_single_page(events)
+    total, bounded = await begin_bulk(connection, event_filter, None if arguments.dry_run else COMMAND)
+    return total, (page async for _, page in iter_pages(store.database, bounded))
 
 
-async def _preview_page(store: Store, page: list[Event], *, as_json: bool) -> Counter[str]:
+async def _iter_single_page(events: list[Event]) -> AsyncIterator[list[Event]]:
+    yield events
+
+
+async def _preview_page(applier: Applier, page: list[Event], *, as_json: bool) -> Counter[str]:
     """Print how a replay would change each row; return the number of events by outcome."""
     outcomes: Counter[str] = Counter()
     for event in page:
-        outcome, changes, failure = await _preview_event(store, event)
+        preview, failure = await preview_event(applier, event)
+        outcome = _name_outcome(preview)
         outcomes[outcome] += 1
+        changes = {
+            name: [decode_json(bytes(value).decode()) for value in pair] for name, pair in preview.changes.items()
+        }
+        problem = _describe_failure(preview, failure) if outcome == "would fail" else {}
         if as_json:
             line = {"id": event.id, "clerk_id": event.clerk_id, "outcome": outcome, "changes": changes}
-            print(json.dumps(line | ({"failure": failure} if failure else {})))
-        elif changes or failure:
+            print(json.dumps(line | ({"failure": problem} if problem else {})))
+        elif changes or problem:
             print(escape_value(f"{event.id}  {event.clerk_id}  {outcome}"))
-            for name, value in failure.items():
+            for name, value in problem.items():
                 print(escape_value(f"    {name}: {value}"))
             for column, (old, new) in changes.items():
                 shown = f"{column}: {json.dumps(old, ensure_ascii=False)} → {json.dumps(new, ensure_ascii=False)}"
@@ -114,20 +134,15 @@ async def _preview_page(store: Store, page: list[Event], *, as_json: bool) -> Co
     return outcomes
 
 
-async def _preview_event(store: Store, event: Event) -> tuple[str, dict[str, list[Any]], dict[str, str]]:
-    """Return the outcome of a replay, the changed columns with their old and new values, and the failure."""
-    try:
-        async with store.acquire() as bound:
-            before, after = await dry_run(bound, store.binding.lookups.row, event)
-    except DatabaseError as error:
-        names = {"table": error.table, "column": error.column, "constraint": error.constraint}
-        return "would fail", {}, {"reason": error.reason} | {key: name for key, name in names.items() if name}
-    changes = _compare_rows(before, after)
-    if event.error:
-        return "would fail", changes, {"reason": event.error}
-    return "would change" if changes else "no change", changes, {}
+def _name_outcome(preview: Preview) -> str:
+    is_deferred = preview.reason == DELETE_GRACE
+    if preview.outcome == "unavailable" or (preview.outcome == "parked" and not is_deferred):
+        return "would fail"
+    return "would change" if preview.changes else "no change"
 
 
-def _compare_rows(before: dict[str, Any] | None, after: dict[str, Any] | None) -> dict[str, list[Any]]:
-    old, new = before or {}, after or {}
-    return {name: [old.get(name), new.get(name)] for name in {**old, **new} if old.get(name) != new.get(name)}
+def _describe_failure(preview: Preview, failure: Failure | None) -> dict[str, str]:
+    """Return the reason, and the names that the failure has."""
+    names = asdict(failure) if failure else {}
+    given = {name: names[name] for name in ("table", "column", "constraint") if names.get(name) not in {None, UNSET}}
+    return {"reason": preview.reason or ""} | given

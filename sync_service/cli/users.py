@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sync_service.big_integers import quote_big_integers
-from sync_service.cli.arguments import Commands, add_json_option, format_error, format_time, parse_id
+from sync_service.cli.arguments import Commands, add_json_option, format_error, format_json, format_time, parse_id
 from sync_service.cli.database import open_connection
 from sync_service.dev.state import load_settings
 from sync_service.errors import ChangeRejected, SyncError
@@ -18,7 +18,8 @@ from sync_service.mapping.table_binding import TableBinding
 from sync_service.settings import Settings
 from sync_service.store.access import BoundConnection
 from sync_service.store.changes import restore_user
-from sync_service.store.events import get_user_history
+from sync_service.store.events import EventSummary, decode_json
+from sync_service.store.user_history import Identity, UserHistory, get_user_history
 from sync_service.terminal import escape_value, print_text
 
 
@@ -41,12 +42,11 @@ def add_parser(commands: Commands) -> None:
 def _run_show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = load_settings(environ, "DATABASE_URL")
     user = asyncio.run(_find_user(settings, arguments.clerk_id))
-    as_json = quote_big_integers(json.dumps(user, default=datetime.isoformat, indent=2))
-    print_text(as_json if arguments.json else _format_user(user))
-    return 0 if user["row"] or user["identity"] or user["events"] else 1
+    print_text(quote_big_integers(format_json(user)) if arguments.json else _format_user(user))
+    return 0 if user.is_known else 1
 
 
-async def _find_user(settings: Settings, clerk_id: str) -> dict[str, Any]:
+async def _find_user(settings: Settings, clerk_id: str) -> UserHistory:
     async with open_connection(settings) as connection:
         return await get_user_history(connection, build_lookup_queries(settings.mapping), clerk_id)
 
@@ -81,29 +81,29 @@ async def _restore(settings: Settings, clerk_id: str) -> bool:
             ) from error
 
 
-def _format_user(user: dict[str, Any]) -> str:
-    row = user["row"] or {}
+def _format_user(user: UserHistory) -> str:
+    row: dict[str, Any] = decode_json(bytes(user.row).decode()) or {}
     width = max(map(len, row), default=0)
-    lines = [f"{user['clerk_id']}: {_format_identity(user['identity'])}", ""]
+    lines = [f"{user.clerk_id}: {_format_identity(user.identity)}", ""]
     lines += [f"  {column:{width}}  {_format_value(value)}" for column, value in row.items()] or ["  no row"]
     lines += ["", "  Events, newest first:"]
-    lines += [_format_event(event) for event in user["events"]] or ["  none"]
+    lines += [_format_event(event) for event in user.events] or ["  none"]
     return "\n".join(lines)
 
 
-def _format_identity(identity: dict[str, Any] | None) -> str:
+def _format_identity(identity: Identity | None) -> str:
     if identity is None:
         return "unknown to the service"
-    if identity["restored_at"]:
-        return f"the deletion was undone {format_time(identity['restored_at'])}; later deletions are ignored"
-    if identity["deleted_at"]:
-        return f"deleted {format_time(identity['deleted_at'])}; the deletion is final"
-    version = datetime.fromtimestamp(identity["version"] / 1000, UTC)
-    return f"as of {format_time(version)} (version {identity['version']}), created by {identity['created_by']}"
+    if identity.restored_at:
+        return f"the deletion was undone {format_time(identity.restored_at)}; later deletions are ignored"
+    if identity.deleted_at:
+        return f"deleted {format_time(identity.deleted_at)}; the deletion is final"
+    version = datetime.fromtimestamp((identity.version or 0) / 1000, UTC)
+    return f"as of {format_time(version)} (version {identity.version}), created by {identity.created_by}"
 
 
-def _format_event(event: dict[str, Any]) -> str:
-    fields = [format_time(event["received_at"]), f"{event['type']:14}", f"{event['status']:8}", event["id"]]
+def _format_event(event: EventSummary) -> str:
+    fields = [format_time(event.received_at), f"{event.type:14}", f"{event.status:8}", event.id]
     return escape_value("  " + "  ".join([*fields, *format_error(event)]))
 
 

@@ -99,7 +99,7 @@ select
     extract(epoch from now() - started_at)::float8 as age,
     missing, stale, differing, deleted, repaired, refused, failed, error
 from clerk_sync.reconciles
-where finished_at is not null
+where finished_at is not null and not dry_run
 order by id desc
 limit 1
 """

@@ -19,6 +19,7 @@ class LookupQueries:
 
     row: str
     user_state: str
+    users_by_email: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,14 @@ def build_lookup_queries(mapping: TableMapping) -> LookupQueries:
     return LookupQueries(
         row=_render("user_row.sql", names),
         user_state=_render("user_state.sql", names),
+        users_by_email=_render_users_by_email(mapping, names),
     )
+
+
+def _render_users_by_email(mapping: TableMapping, names: dict[str, str]) -> str | None:
+    columns = [f"app.{quote_ident(name)}" for name, field in mapping.columns.items() if field.shows_email]
+    matches = " or ".join(f"{column} = $1 or {column} = $2" for column in columns)
+    return _render("users_by_email.sql", names | {"matches": f"({matches})"}) if columns else None
 
 
 def build_queries(mapping: TableMapping, bound: BoundMapping) -> Queries:

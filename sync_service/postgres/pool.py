@@ -40,7 +40,7 @@ class Database:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    def acquire(self) -> "_Acquisition":
+    def acquire(self) -> contextlib.AbstractAsyncContextManager[Connection]:
         """Return a context manager for a connection. It raises `DatabaseError` for any error of the database."""
         return _Acquisition(self._pool)
 

@@ -26,6 +26,12 @@ class Store:
         self.mapping = mapping
         self.binding = TableBinding(mapping)
 
+    def with_database(self, database: Database) -> "Store":
+        """Return a store with other access to the same database, and the same binding."""
+        store = Store(database, self.mapping)
+        store.binding = self.binding
+        return store
+
     @contextlib.asynccontextmanager
     async def acquire(self) -> AsyncIterator[BoundConnection]:
         """Yield a connection with the queries of the table. Raises `DatabaseError`, also `MappingMismatch`."""

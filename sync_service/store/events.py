@@ -1,44 +1,75 @@
-"""The inbox for operators: a list by filter, one event in full, pages to replay, the history of one user."""
+"""The inbox for operators: a list by filter, one event in full, pages to replay."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
 
-from sync_service.clerk.events import HANDLED_TYPES, SNAPSHOT_TYPES, Event, event_from_row
+from sync_service.clerk.events import HANDLED_TYPES, SNAPSHOT_TYPES, USER_DELETED, Event, event_from_row
 from sync_service.clerk.json_repair import parse_tolerantly
-from sync_service.mapping.queries import LookupQueries
 from sync_service.postgres.pool import Connection, Database
+from sync_service.postgres.sql import fill_gaps, read_sql
+from sync_service.store.event_cursor import EventPosition
+from sync_service.store.event_filter import Filter, render_filter
 
 PAGE_SIZE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """A selection of events; None selects all."""
+class EventSummary(Struct, frozen=True):
+    """An event without its payload."""
 
-    status: str | None = None
-    type: str | None = None
-    clerk_id: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    id: str
+    type: str
+    clerk_id: str | None
+    status: str
+    reason: str | None
+    attempts: int
+    received_at: datetime
+    next_attempt_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def position(self) -> EventPosition:
+        """The place of the event in a list."""
+        return EventPosition(self.received_at, self.id)
 
 
-async def list_events(connection: Connection, selection: Filter, limit: int) -> list[dict[str, Any]]:
-    """Return up to `limit` events without their payloads, the newest first."""
-    rows = await connection.fetch(_LIST, *_parameters(selection), limit)
-    return [dict(row) for row in rows]
+class Failure(Struct, frozen=True):
+    """One failed attempt. `function` is the app's PL/pgSQL function that raised the error, mostly of a trigger."""
+
+    at: datetime
+    reason: str | None
+    table: str | None
+    column: str | None
+    constraint: str | None
+    function: str | UnsetType = UNSET
 
 
-async def get_event(connection: Connection, message_id: str) -> dict[str, Any] | None:
+class EventDetail(EventSummary, frozen=True):
+    """An event with its failed attempts, the oldest first, and its payload: Clerk's user as JSON, or null."""
+
+    failures: list[Failure]
+    payload: Raw
+
+
+async def list_events(
+    connection: Connection, selection: Filter, limit: int, after: EventPosition | None = None
+) -> list[EventSummary]:
+    """Return up to `limit` events, the newest first, that follow `after` in the list."""
+    sql, parameters = _render(_LIST, selection, first=4)
+    place = (after.received_at, after.id) if after else (None, "")
+    return [EventSummary(*row) for row in await connection.fetch(sql, limit, *place, *parameters)]
+
+
+async def get_event(connection: Connection, message_id: str) -> EventDetail | None:
     """Return one event with its failures and its payload, or None."""
-    row = await connection.fetchrow("select * from clerk_sync.events where id = $1", message_id)
+    row = await connection.fetchrow(_GET, message_id)
     if row is None:
         return None
-    decoded = {name: decode_json(row[name]) for name in ("payload", "failures") if row[name]}
-    return dict(row) | decoded
+    payload = Raw((row["payload"] or "null").encode())
+    return EventDetail(**dict(row) | {"failures": _failures_decoder.decode(row["failures"]), "payload": payload})
 
 
 def decode_json(text: str) -> Any:
@@ -47,19 +78,28 @@ def decode_json(text: str) -> Any:
     return value
 
 
-async def count_events(connection: Connection, selection: Filter) -> int:
-    """Return the number of events that a replay would apply."""
-    return int(await connection.fetchval(_COUNT, *_parameters(selection), HANDLED_TYPES))
+async def count_events(connection: Connection, selection: Filter) -> tuple[int, datetime]:
+    """Return the number of events that a replay would apply, and the time of the count."""
+    sql, parameters = _render(_COUNT, selection, first=3)
+    row = await connection.fetchrow(sql, HANDLED_TYPES, USER_DELETED, *parameters)
+    assert row is not None  # noqa: S101  an aggregate always returns one row
+    return row["events"], row["counted_at"]
 
 
-async def iter_pages(connection: Connection, selection: Filter) -> AsyncIterator[list[Event]]:
-    """Yield the events to replay, the oldest first, a page at a time; types that are not handled are left out."""
+async def iter_pages(database: Database, selection: Filter) -> AsyncGenerator[tuple[datetime, list[Event]], None]:
+    """Yield the events to replay, the oldest first, a page at a time, each with the time of its first event.
+
+    No connection is held between two pages.
+    """
+    sql, parameters = _render(_PAGE, selection, first=6)
     after: tuple[datetime | None, str] = (None, "")
     while True:
-        rows = await connection.fetch(_PAGE, *_parameters(selection), HANDLED_TYPES, *after, PAGE_SIZE)
-        if not rows:
+        async with database.acquire() as connection:
+            rows = await connection.fetch(sql, HANDLED_TYPES, USER_DELETED, PAGE_SIZE, *after, *parameters)
+        if rows:
+            yield rows[0]["received_at"], [event_from_row(dict(row)) for row in rows]
+        if len(rows) < PAGE_SIZE:
             return
-        yield [event_from_row(dict(row)) for row in rows]
         after = (rows[-1]["received_at"], rows[-1]["id"])
 
 
@@ -87,59 +127,27 @@ async def get_events(connection: Connection, ids: list[str]) -> list[Event]:
     return [event_from_row(dict(row)) for row in rows]
 
 
-async def get_user_history(connection: Connection, lookups: LookupQueries, clerk_id: str) -> dict[str, Any]:
-    """Return `{"clerk_id", "row", "identity", "events"}`: the row, the version or tombstone, the 50 newest events.
-
-    `row` and `identity` are None where there is none. Raises the errors of asyncpg.
-    """
-    row = await connection.fetchval(lookups.row, clerk_id)
-    identity = await connection.fetchrow(_IDENTITY, clerk_id)
-    return {
-        "clerk_id": clerk_id,
-        "row": decode_json(row) if row else None,
-        "identity": dict(identity) if identity else None,
-        "events": [dict(event) for event in await connection.fetch(_HISTORY, clerk_id)],
-    }
+def _render(sql: str, selection: Filter, first: int) -> tuple[str, list[object]]:
+    conditions, parameters = render_filter(selection, first)
+    return fill_gaps(sql, {"conditions": conditions}), parameters
 
 
-def _parameters(selection: Filter) -> tuple[object, ...]:
-    return selection.status, selection.type, selection.clerk_id, selection.since, selection.until
+_failures_decoder = msgspec.json.Decoder(list[Failure])
 
+_LIST = read_sql(__package__, "list_events.sql")
+_COUNT = read_sql(__package__, "count_events.sql")
+_PAGE = read_sql(__package__, "replay_events.sql")
 
-_WHERE = """
-where ($1::text is null or status = $1) and ($2::text is null or type = $2) and ($3::text is null or clerk_id = $3)
-    and ($4::timestamptz is null or received_at >= $4) and ($5::timestamptz is null or received_at < $5)
+_GET = """
+select
+    id, type, clerk_id, status, reason, attempts, received_at, next_attempt_at, finished_at, failures, payload
+from clerk_sync.events where id = $1
 """
-
-_LIST = f"""
-select id, type, clerk_id, status, reason, attempts, received_at, next_attempt_at, finished_at
-from clerk_sync.events {_WHERE}
-order by received_at desc, id desc limit $6
-"""  # noqa: S608  constant text
-
-_COUNT = f"select count(*) from clerk_sync.events {_WHERE} and type = any($6)"  # noqa: S608  constant text
-
-_PAGE = f"""
-select id, type, instance_id, clerk_id, payload, received_at
-from clerk_sync.events {_WHERE} and type = any($6)
-    and ($7::timestamptz is null or (received_at, id) > ($7, $8::text))
-order by received_at, id limit $9
-"""  # noqa: S608  constant text
 
 _BY_ID = """
 select id, type, instance_id, clerk_id, payload
 from clerk_sync.events join unnest($1::text[]) with ordinality as wanted (id, n) using (id)
 order by n
-"""
-
-_IDENTITY = """
-select version, deleted_at, restored_at, created_by, first_seen_at, changed_at
-from clerk_sync.identities where clerk_id = $1
-"""
-
-_HISTORY = """
-select id, type, status, reason, attempts, received_at, next_attempt_at, finished_at
-from clerk_sync.events where clerk_id = $1 order by received_at desc, id limit 50
 """
 
 _LAST_STATES = """

@@ -55,7 +55,8 @@ async def find_watermark(database: Database) -> int | None:
     """Return the time, in milliseconds, since which no run has looked for changes; None before the first run."""
     async with database.acquire() as connection:
         started_at = await connection.fetchval(
-            "select max(started_at) from clerk_sync.reconciles where finished_at is not null and error is null"
+            "select max(started_at) from clerk_sync.reconciles"
+            " where finished_at is not null and error is null and not dry_run"
         )
     return int((started_at - WATERMARK_OVERLAP).timestamp() * 1000) if started_at else None
 
@@ -124,5 +125,5 @@ select
         as complete,
     extract(epoch from now() - max(started_at))::float as latest
 from clerk_sync.reconciles
-where mode = any($1)
+where mode = any($1) and not dry_run
 """

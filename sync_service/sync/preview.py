@@ -1,0 +1,84 @@
+"""The change that a replay would make, shown without making it: the replay itself runs, and is rolled back."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+import structlog
+from msgspec import Raw, Struct
+
+from sync_service.clerk.events import Event
+from sync_service.postgres.pool import Connection
+from sync_service.store.events import EventDetail, Failure, get_event
+from sync_service.store.rehearsal import rehearse
+from sync_service.sync.apply import Applier
+from sync_service.sync.commit import Congestion
+from sync_service.sync.outcome import Outcome
+
+Row = dict[str, Raw] | None
+
+_NULL = Raw(b"null")
+
+
+class Preview(Struct, frozen=True):
+    """The result of a dry run. `row` is insert, update, delete or none; `changes` has the old and the new values."""
+
+    outcome: str
+    reason: str | None
+    row: str
+    changes: dict[str, tuple[Raw, Raw]]
+
+
+async def preview_event(applier: Applier, event: Event) -> tuple[Preview, Failure | None]:
+    """Return the result of a replay, and the failure that it would record. Raises `DatabaseError`."""
+    with structlog.contextvars.bound_contextvars(dry_run=True):
+        async with rehearse(applier.store) as store:
+            rehearsal = replace(_isolate(applier), store=store)
+            async with store.database.acquire() as connection:
+                before = await _read_row(connection, store.binding.lookups.row, event.clerk_id)
+            [outcome] = await rehearsal.apply([event])
+            async with store.database.acquire() as connection:
+                after = await _read_row(connection, store.binding.lookups.row, event.clerk_id)
+                stored = await get_event(connection, event.id or "")
+    kind, changes = compare_rows(before, after)
+    return Preview(outcome.outcome, outcome.reason, kind, changes), _find_failure(outcome, stored)
+
+
+async def preview_page(applier: Applier, events: Sequence[Event]) -> Counter[str]:
+    """Return the outcomes of a replay of one page. Raises `DatabaseError`."""
+    with structlog.contextvars.bound_contextvars(dry_run=True):
+        async with rehearse(applier.store) as store:
+            outcomes = await replace(_isolate(applier), store=store).apply(events)
+    return Counter(outcome.outcome for outcome in outcomes)
+
+
+def compare_rows(before: Row, after: Row) -> tuple[str, dict[str, tuple[Raw, Raw]]]:
+    """Return `insert`, `update`, `delete` or `none`, and the values that change. All values of a deleted row do."""
+    if before is not None and after is None:
+        return "delete", {name: (value, _NULL) for name, value in before.items()}
+    old, new = before or {}, after or {}
+    changes = {
+        name: (old.get(name, _NULL), new.get(name, _NULL))
+        for name in {**old, **new}
+        if old.get(name, _NULL) != new.get(name, _NULL)
+    }
+    if before is None and after is not None:
+        return "insert", changes
+    return "update" if changes else "none", changes
+
+
+def _isolate(applier: Applier) -> Applier:
+    """Return an applier without effects outside the transaction: on the background work and on later deletions."""
+    return replace(applier, on_work_left=lambda: None, congestion=Congestion(), parts=asyncio.Semaphore(1))
+
+
+async def _read_row(connection: Connection, sql: str, clerk_id: str | None) -> Row:
+    text = await connection.fetchval(sql, clerk_id) if clerk_id else None
+    return msgspec.json.decode(text, type=dict[str, Raw]) if text else None
+
+
+def _find_failure(outcome: Outcome, stored: EventDetail | None) -> Failure | None:
+    has_failed = outcome.outcome == "parked" and stored is not None and stored.failures
+    return stored.failures[-1] if stored and has_failed and stored.failures[-1].reason == outcome.reason else None
