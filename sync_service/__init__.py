@@ -116,12 +116,14 @@ tests/test_package_map.py compares the list with the imports.
     sync.replay                 replays of stored events
     sync.refresh                asks Clerk about a user, single flight
     sync.login                  the row of a user who signs in
+    sync.user_actions           refresh and restore of one user
     sync.drift_report           the report of a reconcile, and the limit on its deletions
     sync.row_repair             writes the rows that differ from Clerk
     sync.unseen_users           deletes users that Clerk no longer has
     sync.inbox_restore          writes the last states in the inbox again
     sync.reconcile              compares all users with the table
     sync.reconcile_schedule     runs the reconcile at its intervals
+    sync.reconcile_request      starts a run for an operator
     sync.maintenance            retries, long deletions, retention
 
     doctor.findings             a finding: problem, reason, correction
@@ -179,6 +181,15 @@ tests/test_package_map.py compares the list with the imports.
     web.auth                    service token or session token
     web.sync                    POST /sync
     web.users                   GET /users/{clerk_id}, POST /users/resolve
+    web.ops.sessions            the signed cookie of the operators' page
+    web.ops.login_limit         the limit on failed logins
+    web.ops.auth                the operators' token or the page's cookie
+    web.ops.parameters          query parameters → filters
+    web.ops.context             the objects that the routes share
+    web.ops.events              /ops/events, /ops/replay
+    web.ops.users               /ops/users
+    web.ops.reports             /ops/summary, /ops/reconcile, /ops/audit, /ops/changes
+    web.ops.routes              the routes of the operators' interface
     web.app                     settings → the ASGI app
     web.connections             limits on connections and their bodies, for each peer
     web.transport               one packet per response

@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import asyncpg
 import structlog
@@ -117,21 +118,28 @@ async def _preview_page(applier: Applier, page: list[Event], *, as_json: bool) -
         preview, failure = await preview_event(applier, event)
         outcome = _name_outcome(preview)
         outcomes[outcome] += 1
-        changes = {
-            name: [decode_json(bytes(value).decode()) for value in pair] for name, pair in preview.changes.items()
-        }
         problem = _describe_failure(preview, failure) if outcome == "would fail" else {}
-        if as_json:
-            line = {"id": event.id, "clerk_id": event.clerk_id, "outcome": outcome, "changes": changes}
-            print(json.dumps(line | ({"failure": problem} if problem else {})))
-        elif changes or problem:
-            print(escape_value(f"{event.id}  {event.clerk_id}  {outcome}"))
-            for name, value in problem.items():
-                print(escape_value(f"    {name}: {value}"))
-            for column, (old, new) in changes.items():
-                shown = f"{column}: {json.dumps(old, ensure_ascii=False)} → {json.dumps(new, ensure_ascii=False)}"
-                print(escape_value(f"    {shown}"))
+        _print_preview(event, outcome, _decode_changes(preview), problem, as_json=as_json)
     return outcomes
+
+
+def _decode_changes(preview: Preview) -> dict[str, list[Any]]:
+    return {name: [decode_json(bytes(value).decode()) for value in pair] for name, pair in preview.changes.items()}
+
+
+def _print_preview(
+    event: Event, outcome: str, changes: dict[str, list[Any]], problem: dict[str, str], *, as_json: bool
+) -> None:
+    if as_json:
+        line = {"id": event.id, "clerk_id": event.clerk_id, "outcome": outcome, "changes": changes}
+        print(json.dumps(line | ({"failure": problem} if problem else {})))
+    elif changes or problem:
+        print(escape_value(f"{event.id}  {event.clerk_id}  {outcome}"))
+        for name, value in problem.items():
+            print(escape_value(f"    {name}: {value}"))
+        for column, (old, new) in changes.items():
+            shown = f"{column}: {json.dumps(old, ensure_ascii=False)} → {json.dumps(new, ensure_ascii=False)}"
+            print(escape_value(f"    {shown}"))
 
 
 def _name_outcome(preview: Preview) -> str:

@@ -33,7 +33,7 @@ select
     coalesce(extract(epoch from waiting.oldest_failed), 0)::float8 as oldest_failed_at,
     coalesce(extract(epoch from (
         select finished_at from clerk_sync.reconciles
-        where finished_at is not null and error is null order by id desc limit 1
+        where finished_at is not null and error is null and not dry_run order by id desc limit 1
     )), 0)::float8 as last_reconcile_at,
     coalesce(last_run.missing, 0) as missing,
     coalesce(last_run.stale, 0) as stale,

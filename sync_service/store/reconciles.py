@@ -8,8 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
+from msgspec import Struct
 
-from sync_service.postgres.pool import Connection, Database
+from sync_service.dsn import Dsn
+from sync_service.postgres.errors import translate_errors
+from sync_service.postgres.pool import Connection, Database, connect
+from sync_service.postgres.sql import read_sql
+from sync_service.store.audit import AuditEntry, add_entry
 from sync_service.store.changes import LIFT_LIMITS
 
 # The key of an advisory lock, next to the one of the migrations.
@@ -30,6 +35,42 @@ class Run:
 
     id: int
     checkpoint: int | None
+
+
+class RunReport(Struct, frozen=True):
+    """A run with its report, as far as it has come. `finished` is false for a run that ended early, by `error`."""
+
+    id: int
+    mode: str
+    dry_run: bool
+    started_at: datetime
+    finished_at: datetime | None
+    users: int
+    missing: int
+    stale: int
+    differing: int
+    deleted: int
+    repaired: int
+    refused: int
+    failed: int
+    columns: dict[str, int]
+    error: str | None
+    recent: bool
+    finished: bool
+    drift: int
+    seconds: float | None
+
+
+@contextlib.asynccontextmanager
+async def open_run_connection(dsn: Dsn) -> AsyncIterator[asyncpg.Connection]:
+    """Yield a connection for the lock of the runs, which none of the pool may hold so long. Raises `DatabaseError`."""
+    with translate_errors():
+        connection = await connect(dsn)
+        try:
+            yield connection
+        finally:
+            with contextlib.suppress(TimeoutError, asyncpg.PostgresError, OSError):
+                await connection.close(timeout=5)
 
 
 @contextlib.asynccontextmanager
@@ -71,8 +112,8 @@ async def read_run_ages(connection: Connection, mode: str) -> tuple[float | None
     return record["complete"], record["latest"]
 
 
-async def begin_run(database: Database, mode: str) -> Run:
-    """Record the start of a run. The caller has the lock, so an unfinished earlier run was interrupted."""
+async def begin_run(database: Database, mode: str, *, dry_run: bool = False, entry: AuditEntry | None = None) -> Run:
+    """Record the start of a run, and its audit. The caller has the lock, so an unfinished run was interrupted."""
     async with database.acquire() as connection, connection.transaction():
         await connection.execute(
             "delete from clerk_sync.reconciles where started_at < now() - $1::interval", RUN_RETENTION
@@ -80,13 +121,11 @@ async def begin_run(database: Database, mode: str) -> Run:
         await connection.execute(
             "update clerk_sync.reconciles set finished_at = now(), error = 'interrupted' where finished_at is null"
         )
-        checkpoint = await connection.fetchval(
-            "select checkpoint from clerk_sync.reconciles where mode = $1 order by id desc limit 1", mode
-        )
-        run_id = await connection.fetchval(
-            "insert into clerk_sync.reconciles (mode, checkpoint) values ($1, $2) returning id", mode, checkpoint
-        )
-    return Run(run_id, checkpoint)
+        if entry:
+            await add_entry(connection, entry)
+        row = await connection.fetchrow(_BEGIN, mode, dry_run)
+    assert row is not None  # noqa: S101  the statement inserts one row
+    return Run(row["id"], row["checkpoint"])
 
 
 async def save_run(database: Database, run: Run, counts: Mapping[str, Any], checkpoint: int | None) -> None:
@@ -111,6 +150,40 @@ async def _save(connection: Connection, run: Run, counts: Mapping[str, Any], che
     columns = json.dumps(counts["columns"])
     await connection.execute(_SAVE, run.id, checkpoint, columns, *(counts[name] for name in names))
 
+
+async def list_runs(connection: Connection, limit: int, run_id: int | None = None) -> list[RunReport]:
+    """Return the newest runs, or the one with this ID."""
+    return [_build_report(row) for row in await connection.fetch(_LIST, limit, run_id)]
+
+
+def _build_report(row: asyncpg.Record) -> RunReport:
+    fields = dict(row) | {"columns": json.loads(row["columns"])}
+    ended_at = row["finished_at"]
+    return RunReport(
+        **fields,
+        recent=row["mode"] == "recent",
+        finished=ended_at is not None and row["error"] is None,
+        drift=row["missing"] + row["stale"] + row["differing"] + row["deleted"],
+        seconds=(ended_at - row["started_at"]).total_seconds() if ended_at else None,
+    )
+
+
+_LIST = read_sql(__package__, "list_runs.sql")
+
+# A dry run continues no other run, and no other run continues it.
+_BEGIN = """
+insert into clerk_sync.reconciles (mode, dry_run, checkpoint)
+select
+    $1::text,
+    $2::boolean,
+    (
+        select checkpoint from clerk_sync.reconciles
+        where mode = $1 and not dry_run and not $2
+        order by id desc
+        limit 1
+    )
+returning id, checkpoint
+"""
 
 _SAVE = """
 update clerk_sync.reconciles

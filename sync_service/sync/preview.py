@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import msgspec
 import structlog
@@ -17,17 +18,18 @@ from sync_service.sync.apply import Applier
 from sync_service.sync.commit import Congestion
 from sync_service.sync.outcome import Outcome
 
+RowAction = Literal["insert", "update", "delete", "none"]
 Row = dict[str, Raw] | None
 
 _NULL = Raw(b"null")
 
 
 class Preview(Struct, frozen=True):
-    """The result of a dry run. `row` is insert, update, delete or none; `changes` has the old and the new values."""
+    """The result of a dry run: the action on the row, and the old and the new value of each changed column."""
 
     outcome: str
     reason: str | None
-    row: str
+    row: RowAction
     changes: dict[str, tuple[Raw, Raw]]
 
 
@@ -54,18 +56,15 @@ async def preview_page(applier: Applier, events: Sequence[Event]) -> Counter[str
     return Counter(outcome.outcome for outcome in outcomes)
 
 
-def compare_rows(before: Row, after: Row) -> tuple[str, dict[str, tuple[Raw, Raw]]]:
-    """Return `insert`, `update`, `delete` or `none`, and the values that change. All values of a deleted row do."""
-    if before is not None and after is None:
-        return "delete", {name: (value, _NULL) for name, value in before.items()}
+def compare_rows(before: Row, after: Row) -> tuple[RowAction, dict[str, tuple[Raw, Raw]]]:
+    """Return the action on the row, and the values that change. A deletion changes all of them to null."""
     old, new = before or {}, after or {}
-    changes = {
-        name: (old.get(name, _NULL), new.get(name, _NULL))
-        for name in {**old, **new}
-        if old.get(name, _NULL) != new.get(name, _NULL)
-    }
-    if before is None and after is not None:
-        return "insert", changes
+    pairs = {name: (old.get(name, _NULL), new.get(name, _NULL)) for name in {**old, **new}}
+    changes = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    if before is None:
+        return "none" if after is None else "insert", changes
+    if after is None:
+        return "delete", pairs
     return "update" if changes else "none", changes
 
 

@@ -16,6 +16,7 @@ from sync_service.clerk.user_list import Listed, UserList
 from sync_service.clerk.user_walk import START, Position, iter_pages, iter_recent
 from sync_service.errors import ClerkAuthError, ClerkUnavailable, DatabaseError, MappingMismatch
 from sync_service.store.access import Store
+from sync_service.store.audit import AuditEntry
 from sync_service.store.identities import get_pinned_instance, pin_instance
 from sync_service.store.reconciles import Run, begin_run, find_watermark, finish_run, read_clock, save_run
 from sync_service.sync.apply import Applier
@@ -29,6 +30,7 @@ log = structlog.get_logger()
 # A page without a write is recorded only now and then, so that a run over unchanged users hardly writes.
 PAGES_PER_CHECKPOINT = 20
 
+MISMATCH = "The mapping does not fit the table. `sync-service doctor` names the columns."
 REJECTED_KEY = "Clerk rejects the key ({reason}): correct CLERK_SECRET_KEY."
 UNCONFIRMED_KEY = (
     "The instance of CLERK_SECRET_KEY cannot be confirmed, because its key set names none. Check CLERK_API_URL."
@@ -40,7 +42,7 @@ FOREIGN_KEY = (
 
 
 class Reconciler:
-    """One run. The caller has the lock of store/reconciles.py, unless it is a dry run."""
+    """One run. The caller has the lock of store/reconciles.py, unless it is a dry run without a record."""
 
     def __init__(
         self,
@@ -73,10 +75,25 @@ class Reconciler:
     def _store(self) -> Store:
         return self._applier.store
 
+    async def begin(self, entry: AuditEntry | None = None) -> Run:
+        """Record the start of the run, also of a dry run, together with its audit. Raises `DatabaseError`."""
+        self._run = await begin_run(self._store.database, self.mode, dry_run=self.report.dry_run, entry=entry)
+        self._checkpoint = self._run.checkpoint
+        return self._run
+
+    @property
+    def mode(self) -> str:
+        """`full`, `recent` or `inbox`."""
+        if self._users is None:
+            return "inbox"
+        return "recent" if self.report.recent else "full"
+
     async def run(self) -> Report:
         """Compare and repair; return the report, also after a failure. Raises `MappingMismatch`."""
         began = time.monotonic()
         try:
+            if self._run is None and not self.report.dry_run:
+                await self.begin()
             self.report.error = await self._reconcile()
             self.report.finished = self.report.error is None
         except ClerkAuthError as error:
@@ -84,35 +101,33 @@ class Reconciler:
         except ClerkUnavailable as error:
             self.report.error = f"Clerk cannot be asked ({error.reason}). The next run continues."
         except MappingMismatch:
+            self.report.error = MISMATCH
+            await self._finish()
             raise
         except DatabaseError as error:
             self.report.error = f"The database reports an error ({error.reason}). The next run continues."
         self.report.seconds = round(time.monotonic() - began, 3)
+        await self._finish()
+        return self.report
+
+    async def _finish(self) -> None:
         if self._run:
             await finish_run(self._store.database, self._run, asdict(self.report), self._checkpoint, self.report.error)
-        return self.report
 
     async def _reconcile(self) -> str | None:
         """Return the reason why the run may not begin, or None after its end."""
         if self._users is None:
-            await self._begin("inbox")
             await restore_from_inbox(self._repair, self._on_progress)
             return None
         started_at = await read_clock(self._store.database)
         if problem := await self._find_key_problem(self._users):
             return problem
-        await self._begin("recent" if self.report.recent else "full")
         if self.report.recent:
             await self._walk_recent(self._users)
         else:
             await self._walk(self._users, started_at)
         await self._repair.settle_claims(self._users)
         return None
-
-    async def _begin(self, mode: str) -> None:
-        if not self.report.dry_run:
-            self._run = await begin_run(self._store.database, mode)
-            self._checkpoint = self._run.checkpoint
 
     async def _find_key_problem(self, users: UserList) -> str | None:
         """Return the reason why the key may not be used for this table, or None. The first run pins the instance."""

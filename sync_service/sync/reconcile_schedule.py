@@ -1,7 +1,6 @@
 """Runs the reconcile in `serve` at its intervals. The database decides which process runs it, and when it is due."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,9 +10,8 @@ import structlog
 
 from sync_service.dsn import Dsn
 from sync_service.errors import DatabaseError
-from sync_service.postgres.errors import translate_errors
-from sync_service.postgres.pool import connect
-from sync_service.store.reconciles import hold_run_lock, read_run_ages
+from sync_service.store.reconciles import hold_run_lock, open_run_connection, read_run_ages
+from sync_service.sync.drift_report import Report
 from sync_service.sync.reconcile import Reconciler
 
 log = structlog.get_logger()
@@ -72,25 +70,25 @@ class ReconcileSchedule:
 
         Raises `DatabaseError`.
         """
-        with translate_errors():
-            connection = await connect(self.dsn)
-            try:
-                async with hold_run_lock(connection) as is_held:
-                    if is_held:
-                        for mode, interval in self._intervals.items():
-                            await self._run_if_due(connection, mode, interval)
-                pauses = [
-                    compute_pause(interval, *await read_run_ages(connection, mode))
-                    for mode, interval in self._intervals.items()
-                ]
-            finally:
-                with contextlib.suppress(TimeoutError, asyncpg.PostgresError, OSError):
-                    await connection.close(timeout=5)
+        async with open_run_connection(self.dsn) as connection:
+            async with hold_run_lock(connection) as is_held:
+                if is_held:
+                    for mode, interval in self._intervals.items():
+                        await self._run_if_due(connection, mode, interval)
+            pauses = [
+                compute_pause(interval, *await read_run_ages(connection, mode))
+                for mode, interval in self._intervals.items()
+            ]
         return max(min(pauses), 1.0)
 
     async def _run_if_due(self, connection: asyncpg.Connection, mode: str, interval: float) -> None:
         if compute_pause(interval, *await read_run_ages(connection, mode)):
             return
         report = await self.create(mode == RECENT).run()
-        counts = report.to_json() | {"error": report.error}
-        (log.info if report.is_clean else log.warning)("reconciled", **counts)
+        log_report(report)
+
+
+def log_report(report: Report) -> None:
+    """Log the report of a run that no command prints."""
+    counts = report.to_json() | {"error": report.error}
+    (log.info if report.is_clean else log.warning)("reconciled", **counts)

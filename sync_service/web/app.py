@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import AsyncIterator
 from importlib.metadata import version
+from typing import Protocol
 
 import httpx2
 import structlog
@@ -24,9 +25,9 @@ from sync_service.clerk.rate_limit import RateLimiter
 from sync_service.clerk.session_tokens import SessionTokenVerifier
 from sync_service.clerk.user_list import LIST_TIMEOUT, UserList, create_limiter
 from sync_service.clerk.webhook_signature import WebhookVerifier
-from sync_service.dsn import Dsn
 from sync_service.errors import NoTokenKey, SettingsError
 from sync_service.logs import configure_logging
+from sync_service.postgres.limited_access import LimitedDatabase
 from sync_service.postgres.pool import open_database
 from sync_service.process import die_with_parent
 from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
@@ -35,8 +36,10 @@ from sync_service.sync.apply import Applier
 from sync_service.sync.login import LoginService
 from sync_service.sync.maintenance import MaintenanceWorker
 from sync_service.sync.reconcile import Reconciler
+from sync_service.sync.reconcile_request import ReconcileStarter
 from sync_service.sync.reconcile_schedule import ReconcileSchedule
 from sync_service.sync.refresh import UserRefresher
+from sync_service.sync.replay import create_replayer
 from sync_service.web.auth import Authenticator
 from sync_service.web.health import Readiness, healthz
 from sync_service.web.limits import TimeLimits
@@ -46,6 +49,10 @@ from sync_service.web.metrics.families import Metrics
 from sync_service.web.metrics.process_gauges import ProcessGauges
 from sync_service.web.metrics.shared_folder import find_shared_folder
 from sync_service.web.middleware import RequestLogMiddleware
+from sync_service.web.ops.auth import OpsAuthenticator
+from sync_service.web.ops.context import OpsContext
+from sync_service.web.ops.routes import OpsHeaders
+from sync_service.web.ops.routes import create_routes as create_ops_routes
 from sync_service.web.problems import HANDLERS
 from sync_service.web.sync import SyncEndpoint
 from sync_service.web.users import UserEndpoints
@@ -59,6 +66,9 @@ STOP_TIMEOUT = 10
 # Requests to Clerk in 10 s: four fifths of a production instance's quota, shared by the processes of one service. A
 # development instance has a smaller quota: Clerk rejects the excess, and the service then pauses its requests.
 MAX_CLERK_REQUESTS = 800
+
+# Of the pool's ten connections, so that operators cannot keep webhooks and logins waiting.
+MAX_OPS_CONNECTIONS = 2
 
 DEFAULT_LIMITS = TimeLimits()
 
@@ -117,8 +127,12 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIA
         worker = MaintenanceWorker(applier.with_source("replay"), settings.sync_event_retention, wake, refresher)
         background = [asyncio.create_task(readiness.log_state()), asyncio.create_task(worker.run())]
         background.append(asyncio.create_task(metrics_endpoint.keep_updated()))
-        if schedule := _create_schedule(settings, dsn, applier, client):
+        create_run = _create_run_factory(settings, applier, client)
+        if create_run:
+            every, recent_every = settings.sync_reconcile_every, settings.sync_reconcile_recent_every
+            schedule = ReconcileSchedule(dsn, create_run, every, recent_every)
             background.append(asyncio.create_task(schedule.run()))
+        reconciles = ReconcileStarter(dsn, create_run) if create_run else None
         if keys is None:
             log.warning("session_tokens_disabled", hint=NoTokenKey.hint)
         else:
@@ -130,10 +144,13 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIA
                 "metrics": metrics_endpoint,
                 "sync": SyncEndpoint(authenticator, login_service, metrics, limits),
                 "users": UserEndpoints(authenticator, refresher, applier, metrics, limits),
+                "ops": _create_ops(settings, applier, refresher, reconciles, limits),
             }
         finally:
             for task in background:
                 task.cancel()
+            if reconciles:
+                await reconciles.close()
             await refresher.close()
             await client.aclose()
             await database.aclose()
@@ -148,11 +165,12 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIA
             Route("/healthz", healthz),
             Route("/readyz", _readyz),
             Route("/metrics", _metrics),
+            *(create_ops_routes() if settings.sync_ops_token else ()),
         ],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
-    return RequestLogMiddleware(app, fast_route=webhook_route)
+    return RequestLogMiddleware(OpsHeaders(app), fast_route=webhook_route)
 
 
 class _WebhookApp:
@@ -223,20 +241,42 @@ def _create_clerk_client(settings: Settings, client: httpx2.AsyncClient, limits:
     return ClerkClient(client, settings.clerk_api_url, key, timeout=limits.clerk_request) if key else None
 
 
-def _create_schedule(
-    settings: Settings, dsn: Dsn, applier: Applier, client: httpx2.AsyncClient
-) -> ReconcileSchedule | None:
+class _CreateRun(Protocol):
+    def __call__(self, recent: bool, dry_run: bool = False) -> Reconciler: ...
+
+
+def _create_run_factory(settings: Settings, applier: Applier, client: httpx2.AsyncClient) -> _CreateRun | None:
     key = settings.clerk_secret_key
     if key is None:
         return None
 
-    def create(recent: bool) -> Reconciler:
+    def create(recent: bool, dry_run: bool = False) -> Reconciler:
         # A circuit breaker of its own: a list that fails must not keep logins from Clerk.
         lists = ClerkClient(client, settings.clerk_api_url, key, timeout=LIST_TIMEOUT)
         users = UserList(lists, create_limiter(key))
-        return Reconciler(applier, users, instance_id=settings.clerk_instance_id, recent=recent)
+        return Reconciler(applier, users, instance_id=settings.clerk_instance_id, dry_run=dry_run, recent=recent)
 
-    return ReconcileSchedule(dsn, create, settings.sync_reconcile_every, settings.sync_reconcile_recent_every)
+    return create
+
+
+def _create_ops(
+    settings: Settings,
+    applier: Applier,
+    refresher: UserRefresher,
+    reconciles: ReconcileStarter | None,
+    limits: TimeLimits,
+) -> OpsContext | None:
+    if settings.sync_ops_token is None:
+        return None
+    store = applier.store.with_database(LimitedDatabase(applier.store.database, MAX_OPS_CONNECTIONS))
+    return OpsContext(
+        authenticator=OpsAuthenticator(settings.sync_ops_token),
+        store=store,
+        replayer=create_replayer(applier, store, limits.replay_deletion),
+        refresher=refresher,
+        reconciles=reconciles,
+        limits=limits,
+    )
 
 
 async def _readyz(request: Request) -> Response:

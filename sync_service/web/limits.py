@@ -16,7 +16,8 @@ class TimeLimits:
     """Seconds. A webhook takes `body` and `apply`, /sync and /users take `response` for all steps together.
 
     `clerk_request` bounds one request to Clerk, `deletion` the cascade of a webhook; a longer one continues in the
-    background. A login with an old row waits `stale_wait` for Clerk.
+    background. A login with an old row waits `stale_wait` for Clerk. A replay by an operator gives a deletion
+    `replay_deletion`, and one of many events ends after `bulk_replay`: routers of platforms wait for 30 s.
     """
 
     body: float = 3
@@ -25,6 +26,8 @@ class TimeLimits:
     clerk_request: float = REQUEST_TIMEOUT
     deletion: float = DELETE_TIMEOUT
     stale_wait: float = STALE_WAIT
+    replay_deletion: float = 5
+    bulk_replay: float = 25
 
 
 @contextlib.asynccontextmanager

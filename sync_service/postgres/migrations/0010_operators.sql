@@ -11,9 +11,8 @@ create table clerk_sync.audit (
 -- A dry run that the operators' interface starts has a row, too, because its report is read later.
 alter table clerk_sync.reconciles add column dry_run boolean not null default false;
 
--- The time of the login that created the user although a webhook was due.
-alter table clerk_sync.identities add column missed_webhook_at timestamptz;
-create index identities_with_missed_webhook on clerk_sync.identities (clerk_id) where missed_webhook_at is not null;
+-- Users first created by a login, because their webhook had not arrived.
+create index identities_created_by_login on clerk_sync.identities (clerk_id) where created_by in ('login', 'profile');
 
 -- Lists of events by one property, newest first. Most events are applied; a list of these reads events_newest_first.
 create index events_by_status on clerk_sync.events (status, received_at, id) where status <> 'applied';

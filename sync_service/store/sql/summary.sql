@@ -8,5 +8,5 @@ select
     ) as others,
     (select min(received_at) from clerk_sync.events where status = 'failed') as oldest_waiting_at,
     (select max(received_at) from clerk_sync.events) as last_event_at,
-    (select count(*) from clerk_sync.identities where missed_webhook_at is not null) as missed_webhooks,
+    (select count(*) from clerk_sync.identities where created_by in ('login', 'profile')) as missed_webhooks,
     now() as at

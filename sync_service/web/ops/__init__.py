@@ -1,0 +1,1 @@
+"""The operators' interface: its JSON API, its sessions, and the limits on both."""

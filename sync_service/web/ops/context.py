@@ -1,0 +1,78 @@
+"""The objects that the routes of the operators' interface share, and the description of one route."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sync_service.big_integers import quote_big_integers
+from sync_service.clerk.user import ClerkId
+from sync_service.store.access import Store
+from sync_service.sync.apply import Applier
+from sync_service.sync.reconcile_request import ReconcileStarter
+from sync_service.sync.refresh import UserRefresher
+from sync_service.web.limits import TimeLimits
+from sync_service.web.ops.auth import Operator, OpsAuthenticator
+
+
+@dataclass(frozen=True, slots=True)
+class OpsContext:
+    """The interface of one process. `store` has its own part of the pool; `reconciles` needs CLERK_SECRET_KEY."""
+
+    authenticator: OpsAuthenticator
+    store: Store
+    replayer: Applier
+    refresher: UserRefresher
+    reconciles: ReconcileStarter | None
+    limits: TimeLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The body of a response, and its status."""
+
+    body: Struct
+    status: int = 200
+
+
+Handler = Callable[[OpsContext, Request, Operator], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRoute:
+    """One route: `request` is the type of its JSON body, `response` the type of a success.
+
+    `errors` are the statuses beside those of all routes. A route that `takes_long` limits its time itself.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    response: object
+    request: type[Struct] | None = None
+    parameters: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = (200,)
+    errors: tuple[int, ...] = ()
+    takes_long: bool = False
+
+
+# Statuses of every route: a wrong parameter or body, no token, no CSRF token, too many wrong tokens, no database.
+COMMON_ERRORS = (400, 401, 403, 429, 503)
+
+
+def create_response(reply: Reply) -> Response:
+    """Return the reply as JSON, in which JavaScript can read each integer exactly."""
+    text = quote_big_integers(msgspec.json.encode(reply.body).decode())
+    return Response(text, reply.status, media_type="application/json")
+
+
+def is_clerk_id(text: str) -> bool:
+    """Return whether Clerk or Svix could have made this ID."""
+    try:
+        msgspec.convert(text, ClerkId)
+    except msgspec.ValidationError:
+        return False
+    return True

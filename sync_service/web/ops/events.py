@@ -1,0 +1,175 @@
+"""Events for operators: the list, one event, replays."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+from starlette.requests import Request
+
+from sync_service.clerk.events import Event
+from sync_service.errors import BadRequest, DatabaseUnavailable, UnknownEvent
+from sync_service.store.event_filter import Filter
+from sync_service.store.events import EventDetail, EventSummary, get_event, get_events, list_events
+from sync_service.sync.preview import Preview, preview_event
+from sync_service.sync.replay import replay_all, replay_event
+from sync_service.web.body import decode_body, read_body
+from sync_service.web.ops.auth import Operator
+from sync_service.web.ops.context import ApiRoute, OpsContext, Reply, is_clerk_id
+from sync_service.web.ops.parameters import (
+    build_filter,
+    parse_cursor,
+    parse_dry_run,
+    parse_filter,
+    parse_limit,
+    read_parameters,
+)
+
+LIST_PARAMETERS = ("status", "type", "clerk_id", "reason", "since", "until", "limit", "cursor")
+
+
+class EventList(Struct):
+    """One page; `next_cursor` is null on the last one."""
+
+    events: list[EventSummary]
+    next_cursor: str | None
+
+
+class ReplayResult(Struct):
+    """The outcome of a webhook: applied, stale, duplicate, ignored, or parked with its reason."""
+
+    outcome: str
+    reason: str | None
+
+
+class EmptyBody(Struct, forbid_unknown_fields=True):
+    """A body without any field. It may be absent."""
+
+
+class BulkReplayRequest(Struct, forbid_unknown_fields=True):
+    """A filter; null is no filter, and at least one must be given."""
+
+    status: str | None = None
+    type: str | None = None
+    clerk_id: str | None = None
+    reason: str | None = None
+    since: Annotated[datetime, Meta(tz=True)] | None = None
+    until: Annotated[datetime, Meta(tz=True)] | None = None
+    dry_run: bool = False
+
+
+class BulkReplayResult(Struct):
+    """The number of events by outcome. If the time was over, the next request goes on with `since=continue_since`."""
+
+    dry_run: bool
+    outcomes: dict[str, int]
+    continue_since: datetime | UnsetType = UNSET
+
+
+async def list_page(ops: OpsContext, request: Request, operator: Operator) -> Reply:
+    """Return one page of the events that the filter selects, the newest first."""
+    given = read_parameters(request.query_params, LIST_PARAMETERS)
+    selection, limit = parse_filter(given), parse_limit(given.get("limit"))
+    after = parse_cursor(given.get("cursor"))
+    async with ops.store.database.acquire() as connection:
+        events = await list_events(connection, selection, limit + 1, after)
+    cursor = events[limit - 1].position.encode() if len(events) > limit else None
+    return Reply(EventList(events[:limit], cursor))
+
+
+async def show(ops: OpsContext, request: Request, operator: Operator) -> Reply:
+    """Return one event with its failures and payload."""
+    read_parameters(request.query_params, ())
+    async with ops.store.database.acquire() as connection:
+        event = await get_event(connection, _parse_id(request))
+    if event is None:
+        raise UnknownEvent(_NO_EVENT)
+    return Reply(event)
+
+
+async def replay(ops: OpsContext, request: Request, operator: Operator) -> Reply:
+    """Apply one event again, or return the change that this would make."""
+    dry_run = parse_dry_run(request.query_params)
+    if body := await read_body(request, ops.limits.body):
+        decode_body(_empty_decoder, body)
+    event = await find_event(ops, _parse_id(request))
+    if dry_run:
+        preview, _ = await preview_event(ops.replayer, event)
+        raise_if_unavailable(preview.outcome, preview.reason)
+        return Reply(preview)
+    outcome = await replay_event(ops.replayer, event, operator.who)
+    raise_if_unavailable(outcome.outcome, outcome.reason)
+    # The status is that of a webhook.
+    return Reply(ReplayResult(outcome.outcome, outcome.reason), 202 if outcome.outcome == "parked" else 200)
+
+
+async def replay_many(ops: OpsContext, request: Request, operator: Operator) -> Reply:
+    """Apply all events again that a filter selects, or count the outcomes of that."""
+    read_parameters(request.query_params, ())
+    body = decode_body(_bulk_decoder, await read_body(request, ops.limits.body))
+    selection = build_filter(
+        status=body.status,
+        type=body.type,
+        clerk_id=body.clerk_id,
+        reason=body.reason,
+        since=body.since,
+        until=body.until,
+    )
+    if selection == Filter():
+        raise BadRequest("Name a filter, such as status: without one, all events would be replayed.")
+    found = await replay_all(
+        ops.replayer, selection, who=operator.who, dry_run=body.dry_run, max_seconds=ops.limits.bulk_replay
+    )
+    return Reply(BulkReplayResult(body.dry_run, found.outcomes, found.continue_since or UNSET))
+
+
+async def find_event(ops: OpsContext, message_id: str) -> Event:
+    """Return the stored event. Raises `UnknownEvent` or `DatabaseError`."""
+    async with ops.store.database.acquire() as connection:
+        events = await get_events(connection, [message_id])
+    if not events:
+        raise UnknownEvent(_NO_EVENT)
+    return events[0]
+
+
+def raise_if_unavailable(outcome: str, reason: str | None) -> None:
+    """Raise `DatabaseUnavailable` for an event that is as it was, because the database or a lock was not available."""
+    if outcome == "unavailable":
+        raise DatabaseUnavailable(reason or "")
+
+
+def _parse_id(request: Request) -> str:
+    message_id: str = request.path_params["id"]
+    if not is_clerk_id(message_id):
+        raise UnknownEvent(_NO_EVENT)
+    return message_id
+
+
+_NO_EVENT = "The inbox has no event with this ID."
+
+_empty_decoder = msgspec.json.Decoder(EmptyBody)
+_bulk_decoder = msgspec.json.Decoder(BulkReplayRequest)
+
+ROUTES = (
+    ApiRoute("GET", "/ops/events", list_page, EventList, parameters=LIST_PARAMETERS),
+    ApiRoute(
+        "POST",
+        "/ops/events/{id:path}/replay",
+        replay,
+        ReplayResult | Preview,
+        request=EmptyBody,
+        parameters=("dry_run",),
+        statuses=(200, 202),
+        errors=(404, 408, 413),
+    ),
+    ApiRoute("GET", "/ops/events/{id:path}", show, EventDetail, errors=(404,)),
+    ApiRoute(
+        "POST",
+        "/ops/replay",
+        replay_many,
+        BulkReplayResult,
+        request=BulkReplayRequest,
+        errors=(408, 413),
+        takes_long=True,
+    ),
+)

@@ -1,0 +1,138 @@
+"""Reports for operators: the summary, the reconcile, the audit, the deliveries to the app."""
+
+from datetime import datetime
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+
+from sync_service.errors import NoSecretKey, UnknownChange
+from sync_service.postgres.pool import Connection
+from sync_service.store.audit import AuditLine, list_entries
+from sync_service.store.reconciles import RunReport, list_runs
+from sync_service.store.summary import read_summary
+from sync_service.web.body import decode_body, read_body
+from sync_service.web.ops.auth import Operator
+from sync_service.web.ops.context import ApiRoute, OpsContext, Reply
+from sync_service.web.ops.parameters import parse_limit, read_parameters
+
+
+class Summary(Struct):
+    """The state of the service. `backlog` counts failed events, and `lag_seconds` is the age of the oldest one."""
+
+    events: dict[str, int]
+    backlog: int
+    oldest_waiting_at: datetime | None
+    lag_seconds: float
+    last_event_at: datetime | None
+    missed_webhooks: int
+    last_reconcile: RunReport | None
+    failed_deliveries: int
+
+
+class ReconcileRequest(Struct, forbid_unknown_fields=True):
+    """`dry_run` only reports; `recent` compares only the newest changes."""
+
+    dry_run: bool = False
+    recent: bool = False
+
+
+class RunList(Struct):
+    """The runs of the reconcile, the newest first."""
+
+    runs: list[RunReport]
+
+
+class AuditList(Struct):
+    """The actions of operators, the newest first."""
+
+    audit: list[AuditLine]
+
+
+class ChangeList(Struct):
+    """The deliveries to the app."""
+
+    changes: list[Struct]
+    next_cursor: str | None
+
+
+async def show_summary(ops: OpsContext, request: Request, operator: Operator) -> Reply:
+    """Return the state of the service in figures."""
+    read_parameters(request.query_params, ())
+    async with ops.store.database.acquire() as connection:
+        return Reply(await build_summary(connection))
+
+
+async def build_summary(connection: Connection) -> Summary:
+    """Return the summary. Raises the errors of asyncpg."""
+    inbox = await read_summary(connection)
+    runs = await list_runs(connection, 1)
+    return Summary(
+        events=inbox.events,
+        backlog=inbox.backlog,
+        oldest_waiting_at=inbox.oldest_waiting_at,
+        lag_seconds=inbox.lag_seconds,
+        last_event_at=inbox.last_event_at,
+        missed_webhooks=inbox.missed_webhooks,
+        last_reconcile=runs[0] if runs else None,
+        failed_deliveries=0,
+    )
+
+
+async def start_reconcile(ops: OpsContext, request: Request, operator: Operator) -> Reply:
+    """Start a run; it continues in the background."""
+    read_parameters(request.query_params, ())
+    body = await read_body(request, ops.limits.body)
+    wanted = decode_body(_reconcile_decoder, body) if body else ReconcileRequest()
+    if ops.reconciles is None:
+        raise NoSecretKey("The service has no key for Clerk's API. Set CLERK_SECRET_KEY.")
+    run_id = await ops.reconciles.start(operator.who, recent=wanted.recent, dry_run=wanted.dry_run)
+    async with ops.store.database.acquire() as connection:
+        [run] = await list_runs(connection, 1, run_id)
+    return Reply(run, 202)
+
+
+async def list_reconciles(ops: OpsContext, request: Request, operator: Operator) -> Reply:
+    """Return the newest runs with their reports."""
+    given = read_parameters(request.query_params, ("limit",))
+    async with ops.store.database.acquire() as connection:
+        return Reply(RunList(await list_runs(connection, parse_limit(given.get("limit")))))
+
+
+async def list_audit(ops: OpsContext, request: Request, operator: Operator) -> Reply:
+    """Return the last actions of operators."""
+    given = read_parameters(request.query_params, ("limit",))
+    async with ops.store.database.acquire() as connection:
+        return Reply(AuditList(await list_entries(connection, parse_limit(given.get("limit")))))
+
+
+async def list_changes(ops: OpsContext, request: Request, operator: Operator) -> Reply:
+    """Return the deliveries to the app; this release makes none."""
+    read_parameters(request.query_params, ("status",))
+    return Reply(ChangeList([], None))
+
+
+async def replay_change(ops: OpsContext, request: Request, operator: Operator) -> Reply:
+    """Refuse the replay of a delivery: this release makes none."""
+    read_parameters(request.query_params, ())
+    raise UnknownChange("There is no delivery with this ID.")
+
+
+_reconcile_decoder = msgspec.json.Decoder(ReconcileRequest)
+
+ROUTES = (
+    ApiRoute("GET", "/ops/summary", show_summary, Summary),
+    ApiRoute(
+        "POST",
+        "/ops/reconcile",
+        start_reconcile,
+        RunReport,
+        request=ReconcileRequest,
+        statuses=(202,),
+        errors=(408, 409, 413),
+    ),
+    ApiRoute("GET", "/ops/reconcile", list_reconciles, RunList, parameters=("limit",)),
+    ApiRoute("GET", "/ops/audit", list_audit, AuditList, parameters=("limit",)),
+    ApiRoute("GET", "/ops/changes", list_changes, ChangeList, parameters=("status",)),
+    ApiRoute("POST", "/ops/changes/{id}/replay", replay_change, ChangeList, errors=(404,)),
+)

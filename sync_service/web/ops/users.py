@@ -1,0 +1,74 @@
+"""One user for operators: the state, the refresh from Clerk, the cancelled deletion."""
+
+from msgspec import Raw, Struct
+from starlette.requests import Request
+
+from sync_service.errors import ChangeRejected, NoSecretKey, NotRestorable, RowRefused, UnknownUser
+from sync_service.store.user_history import UserHistory, get_user_history
+from sync_service.sync.user_actions import refresh, restore
+from sync_service.web.ops.auth import Operator
+from sync_service.web.ops.context import ApiRoute, OpsContext, Reply, is_clerk_id
+from sync_service.web.ops.parameters import read_parameters
+
+
+class RefreshResult(Struct):
+    """`current`, `created` or `updated`, and the row."""
+
+    outcome: str
+    user: Raw
+
+
+class RestoreResult(Struct):
+    """The user whose deletion is cancelled."""
+
+    clerk_id: str
+    restored: bool
+
+
+async def show_user(ops: OpsContext, request: Request, operator: Operator) -> Reply:
+    """Return the state and the history of a user."""
+    clerk_id = _parse_id(request)
+    async with ops.store.database.acquire() as connection:
+        user = await get_user_history(connection, ops.store.binding.lookups, clerk_id)
+    if not user.is_known:
+        raise UnknownUser(_NO_USER)
+    return Reply(user)
+
+
+async def refresh_user(ops: OpsContext, request: Request, operator: Operator) -> Reply:
+    """Ask Clerk about a user, and write the row."""
+    clerk_id = _parse_id(request)
+    if not ops.refresher.can_refresh:
+        raise NoSecretKey("The service has no key for Clerk's API. Set CLERK_SECRET_KEY.")
+    login = await refresh(ops.store.database, ops.refresher, clerk_id, operator.who)
+    return Reply(RefreshResult(login.outcome, Raw(login.row.encode())))
+
+
+async def restore_user(ops: OpsContext, request: Request, operator: Operator) -> Reply:
+    """Cancel the deletion of a user whose row still exists."""
+    clerk_id = _parse_id(request)
+    try:
+        async with ops.store.acquire() as bound:
+            is_restored = await restore(bound, clerk_id, operator.who)
+    except ChangeRejected as error:
+        raise RowRefused(error.reason) from error
+    if not is_restored:
+        raise NotRestorable("The user is not deleted, or the row is gone.")
+    return Reply(RestoreResult(clerk_id, restored=True))
+
+
+def _parse_id(request: Request) -> str:
+    read_parameters(request.query_params, ())
+    clerk_id: str = request.path_params["clerk_id"]
+    if not is_clerk_id(clerk_id):
+        raise UnknownUser(_NO_USER)
+    return clerk_id
+
+
+_NO_USER = "The service knows no user with this ID."
+
+ROUTES = (
+    ApiRoute("GET", "/ops/users/{clerk_id}", show_user, UserHistory, errors=(404,)),
+    ApiRoute("POST", "/ops/users/{clerk_id}/refresh", refresh_user, RefreshResult, errors=(404, 409, 410)),
+    ApiRoute("POST", "/ops/users/{clerk_id}/restore", restore_user, RestoreResult, errors=(404, 409)),
+)
