@@ -135,7 +135,8 @@ def test_the_commands_table_has_every_command_with_its_options_and_no_other() ->
 
 
 def test_the_http_page_has_every_error_code() -> None:
-    sources = [ROOT / "sync_service" / "errors.py", *(ROOT / "sync_service" / "web").glob("*.py")]
+    package = ROOT / "sync_service"
+    sources = [package / "errors.py", package / "operator_errors.py", *(package / "web").rglob("*.py")]
     codes = {code for file in sources for code in re.findall(r'\bcode = "(\w+)"', file.read_text())}
     assert len(codes) > 10
     for code in codes:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import structlog
 
 from sync_service.dsn import Dsn
-from sync_service.errors import DatabaseError, ReconcileRunning
+from sync_service.errors import DatabaseError
+from sync_service.operator_errors import ReconcileRunning
 from sync_service.store.audit import AuditEntry
 from sync_service.store.reconciles import Run, hold_run_lock, open_run_connection
 from sync_service.sync.reconcile import Reconciler

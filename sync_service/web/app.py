@@ -6,7 +6,6 @@ import gc
 import os
 from collections.abc import AsyncIterator
 from importlib.metadata import version
-from typing import Protocol
 
 import httpx2
 import structlog
@@ -127,12 +126,9 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIA
         worker = MaintenanceWorker(applier.with_source("replay"), settings.sync_event_retention, wake, refresher)
         background = [asyncio.create_task(readiness.log_state()), asyncio.create_task(worker.run())]
         background.append(asyncio.create_task(metrics_endpoint.keep_updated()))
-        create_run = _create_run_factory(settings, applier, client)
-        if create_run:
-            every, recent_every = settings.sync_reconcile_every, settings.sync_reconcile_recent_every
-            schedule = ReconcileSchedule(dsn, create_run, every, recent_every)
+        schedule, reconciles = _create_reconciles(settings, dsn, applier, client)
+        if schedule:
             background.append(asyncio.create_task(schedule.run()))
-        reconciles = ReconcileStarter(dsn, create_run) if create_run else None
         if keys is None:
             log.warning("session_tokens_disabled", hint=NoTokenKey.hint)
         else:
@@ -241,14 +237,13 @@ def _create_clerk_client(settings: Settings, client: httpx2.AsyncClient, limits:
     return ClerkClient(client, settings.clerk_api_url, key, timeout=limits.clerk_request) if key else None
 
 
-class _CreateRun(Protocol):
-    def __call__(self, recent: bool, dry_run: bool = False) -> Reconciler: ...
-
-
-def _create_run_factory(settings: Settings, applier: Applier, client: httpx2.AsyncClient) -> _CreateRun | None:
+def _create_reconciles(
+    settings: Settings, dsn: Dsn, applier: Applier, client: httpx2.AsyncClient
+) -> tuple[ReconcileSchedule, ReconcileStarter] | tuple[None, None]:
+    """Return the runs at their intervals, and those that operators start. Both need a key for Clerk's API."""
     key = settings.clerk_secret_key
     if key is None:
-        return None
+        return None, None
 
     def create(recent: bool, dry_run: bool = False) -> Reconciler:
         # A circuit breaker of its own: a list that fails must not keep logins from Clerk.
@@ -256,7 +251,8 @@ def _create_run_factory(settings: Settings, applier: Applier, client: httpx2.Asy
         users = UserList(lists, create_limiter(key))
         return Reconciler(applier, users, instance_id=settings.clerk_instance_id, dry_run=dry_run, recent=recent)
 
-    return create
+    schedule = ReconcileSchedule(dsn, create, settings.sync_reconcile_every, settings.sync_reconcile_recent_every)
+    return schedule, ReconcileStarter(dsn, create)
 
 
 def _create_ops(

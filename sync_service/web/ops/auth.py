@@ -10,7 +10,8 @@ from hashlib import sha256
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sync_service.errors import BadCsrfToken, BadToken, TooManyLogins
+from sync_service.errors import BadToken
+from sync_service.operator_errors import BadCsrfToken, TooManyLogins
 from sync_service.store.audit import API, PAGE
 from sync_service.web.ops.login_limit import LoginLimit
 from sync_service.web.ops.sessions import COOKIE_NAME, SESSION_LIFETIME, Session, SessionKeys

@@ -8,7 +8,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from starlette.requests import Request
 
 from sync_service.clerk.events import Event
-from sync_service.errors import BadRequest, DatabaseUnavailable, UnknownEvent
+from sync_service.errors import BadRequest, DatabaseUnavailable
+from sync_service.operator_errors import UnknownEvent
 from sync_service.store.event_filter import Filter
 from sync_service.store.events import EventDetail, EventSummary, get_event, get_events, list_events
 from sync_service.sync.preview import Preview, preview_event

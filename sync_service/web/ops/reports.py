@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 from starlette.requests import Request
 
-from sync_service.errors import NoSecretKey, UnknownChange
+from sync_service.operator_errors import NoSecretKey, UnknownChange
 from sync_service.postgres.pool import Connection
 from sync_service.store.audit import AuditLine, list_entries
 from sync_service.store.reconciles import RunReport, list_runs

@@ -3,7 +3,8 @@
 from msgspec import Raw, Struct
 from starlette.requests import Request
 
-from sync_service.errors import ChangeRejected, NoSecretKey, NotRestorable, RowRefused, UnknownUser
+from sync_service.errors import ChangeRejected, RowRefused, UnknownUser
+from sync_service.operator_errors import NoSecretKey, NotRestorable
 from sync_service.store.user_history import UserHistory, get_user_history
 from sync_service.sync.user_actions import refresh, restore
 from sync_service.web.ops.auth import Operator
