@@ -15,6 +15,7 @@ from sync_service.postgres.migrate import read_schema_state
 from sync_service.postgres.pool import open_database
 from sync_service.settings import Settings
 from sync_service.store.access import Store
+from sync_service.store.audit import COMMAND
 from sync_service.store.reconciles import hold_run_lock
 from sync_service.sync.apply import Applier
 from sync_service.sync.drift_report import Report
@@ -42,6 +43,8 @@ async def reconcile(settings: Settings, arguments: argparse.Namespace) -> Report
                 allow_mass_delete=arguments.allow_mass_delete,
                 on_progress=show,
             )
+            if not arguments.dry_run:
+                await reconciler.begin(COMMAND)
             return await reconciler.run()
 
 

@@ -25,10 +25,12 @@ from sync_service.logs import configure_logging
 from sync_service.postgres.pool import open_database
 from sync_service.settings import Settings
 from sync_service.store.access import Store
+from sync_service.store.audit import COMMAND
 from sync_service.sync.apply import Applier
-from sync_service.sync.login import Login, build_login
+from sync_service.sync.login import Login
 from sync_service.sync.reconcile import REJECTED_KEY
 from sync_service.sync.refresh import UserRefresher
+from sync_service.sync.user_actions import refresh_user
 
 # Seconds. An operator waits longer than a login.
 REFRESH_TIMEOUT = 10.0
@@ -73,5 +75,4 @@ async def _refresh(settings: Settings, clerk_id: str) -> Login:
             max_age=settings.sync_max_age,
             instance_id=settings.clerk_instance_id,
         )
-        before = await refresher.get_user_state(clerk_id)
-        return build_login(before, await refresher.refresh(clerk_id, before))
+        return await refresh_user(database, refresher, clerk_id, COMMAND)

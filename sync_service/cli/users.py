@@ -17,9 +17,10 @@ from sync_service.mapping.queries import build_lookup_queries
 from sync_service.mapping.table_binding import TableBinding
 from sync_service.settings import Settings
 from sync_service.store.access import BoundConnection
-from sync_service.store.changes import restore_user
+from sync_service.store.audit import COMMAND
 from sync_service.store.events import EventSummary, decode_json
 from sync_service.store.user_history import Identity, UserHistory, get_user_history
+from sync_service.sync.user_actions import restore_deleted_user
 from sync_service.terminal import escape_value, print_text
 
 
@@ -73,7 +74,7 @@ async def _restore(settings: Settings, clerk_id: str) -> bool:
     async with open_connection(settings) as connection:
         queries = await TableBinding(settings.mapping).ensure_bound(connection)
         try:
-            return await restore_user(BoundConnection(connection, queries), clerk_id)
+            return await restore_deleted_user(BoundConnection(connection, queries), clerk_id, COMMAND)
         except ChangeRejected as error:
             raise SyncError(
                 f"{clerk_id}: a trigger or a rule of the table {error.table} keeps the mark of the deletion."

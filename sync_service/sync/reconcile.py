@@ -75,8 +75,13 @@ class Reconciler:
     def _store(self) -> Store:
         return self._applier.store
 
-    async def begin(self, entry: AuditEntry | None = None) -> Run:
-        """Record the start of the run, also of a dry run, together with its audit. Raises `DatabaseError`."""
+    async def begin(self, who: str | None = None) -> Run:
+        """Record the start of the run, also of a dry run. Raises `DatabaseError`.
+
+        `who` is the operator's access, for the audit; None for a scheduled run.
+        """
+        subject = f"mode={self.mode} dry_run={str(self.report.dry_run).lower()}"
+        entry = AuditEntry(who, "reconcile", subject) if who else None
         self._run = await begin_run(self._store.database, self.mode, dry_run=self.report.dry_run, entry=entry)
         self._checkpoint = self._run.checkpoint
         return self._run

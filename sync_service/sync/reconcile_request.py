@@ -8,17 +8,11 @@ import structlog
 from sync_service.dsn import Dsn
 from sync_service.errors import DatabaseError
 from sync_service.operator_errors import ReconcileRunning
-from sync_service.store.audit import AuditEntry
 from sync_service.store.reconciles import Run, hold_run_lock, open_run_connection
 from sync_service.sync.reconcile import Reconciler
 from sync_service.sync.reconcile_schedule import log_report
 
 log = structlog.get_logger()
-
-
-def describe_run(mode: str, *, dry_run: bool) -> str:
-    """Return the run for the audit."""
-    return f"mode={mode} dry_run={str(dry_run).lower()}"
 
 
 class ReconcileStarter:
@@ -34,8 +28,7 @@ class ReconcileStarter:
         """Start a run; return its ID as soon as it is recorded. Raises `ReconcileRunning` or `DatabaseError`."""
         begun: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         reconciler = self._create(recent, dry_run)
-        entry = AuditEntry(who, "reconcile", describe_run(reconciler.mode, dry_run=dry_run))
-        task = asyncio.create_task(self._run(reconciler, entry, begun))
+        task = asyncio.create_task(self._run(reconciler, who, begun))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await begun
@@ -46,10 +39,10 @@ class ReconcileStarter:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self, reconciler: Reconciler, entry: AuditEntry, begun: asyncio.Future[int]) -> None:
+    async def _run(self, reconciler: Reconciler, who: str, begun: asyncio.Future[int]) -> None:
         try:
             async with open_run_connection(self._dsn) as connection, hold_run_lock(connection) as is_held:
-                begun_run = await _begin(reconciler, entry, is_held=is_held)
+                begun_run = await _begin(reconciler, who, is_held=is_held)
                 if not begun.done():  # the caller's time may be over
                     begun.set_result(begun_run.id)
                 log_report(await reconciler.run())
@@ -62,7 +55,7 @@ class ReconcileStarter:
                 log.critical("unhandled_exception", exc_info=error)
 
 
-async def _begin(reconciler: Reconciler, entry: AuditEntry, *, is_held: bool) -> Run:
+async def _begin(reconciler: Reconciler, who: str, *, is_held: bool) -> Run:
     if not is_held:
         raise ReconcileRunning("Another reconcile is running. GET /ops/reconcile shows it.")
-    return await reconciler.begin(entry)
+    return await reconciler.begin(who)

@@ -10,7 +10,7 @@ from sync_service.sync.login import Login, build_login
 from sync_service.sync.refresh import UserRefresher
 
 
-async def refresh(database: Database, refresher: UserRefresher, clerk_id: str, who: str) -> Login:
+async def refresh_user(database: Database, refresher: UserRefresher, clerk_id: str, who: str) -> Login:
     """Ask Clerk about the user; return the row.
 
     Raises `UnknownUser`, `DeletedUser`, `RowRefused`, `TooManyRequests`, `ClerkUnavailable` or `DatabaseError`.
@@ -23,7 +23,7 @@ async def refresh(database: Database, refresher: UserRefresher, clerk_id: str, w
     return build_login(state, await asyncio.shield(refresher.refresh(clerk_id, state)))
 
 
-async def restore(bound: BoundConnection, clerk_id: str, who: str) -> bool:
+async def restore_deleted_user(bound: BoundConnection, clerk_id: str, who: str) -> bool:
     """Cancel a deletion whose row still exists, together with its audit; return whether there was one.
 
     Raises `ChangeRejected` if the row keeps the mark of the deletion, and the errors of asyncpg.

@@ -24,6 +24,7 @@ from sync_service.clerk.rate_limit import RateLimiter
 from sync_service.clerk.session_tokens import SessionTokenVerifier
 from sync_service.clerk.user_list import LIST_TIMEOUT, UserList, create_limiter
 from sync_service.clerk.webhook_signature import WebhookVerifier
+from sync_service.dsn import Dsn
 from sync_service.errors import NoTokenKey, SettingsError
 from sync_service.logs import configure_logging
 from sync_service.postgres.limited_access import LimitedDatabase

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from sync_service.errors import ChangeRejected, RowRefused, UnknownUser
 from sync_service.operator_errors import NoSecretKey, NotRestorable
 from sync_service.store.user_history import UserHistory, get_user_history
-from sync_service.sync.user_actions import refresh, restore
+from sync_service.sync.user_actions import refresh_user, restore_deleted_user
 from sync_service.web.ops.auth import Operator
 from sync_service.web.ops.context import ApiRoute, OpsContext, Reply, is_clerk_id
 from sync_service.web.ops.parameters import read_parameters
@@ -26,7 +26,7 @@ class RestoreResult(Struct):
     restored: bool
 
 
-async def show_user(ops: OpsContext, request: Request, operator: Operator) -> Reply:
+async def show(ops: OpsContext, request: Request, operator: Operator) -> Reply:
     """Return the state and the history of a user."""
     clerk_id = _parse_id(request)
     async with ops.store.database.acquire() as connection:
@@ -36,21 +36,21 @@ async def show_user(ops: OpsContext, request: Request, operator: Operator) -> Re
     return Reply(user)
 
 
-async def refresh_user(ops: OpsContext, request: Request, operator: Operator) -> Reply:
+async def refresh(ops: OpsContext, request: Request, operator: Operator) -> Reply:
     """Ask Clerk about a user, and write the row."""
     clerk_id = _parse_id(request)
     if not ops.refresher.can_refresh:
         raise NoSecretKey("The service has no key for Clerk's API. Set CLERK_SECRET_KEY.")
-    login = await refresh(ops.store.database, ops.refresher, clerk_id, operator.who)
+    login = await refresh_user(ops.store.database, ops.refresher, clerk_id, operator.who)
     return Reply(RefreshResult(login.outcome, Raw(login.row.encode())))
 
 
-async def restore_user(ops: OpsContext, request: Request, operator: Operator) -> Reply:
+async def restore(ops: OpsContext, request: Request, operator: Operator) -> Reply:
     """Cancel the deletion of a user whose row still exists."""
     clerk_id = _parse_id(request)
     try:
         async with ops.store.acquire() as bound:
-            is_restored = await restore(bound, clerk_id, operator.who)
+            is_restored = await restore_deleted_user(bound, clerk_id, operator.who)
     except ChangeRejected as error:
         raise RowRefused(error.reason) from error
     if not is_restored:
@@ -69,7 +69,7 @@ def _parse_id(request: Request) -> str:
 _NO_USER = "The service knows no user with this ID."
 
 ROUTES = (
-    ApiRoute("GET", "/ops/users/{clerk_id}", show_user, UserHistory, errors=(404,)),
-    ApiRoute("POST", "/ops/users/{clerk_id}/refresh", refresh_user, RefreshResult, errors=(404, 409, 410)),
-    ApiRoute("POST", "/ops/users/{clerk_id}/restore", restore_user, RestoreResult, errors=(404, 409)),
+    ApiRoute("GET", "/ops/users/{clerk_id}", show, UserHistory, errors=(404,)),
+    ApiRoute("POST", "/ops/users/{clerk_id}/refresh", refresh, RefreshResult, errors=(404, 409, 410)),
+    ApiRoute("POST", "/ops/users/{clerk_id}/restore", restore, RestoreResult, errors=(404, 409)),
 )
