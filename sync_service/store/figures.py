@@ -43,7 +43,7 @@ from (
     select
         count(*) filter (where status = 'failed') as failed,
         count(*) filter (where status = 'dead') as dead,
-        min(received_at) filter (where status = 'failed') as oldest_failed
+        min(received_at) filter (where status = 'failed' and reason is distinct from 'delete_grace') as oldest_failed
     from clerk_sync.events where status in ('failed', 'dead')
 ) as waiting
 left join (
