@@ -15,6 +15,7 @@ from sync_service.clerk.observed_client import ObservedClient, classify_status
 from sync_service.dsn import parse_dsn
 from sync_service.postgres.pool import MAX_CONNECTIONS, RELEASE_TIMEOUT
 from sync_service.settings import Settings
+from sync_service.store.figures import FIGURES, read_figures
 from sync_service.web.metrics import database_figures
 from sync_service.web.metrics.families import OUTCOMES
 from tests.clerk_stub import ClerkStub
@@ -127,6 +128,21 @@ async def test_times_backlog_and_drift_come_from_the_database(
     assert series["sync_service_reconcile_last_success_timestamp_seconds"] == pytest.approx(now.timestamp() - 7200)
     drift = [series[f'sync_service_reconcile_drift_users{{kind="{kind}"}}'] for kind in ("missing", "stale")]
     assert drift == [1, 2]
+
+
+@pytest.mark.every_postgres
+async def test_the_figures_need_no_scan_of_the_inbox(db: asyncpg.Connection) -> None:
+    await db.execute("""
+        insert into clerk_sync.events (id, type, status, payload, finished_at)
+        select
+            'msg_' || n, 'user.updated', case when n % 5000 = 0 then 'dead' else 'applied' end, '{}',
+            case when n % 5000 > 0 then now() end
+        from generate_series(1, 20000) as n
+    """)
+    await db.execute("vacuum analyze clerk_sync.events")
+    assert (await read_figures(db)).dead == 4
+    plan = "\n".join(row[0] for row in await db.fetch(f"explain {FIGURES}"))
+    assert "Seq Scan on events" not in plan
 
 
 async def test_scrapes_share_one_query_and_its_result(

@@ -48,6 +48,6 @@ from (
 ) as waiting
 left join (
     select missing, stale, differing, deleted
-    from clerk_sync.reconciles where finished_at is not null order by id desc limit 1
+    from clerk_sync.reconciles where finished_at is not null and not dry_run order by id desc limit 1
 ) as last_run on true
 """
