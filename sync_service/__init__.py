@@ -84,7 +84,7 @@ tests/test_package_map.py compares the list with the imports.
     suggest.lookup              finds a users table beside the default one
 
     settings                    the environment → settings
-    process                     ends a child process together with its parent
+    process                     the end of this process with its parent, its garbage collection
     logs                        one line per event, without personal data
 
     store.access                a connection together with the queries of the table
@@ -122,6 +122,7 @@ tests/test_package_map.py compares the list with the imports.
     sync.row_repair             writes the rows that differ from Clerk
     sync.unseen_users           deletes users that Clerk no longer has
     sync.inbox_restore          writes the last states in the inbox again
+    sync.ordered_work           works on several items, yields the results in order
     sync.reconcile              compares all users with the table
     sync.reconcile_schedule     runs the reconcile at its intervals
     sync.reconcile_request      starts a run for an operator

@@ -12,6 +12,9 @@ def main() -> None:
     if is_default:
         # No cleanup is due during the imports. They take half a second, and an exception would print a traceback.
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    from sync_service.process import limit_garbage_collection  # noqa: PLC0415  as said above
+
+    limit_garbage_collection()
     from sync_service import cli  # noqa: PLC0415  as said above
 
     if is_default:

@@ -1,6 +1,7 @@
-"""End a child process together with its parent, also when the parent is killed by SIGKILL."""
+"""Settings of this process: its end together with its parent, and its garbage collection."""
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -23,3 +24,13 @@ def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
         starter = parent_process()
         if os.getppid() != parent or (starter and not starter.is_alive()):
             os.kill(os.getpid(), how)
+
+
+def limit_garbage_collection() -> None:
+    """Collect garbage seldom from now on, and never the objects that exist now.
+
+    Imports, requests and pages create almost no reference cycles. With Python's default threshold of 700 objects,
+    garbage collection took a sixth of all the time.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000)

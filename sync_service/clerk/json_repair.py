@@ -41,7 +41,7 @@ def parse_tolerantly(parse: Callable[[bytes], T], content: bytes) -> tuple[T, tu
     Most content is parsed as it is. It is repaired if it can contain NUL or deep nesting, which a parser may accept, or
     if `parse` raises one of `UNREADABLE_JSON`. Raises the error of `parse` for the repaired content.
     """
-    if not _is_suspicious(content):
+    if not (has_nul(content) or is_deep(content)):
         try:
             return parse(content), ()
         except UNREADABLE_JSON:
@@ -59,10 +59,15 @@ def repair_json(content: bytes) -> tuple[bytes, tuple[str, ...]]:
         return content, ()
 
 
-def _is_suspicious(content: bytes) -> bool:
+def has_nul(content: bytes) -> bool:
+    """Return whether the JSON can contain NUL, which a decoder may accept."""
     # One pass finds a backslash five times as fast as an escape sequence, and most events have none.
-    has_nul = b"\\" in content and b"\\u0000" in content
-    return has_nul or len(content) - len(content.translate(None, b"[{")) > MAX_DEPTH
+    return b"\\" in content and b"\\u0000" in content
+
+
+def is_deep(content: bytes) -> bool:
+    """Return whether a value in the JSON can be nested deeper than `MAX_DEPTH`, which a decoder may accept."""
+    return len(content) - len(content.translate(None, b"[{")) > MAX_DEPTH
 
 
 @dataclass(slots=True)

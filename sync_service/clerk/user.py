@@ -4,7 +4,8 @@ Names are Clerk's own (its Backend API, object `User`). Only the fields that a m
 lenient: a missing field and null are both None, and unknown fields are ignored.
 """
 
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -43,6 +44,9 @@ class PhoneNumber(Struct, frozen=True):
     phone_number: str | None = None
 
 
+Contact = TypeVar("Contact", EmailAddress, PhoneNumber)
+
+
 class User(Struct, frozen=True, kw_only=True):
     """A user as of `updated_at`."""
 
@@ -66,14 +70,20 @@ class User(Struct, frozen=True, kw_only=True):
     @property
     def primary_email_address(self) -> EmailAddress | None:
         """The email that `primary_email_address_id` names. The first in the list is the newest, not the primary one."""
-        primary_id = self.primary_email_address_id
-        return next((email for email in self.email_addresses or () if primary_id and email.id == primary_id), None)
+        return _find(self.email_addresses, self.primary_email_address_id)
 
     @property
     def primary_phone_number(self) -> PhoneNumber | None:
         """The phone number that `primary_phone_number_id` names."""
-        primary_id = self.primary_phone_number_id
-        return next((phone for phone in self.phone_numbers or () if primary_id and phone.id == primary_id), None)
+        return _find(self.phone_numbers, self.primary_phone_number_id)
+
+
+def _find(contacts: Iterable[Contact] | None, primary_id: str | None) -> Contact | None:
+    if contacts and primary_id:
+        for contact in contacts:
+            if contact.id == primary_id:
+                return contact
+    return None
 
 
 def decode_user(content: bytes | Raw) -> tuple[User, dict[str, Any]]:

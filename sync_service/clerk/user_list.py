@@ -16,9 +16,9 @@ from msgspec import Raw
 
 from sync_service.clerk.change import Snapshot, Version
 from sync_service.clerk.client import ClerkClient, QueryParameters
-from sync_service.clerk.json_repair import parse_tolerantly
+from sync_service.clerk.json_repair import has_nul, is_deep, parse_tolerantly, repair_json
 from sync_service.clerk.rate_limit import RateLimiter
-from sync_service.clerk.user import UNREADABLE_JSON, ClerkId, Milliseconds, decode_user
+from sync_service.clerk.user import UNREADABLE_JSON, ClerkId, Milliseconds, User, decode_user
 from sync_service.errors import ClerkAuthError, ClerkRequestRefused, ClerkUnavailable
 
 log = structlog.get_logger()
@@ -69,13 +69,18 @@ class UserList:
         client: ClerkClient,
         limiter: RateLimiter,
         *,
+        needs_raw_json: bool = True,
         give_up_after: float = GIVE_UP_AFTER,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Give up on an unreachable Clerk after so many seconds."""
+        """Give up on an unreachable Clerk after so many seconds.
+
+        Without `needs_raw_json` the snapshots have no `data`, and a page is decoded in a quarter of the time.
+        """
         self._client = client
         self._limiter = limiter
+        self._decode = decode_users if needs_raw_json else decode_page
         self._give_up_after = give_up_after
         self._clock = clock
         self._sleep = sleep
@@ -87,7 +92,7 @@ class UserList:
         """
 
         async def request() -> list[Listed]:
-            return decode_users(await self._client.list_users(parameters))
+            return self._decode(await self._client.list_users(parameters))
 
         return await self._retry(request)
 
@@ -147,6 +152,7 @@ class _Identified(msgspec.Struct):
     created_at: Milliseconds = 0
 
 
+_page_decoder = msgspec.json.Decoder(list[User])
 _list_decoder = msgspec.json.Decoder(list[Raw])
 _identity_decoder = msgspec.json.Decoder(_Identified)
 
@@ -157,9 +163,39 @@ def decode_users(content: bytes) -> list[Listed]:
     Raises `ClerkUnavailable` for another document, or for a truncated one.
     """
     try:
-        return [_decode_listed(bytes(user)) for user in _list_decoder.decode(content)]
+        return [_decode_listed(bytes(user)) for user in _split_list(content)]
     except UNREADABLE_JSON:
         raise ClerkUnavailable("unreadable_list") from None
+
+
+def _split_list(content: bytes) -> list[Raw]:
+    try:
+        return _list_decoder.decode(content)
+    except UNREADABLE_JSON:
+        # The decoder refuses the list because of one user with a lone surrogate, or with a value that is nested deeply.
+        repaired, fields = repair_json(content)
+        users = _list_decoder.decode(repaired)
+    log.warning("value_replaced", fields=fields)
+    return users
+
+
+def decode_page(content: bytes) -> list[Listed]:
+    """Do the same as `decode_users` for snapshots without `data`: decode a page at once if all its users are readable.
+
+    Raises `ClerkUnavailable`.
+    """
+    try:
+        users = [] if has_nul(content) else _page_decoder.decode(content)
+    except UNREADABLE_JSON:
+        users = []
+    if not users or any(map(_has_deep_metadata, users)):
+        return decode_users(content)
+    return [Listed(user.id, int(user.created_at or 0), Snapshot(user, Version.from_api(user))) for user in users]
+
+
+def _has_deep_metadata(user: User) -> bool:
+    # No other value of `User` is nested without a limit.
+    return bool(user.public_metadata) and is_deep(msgspec.json.encode(user.public_metadata))
 
 
 def _decode_listed(content: bytes) -> Listed:

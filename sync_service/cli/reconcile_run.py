@@ -51,7 +51,8 @@ async def reconcile(settings: Settings, arguments: argparse.Namespace) -> Report
 def _create_list(settings: Settings, client: httpx2.AsyncClient) -> UserList:
     key = settings.clerk_secret_key
     assert key is not None  # noqa: S101  `load_settings` requires it
-    return UserList(ClerkClient(client, settings.clerk_api_url, key, timeout=LIST_TIMEOUT), create_limiter(key))
+    lists = ClerkClient(client, settings.clerk_api_url, key, timeout=LIST_TIMEOUT)
+    return UserList(lists, create_limiter(key), needs_raw_json=settings.mapping.needs_raw_json)
 
 
 @contextlib.asynccontextmanager

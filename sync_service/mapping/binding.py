@@ -20,14 +20,14 @@ class BoundMapping:
 
     `mapping` has only the columns that are written; generated columns and a preset's missing columns are left out.
     `column_types` describes each written column and the ID column. `key` is the application's primary key.
-    `coerced_columns` are those that do not accept every JSON value as it is.
+    `coerced_columns` are those that do not accept every JSON value as it is, each with whether it may be truncated.
     """
 
     mapping: TableMapping
     table: Table
     column_types: Mapping[str, Column]
     key: str
-    coerced_columns: tuple[tuple[str, Column], ...]
+    coerced_columns: tuple[tuple[str, Column, bool], ...]
 
     @property
     def writes_id(self) -> bool:
@@ -43,9 +43,7 @@ class BoundMapping:
         """Return the row in the form that the columns take, and the columns whose value was truncated."""
         row = self.mapping.build_row(snapshot)
         truncated: list[str] = []
-        for name, column in self.coerced_columns:
-            field = self.mapping.columns.get(name)
-            may_truncate = field is not None and IDENTIFYING_FIELDS.isdisjoint(field.sources)
+        for name, column, may_truncate in self.coerced_columns:
             row[name], was_truncated = coerce_value(row[name], column, may_truncate=may_truncate)
             if was_truncated:
                 truncated.append(name)
@@ -72,10 +70,14 @@ def bind(mapping: TableMapping, table: Table | None) -> BoundMapping | list[str]
 
 def _list_coerced_columns(
     fields: Mapping[str, FieldSource], types: Mapping[str, Column]
-) -> tuple[tuple[str, Column], ...]:
+) -> tuple[tuple[str, Column, bool], ...]:
     """Return the columns that do not accept every JSON value; PostgreSQL supplies the time of a write."""
     given = {name: column for name, column in types.items() if name not in fields or not fields[name].is_now}
-    return tuple((name, column) for name, column in given.items() if needs_coercion(column))
+    return tuple(
+        (name, column, name in fields and IDENTIFYING_FIELDS.isdisjoint(fields[name].sources))
+        for name, column in given.items()
+        if needs_coercion(column)
+    )
 
 
 def _select_columns(mapping: TableMapping, table: Table) -> dict[str, FieldSource]:

@@ -40,8 +40,8 @@ def _coerce_text(value: Any, max_length: int, *, may_truncate: bool) -> tuple[st
 
 
 def _coerce_by_type(value: Any, column: Column) -> Any:
-    if column.base in TIME_TYPES and isinstance(value, int | float):
-        return _coerce_time(value)
+    if column.base in TIME_TYPES:
+        return coerce_time(value)
     if column.category == "A" and not isinstance(value, list):
         return [value]
     if column.category == "N" and _is_integral(value):
@@ -54,8 +54,10 @@ def _is_integral(value: Any) -> bool:
     return isinstance(value, bool) or (isinstance(value, float) and value.is_integer())
 
 
-def _coerce_time(milliseconds: float) -> datetime | float:
+def coerce_time(milliseconds: Any) -> Any:
     """Return Clerk's timestamp as a time. A number outside the calendar stays a number, and PostgreSQL rejects it."""
+    if not isinstance(milliseconds, (int, float)):
+        return milliseconds
     try:
         return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
     except (ValueError, OverflowError, OSError):

@@ -56,6 +56,11 @@ class TableMapping:
         return f"{self.schema}.{self.table}"
 
     @property
+    def needs_raw_json(self) -> bool:
+        """Whether a row needs Clerk's whole JSON of the user."""
+        return bool(self._raw_json_columns)
+
+    @property
     def deletion_marks(self) -> dict[str, FieldSource]:
         """The columns that mark a deleted user, `deleted_at` included."""
         short_form = {self.deleted_at: FieldSource(None, generate=NOW)} if self.deleted_at else {}
@@ -75,7 +80,10 @@ class TableMapping:
     def build_row(self, snapshot: Snapshot) -> Row:
         """Return the values of the mapped columns, in JSON's types; not the times of a write."""
         user, data = snapshot.user, snapshot.data
-        return {self.id_column: user.id} | {name: read(user, data) for name, read in self._readers}
+        row = {self.id_column: user.id}
+        for name, read in self._readers:
+            row[name] = read(user, data)
+        return row
 
     def compute_version(self, snapshot: Snapshot) -> Version:
         """Return the snapshot's version for this mapping.

@@ -71,13 +71,16 @@ def classify(snapshot: Snapshot, found: Comparison, claimed: frozenset[str]) -> 
     return Difference(snapshot, None) if known != listed else None
 
 
-async def compare_users(store: Store, snapshots: Sequence[Snapshot]) -> list[Difference]:
-    """Return the users who are not the same as their rows, in order. Raises `DatabaseError`."""
+async def compare_users(store: Store, snapshots: Sequence[Snapshot], *, is_import: bool = False) -> list[Difference]:
+    """Return the users who are not the same as their rows. Raises `DatabaseError`.
+
+    In an import most users have no row. Then no row is built for the comparison, only for the write.
+    """
     if not snapshots:
         return []
     try:
         async with store.acquire() as bound:
-            return await compare_rows(bound, snapshots)
+            return await (_find_missing_first if is_import else compare_rows)(bound, snapshots)
     except ChangeRejected:
         # A column refuses the value of one user, which must not hide the others.
         if len(snapshots) == 1:
@@ -85,6 +88,14 @@ async def compare_users(store: Store, snapshots: Sequence[Snapshot]) -> list[Dif
         middle = len(snapshots) // 2
         parts = snapshots[:middle], snapshots[middle:]
         return [difference for part in parts for difference in await compare_users(store, part)]
+
+
+async def _find_missing_first(bound: BoundConnection, snapshots: Sequence[Snapshot]) -> list[Difference]:
+    ids = [snapshot.clerk_id for snapshot in snapshots]
+    missing = {record["clerk_id"] for record in await bound.connection.fetch(bound.queries.find_missing, ids)}
+    present = [snapshot for snapshot in snapshots if snapshot.clerk_id not in missing]
+    absent = [Difference(snapshot, Drift.MISSING) for snapshot in snapshots if snapshot.clerk_id in missing]
+    return absent + (await compare_rows(bound, present) if present else [])
 
 
 async def compare_rows(bound: BoundConnection, snapshots: Sequence[Snapshot]) -> list[Difference]:

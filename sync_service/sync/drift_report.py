@@ -1,10 +1,12 @@
 """The report of a reconcile, and the limit on its deletions (pure)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sync_service.store.comparison import Difference, Drift
 from sync_service.store.reconciles import RUN_COUNTS
+from sync_service.sync.outcome import Outcome
 
 # A run deletes no user if more than so many, and more than this share of all users, would be deleted.
 MAX_DELETIONS = 10
@@ -12,6 +14,19 @@ MAX_DELETED_SHARE = 0.05
 
 # Differences that a dry run prints.
 MAX_EXAMPLES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The number of users on one page, of those that cannot be read, and the differences.
+
+    `outcomes` are the results of writing the differences; there are none in a dry run.
+    """
+
+    users: int = 0
+    unreadable: int = 0
+    differences: Sequence[Difference] = ()
+    outcomes: Sequence[Outcome] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,8 +69,17 @@ class Report:
         is_done = self.finished and not (self.refused or self.failed)
         return is_done and not (self.dry_run and self.drift)
 
-    def count(self, difference: Difference) -> None:
-        """Count the finding about one user."""
+    def count_page(self, page: Findings) -> None:
+        """Count the findings of one page, and the results of its writes."""
+        self.pages += bool(page.users)
+        self.users += page.users
+        self.failed += page.unreadable
+        for difference in page.differences:
+            self._count_difference(difference)
+        for difference, outcome in zip(page.differences, page.outcomes, strict=False):
+            self.count_outcome(outcome.outcome, is_drift=difference.drift is not None)
+
+    def _count_difference(self, difference: Difference) -> None:
         match difference.drift:
             case Drift.MISSING:
                 self.missing += 1

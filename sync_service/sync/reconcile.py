@@ -22,6 +22,7 @@ from sync_service.store.reconciles import Run, begin_run, find_watermark, finish
 from sync_service.sync.apply import Applier
 from sync_service.sync.drift_report import Report
 from sync_service.sync.inbox_restore import restore_from_inbox
+from sync_service.sync.ordered_work import map_in_order
 from sync_service.sync.row_repair import SOURCE, RowRepair
 from sync_service.sync.unseen_users import SeenUsers, UnseenUsers
 
@@ -29,6 +30,9 @@ log = structlog.get_logger()
 
 # A page without a write is recorded only now and then, so that a run over unchanged users hardly writes.
 PAGES_PER_CHECKPOINT = 20
+
+# While PostgreSQL works on one page, this process prepares the next one.
+MAX_CONCURRENT_PAGES = 2
 
 MISMATCH = "The mapping does not fit the table. `sync-service doctor` names the columns."
 REJECTED_KEY = "Clerk rejects the key ({reason}): correct CLERK_SECRET_KEY."
@@ -146,28 +150,29 @@ class Reconciler:
         return FOREIGN_KEY if expected and expected not in instances else None
 
     async def _walk(self, users: UserList, started_at: datetime) -> None:
-        async with contextlib.aclosing(self._iter_all_pages(users)) as pages:
-            async for page, checkpoint in pages:
-                await self._repair_page(page, checkpoint)
+        await self._repair_pages(self._iter_all_pages(users))
         self._checkpoint = None
         total = await self._count(users)
         if total > self.report.users:
             # Some users may have been created after the last page and before the count.
-            async with contextlib.aclosing(iter_pages(users, self._end)) as pages:
-                async for page, _ in pages:
-                    await self._repair_page(page, None)
+            await self._repair_pages((page, None) async for page, _ in iter_pages(users, self._end))
         await UnseenUsers(users, self._repair, self._seen, self._allow_mass_delete).delete(started_at)
         self.report.count_unlisted(total)
         if self.report.unlisted:
             log.warning("users_not_listed", users=self.report.unlisted)
 
-    async def _repair_page(self, page: list[Listed], checkpoint: int | None) -> None:
-        self._seen.add(user.clerk_id for user in page)
-        is_written = await self._repair.repair(page)
-        self._checkpoint = checkpoint
-        if is_written or self.report.pages % PAGES_PER_CHECKPOINT == 0:
-            await self._save()
-        self._on_progress(self.report)
+    async def _repair_pages(self, pages: AsyncGenerator[tuple[list[Listed], int | None], None]) -> None:
+        """Repair pages, some of them at the same time, and record them in their order."""
+        async with contextlib.aclosing(pages):
+            repairs = map_in_order(pages, lambda page: self._repair.find_and_write(page[0]), limit=MAX_CONCURRENT_PAGES)
+            async with contextlib.aclosing(repairs):
+                async for (page, checkpoint), findings in repairs:
+                    self._seen.add(user.clerk_id for user in page)
+                    self.report.count_page(findings)
+                    self._checkpoint = checkpoint
+                    if findings.outcomes or self.report.pages % PAGES_PER_CHECKPOINT == 0:
+                        await self._save()
+                    self._on_progress(self.report)
 
     async def _count(self, users: UserList) -> int:
         """Return the number of users, 0 if Clerk does not tell it."""

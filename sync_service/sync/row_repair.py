@@ -10,7 +10,8 @@ from sync_service.errors import DatabaseUnavailable
 from sync_service.store.comparison import Difference, compare_users
 from sync_service.store.email_claims import list_pending_users
 from sync_service.sync.apply import LOCKED, Applier
-from sync_service.sync.drift_report import Report
+from sync_service.sync.drift_report import Findings, Report
+from sync_service.sync.outcome import Outcome
 
 SOURCE = "reconcile"
 
@@ -22,32 +23,28 @@ class RowRepair:
     applier: Applier
     report: Report
 
-    async def repair(self, users: Sequence[Listed]) -> bool:
-        """Count the findings of one page and repair them, unless it is a dry run. Return whether there was a write.
+    async def repair(self, users: Sequence[Listed]) -> None:
+        """Do the same as `find_and_write`, and count the findings. Raises `DatabaseError`."""
+        self.report.count_page(await self.find_and_write(users))
+
+    async def find_and_write(self, users: Sequence[Listed]) -> Findings:
+        """Compare the users of one page with their rows, and write the rows that differ, unless it is a dry run.
 
         Raises `DatabaseError`.
         """
-        if not users:
-            return False
         snapshots = [user.snapshot for user in users if user.snapshot]
-        self.report.pages += 1
-        self.report.users += len(users)
-        self.report.failed += len(users) - len(snapshots)
-        differences = await compare_users(self.applier.store, snapshots)
-        for difference in differences:
-            self.report.count(difference)
-        if self.report.dry_run or not differences:
-            return False
-        await self._apply(differences)
-        return True
+        is_import = self.report.missing * 2 > self.report.users
+        differences = await compare_users(self.applier.store, snapshots, is_import=is_import)
+        is_written = differences and not self.report.dry_run
+        outcomes = await self._apply(differences) if is_written else []
+        return Findings(len(users), len(users) - len(snapshots), differences, outcomes)
 
-    async def _apply(self, differences: Sequence[Difference]) -> None:
+    async def _apply(self, differences: Sequence[Difference]) -> list[Outcome]:
         outcomes = await self.applier.apply_again([_make_event(difference.snapshot) for difference in differences])
         # A row that the app has locked for long is one failed user. Any other reason concerns the database.
         if all(outcome.outcome == "unavailable" and outcome != LOCKED for outcome in outcomes):
             raise DatabaseUnavailable(outcomes[0].reason or "")
-        for difference, outcome in zip(differences, outcomes, strict=True):
-            self.report.count_outcome(outcome.outcome, is_drift=difference.drift is not None)
+        return outcomes
 
     async def settle_claims(self, users: UserList) -> None:
         """Write the users again whose row lacks a value that another row had, such as the email.

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 from collections.abc import AsyncIterator
 from importlib.metadata import version
@@ -29,7 +28,7 @@ from sync_service.errors import NoTokenKey, SettingsError
 from sync_service.logs import configure_logging
 from sync_service.postgres.limited_access import LimitedDatabase
 from sync_service.postgres.pool import open_database
-from sync_service.process import die_with_parent
+from sync_service.process import die_with_parent, limit_garbage_collection
 from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
 from sync_service.store.access import Store
 from sync_service.sync.apply import Applier
@@ -249,7 +248,7 @@ def _create_reconciles(
     def create(recent: bool, dry_run: bool = False) -> Reconciler:
         # A circuit breaker of its own: a list that fails must not keep logins from Clerk.
         lists = ClerkClient(client, settings.clerk_api_url, key, timeout=LIST_TIMEOUT)
-        users = UserList(lists, create_limiter(key))
+        users = UserList(lists, create_limiter(key), needs_raw_json=settings.mapping.needs_raw_json)
         return Reconciler(applier, users, instance_id=settings.clerk_instance_id, dry_run=dry_run, recent=recent)
 
     schedule = ReconcileSchedule(dsn, create, settings.sync_reconcile_every, settings.sync_reconcile_recent_every)
@@ -292,8 +291,5 @@ def create_app_from_environment() -> ASGIApp:
     settings = read_settings(os.environ, required=REQUIRED_TO_SERVE)
     configure_logging(level=settings.log_level, form=settings.log_format)
     app = create_app(settings)
-    # The objects that exist now stay alive, and a request creates almost no reference cycles. With Python's default
-    # threshold of 700 objects, garbage collection took a sixth of all the time.
-    gc.freeze()
-    gc.set_threshold(50_000)
+    limit_garbage_collection()
     return app

@@ -5,7 +5,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import decoding, load, login, start, webhook
+from tests.benchmarks import decoding, load, login, reconcile, start, webhook
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "start": start.measure,
@@ -13,6 +13,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "webhook": webhook.measure,
     "load": load.measure,
     "login": login.measure,
+    "reconcile": reconcile.measure,
 }
 
 

@@ -20,7 +20,7 @@ from svix.webhooks import Webhook
 from sync_service.process import die_with_parent
 from tests.world import SECRET
 
-_TABLES = """
+TABLES = """
 create table if not exists usual_events (
     id text primary key, type text, payload jsonb, received_at timestamptz default now()
 );
@@ -34,7 +34,7 @@ _COLUMNS = (
     " public_metadata, last_sign_in_at, created_at, updated_at"
 )
 _NAMES = _COLUMNS.split(", ")
-_UPSERT = (
+UPSERT = (
     f"insert into usual_users ({_COLUMNS}) values ({', '.join(f'${n + 1}' for n in range(len(_NAMES)))})"
     f" on conflict (id) do update set {', '.join(f'{name} = excluded.{name}' for name in _NAMES[1:])}"
 )
@@ -43,7 +43,7 @@ _UPSERT = (
 @asynccontextmanager
 async def _lifespan(_: Starlette) -> AsyncIterator[dict[str, object]]:
     async with asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=0, max_size=10) as pool:
-        await pool.execute(_TABLES)
+        await pool.execute(TABLES)
         yield {"pool": pool}
 
 
@@ -63,11 +63,12 @@ async def _usual(request: Request) -> Response:
             event["type"],
             body.decode(),
         )
-        await connection.execute(_UPSERT, *_row_of(event["data"]))
+        await connection.execute(UPSERT, *row_of(event["data"]))
     return Response(status_code=204)
 
 
-def _row_of(user: dict[str, Any]) -> list[object]:
+def row_of(user: dict[str, Any]) -> list[object]:
+    """Return the values of the columns of `UPSERT`."""
     email = next((one for one in user["email_addresses"] if one["id"] == user["primary_email_address_id"]), None)
     phone = next((one for one in user["phone_numbers"] if one["id"] == user["primary_phone_number_id"]), None)
     return [

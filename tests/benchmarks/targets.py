@@ -93,18 +93,19 @@ def _run_reference(environ: dict[str, str], folder: Path) -> Iterator[tuple[int,
     with (folder / f"references-{port}.log").open("wb") as log:
         server = subprocess.Popen([sys.executable, *words], env=os.environ | environ, stdout=log, stderr=log)
     try:
-        _wait_for(server, port, Path(log.name))
+        wait_for_server(server, port)
         yield server.pid, port
     finally:
         server.terminate()
         server.wait()
 
 
-def _wait_for(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def wait_for_server(server: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until the process responds to requests. Raises `AssertionError`."""
     deadline = time.monotonic() + 15
     while server.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(httpx2.TransportError):
             httpx2.get(f"http://127.0.0.1:{port}/")
             return
         time.sleep(0.02)
-    raise AssertionError(f"the reference did not start:\n{log.read_text()}")
+    raise AssertionError(f"the server on port {port} did not start: {server.args!r}")

@@ -44,13 +44,13 @@ def _run_round(port: int, path: str, number: int) -> list[float]:
         for sent in prepared:
             began = time.perf_counter()
             line.sendall(sent)
-            status = _read_status(line)
+            status = read_status(line)
             taken.append((time.perf_counter() - began) * 1000)
             assert status.startswith(b"2"), (path, status)
     return taken
 
 
-def _read_status(line: socket.socket) -> bytes:
+def read_status(line: socket.socket) -> bytes:
     """Read one response to its end, possibly in several parts; return its status."""
     got = b""
     while b"\r\n\r\n" not in got:

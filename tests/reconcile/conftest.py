@@ -16,7 +16,7 @@ from sync_service.clerk.client import ClerkClient
 from sync_service.clerk.rate_limit import RateLimiter
 from sync_service.clerk.user_list import GIVE_UP_AFTER, LIST_TIMEOUT, UserList
 from sync_service.mapping.table import TableMapping
-from sync_service.postgres.pool import open_database
+from sync_service.postgres.pool import Database, open_database
 from sync_service.settings import Settings
 from sync_service.store.access import Store
 from sync_service.sync.apply import Applier
@@ -56,11 +56,19 @@ CreateSchedule = Callable[..., ReconcileSchedule]
 
 
 @pytest.fixture
-async def create_reconciler(settings: Settings, clerk: ClerkStub) -> AsyncIterator[CreateReconciler]:
-    """Return a function that returns a run with some options changed."""
+async def database_of_runs(settings: Settings) -> AsyncIterator[Database]:
+    """Open the connections of the runs."""
     assert settings.database
-    database = await open_database(settings.database)
-    async with contextlib.aclosing(database), httpx2.AsyncClient() as http:
+    async with contextlib.aclosing(await open_database(settings.database)) as database:
+        yield database
+
+
+@pytest.fixture
+async def create_reconciler(
+    settings: Settings, clerk: ClerkStub, database_of_runs: Database
+) -> AsyncIterator[CreateReconciler]:
+    """Return a function that returns a run with some options changed."""
+    async with httpx2.AsyncClient() as http:
 
         def create(
             *,
@@ -73,8 +81,15 @@ async def create_reconciler(settings: Settings, clerk: ClerkStub) -> AsyncIterat
             limiter = RateLimiter(max_requests=1000, max_requests_per_user=1000)
             read, sleep = (clock.read, clock.sleep) if clock else (time.monotonic, asyncio.sleep)
             client = ClerkClient(http, clerk.url, SECRET_KEY, clock=read, timeout=timeout)
-            users = UserList(client, limiter, give_up_after=give_up_after, clock=read, sleep=sleep)
-            return Reconciler(Applier(Store(database, mapping)), users, **options)
+            users = UserList(
+                client,
+                limiter,
+                needs_raw_json=mapping.needs_raw_json,
+                give_up_after=give_up_after,
+                clock=read,
+                sleep=sleep,
+            )
+            return Reconciler(Applier(Store(database_of_runs, mapping)), users, **options)
 
         yield create
 
