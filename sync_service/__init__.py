@@ -86,6 +86,7 @@ tests/test_package_map.py compares the list with the imports.
     settings                    the environment → settings
     process                     the end of this process with its parent, its garbage collection
     logs                        one line per event, without personal data
+    tracing                     OpenTelemetry traces, with the extra `otel`
 
     store.access                a connection together with the queries of the table
     store.changes               applies and files snapshots and deletions, parks events

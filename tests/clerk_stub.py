@@ -93,6 +93,7 @@ class ClerkStub:
     kids: dict[str, str] = field(default_factory=lambda: {INSTANCE: "clerk"})
     requests: list[tuple[str, str]] = field(default_factory=list)
     versions: set[str | None] = field(default_factory=set)
+    traces: list[str | None] = field(default_factory=list)
     error_status: int = 0
     error_response: Response | None = None
     answer_list: Callable[[Request], Response | Awaitable[Response | None] | None] = lambda _: None
@@ -204,6 +205,7 @@ class ClerkStub:
 
     async def _record(self, request: Request, *, secret: bool = True) -> Response | None:
         self.requests.append((request.method, request.url.path))
+        self.traces.append(request.headers.get("traceparent"))
         self.open_calls += 1
         try:
             await self._released.wait()

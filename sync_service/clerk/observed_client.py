@@ -1,34 +1,35 @@
-"""An HTTP client that reports each request to Clerk's Backend API, and passes the trace of its caller on."""
+"""An HTTP client that reports each request to Clerk's Backend API, and traces it."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import httpx2
 
-Headers = MutableMapping[str, str]
+TraceCall = Callable[[MutableMapping[str, str]], contextlib.AbstractContextManager[object]]
 
 
 class ObservedClient(httpx2.AsyncClient):
     """Reports requests to `api_url` by outcome, including their repetitions after a broken connection."""
 
     def __init__(
-        self, api_url: str, on_request: Callable[[str], None], add_trace: Callable[[Headers], None] = lambda _: None
+        self, api_url: str, on_request: Callable[[str], None], trace_call: TraceCall = contextlib.nullcontext
     ) -> None:
-        """Call `on_request` with each outcome; let `add_trace` add the headers of the trace."""
+        """Call `on_request` with each outcome; send each request within `trace_call` of its headers."""
         super().__init__()
         self._api_url = api_url
         self._on_request = on_request
-        self._add_trace = add_trace
+        self._trace_call = trace_call
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send a request and report it."""
         if not str(request.url).startswith(self._api_url):
             return await super().send(request, **options)
-        self._add_trace(request.headers)
         outcome = "network_error"
         try:
-            response = await super().send(request, **options)
+            with self._trace_call(request.headers):
+                response = await super().send(request, **options)
             outcome = classify_status(response.status_code)
         except (httpx2.TimeoutException, asyncio.CancelledError):  # a caller with a time limit cancels the request
             outcome = "timeout"

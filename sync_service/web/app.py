@@ -39,6 +39,7 @@ from sync_service.sync.reconcile_request import ReconcileStarter
 from sync_service.sync.reconcile_schedule import ReconcileSchedule
 from sync_service.sync.refresh import UserRefresher
 from sync_service.sync.replay import create_replayer
+from sync_service.tracing import Tracing, start_tracing
 from sync_service.web.auth import Authenticator
 from sync_service.web.health import Readiness, healthz
 from sync_service.web.limits import TimeLimits
@@ -72,7 +73,7 @@ MAX_OPS_CONNECTIONS = 2
 DEFAULT_LIMITS = TimeLimits()
 
 
-def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIApp:
+def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS, tracing: Tracing | None = None) -> ASGIApp:
     """Return the app. It opens connections only after its start, and it starts without the database, too.
 
     Raises `SettingsError`.
@@ -102,7 +103,9 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIA
             delete_timeout=limits.deletion,
         )
         client = ObservedClient(
-            settings.clerk_api_url, on_request=lambda outcome: metrics.clerk_requests.labels(outcome).inc()
+            settings.clerk_api_url,
+            lambda outcome: metrics.clerk_requests.labels(outcome).inc(),
+            tracing.trace_call if tracing else contextlib.nullcontext,
         )
         keys = create_key_source(settings, client)
         authenticator = Authenticator(_create_token_verifier(settings, keys), settings.sync_api_token)
@@ -117,8 +120,7 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIA
             on_missed_webhook=metrics.missed_webhooks.inc,
         )
         gauges = ProcessGauges(metrics, database, limiter, clerk, keys)
-        figures = DatabaseFigures(store, readiness, find_shared_folder())
-        metrics_endpoint = MetricsEndpoint(metrics, figures, gauges.update)
+        metrics_endpoint = _create_metrics_endpoint(metrics, store, readiness, gauges)
         max_age, instance_id = settings.sync_max_age, settings.clerk_instance_id
         login_service = LoginService(
             applier, refresher, max_age=max_age, instance_id=instance_id, stale_wait=limits.stale_wait
@@ -150,6 +152,8 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIA
             await refresher.close()
             await client.aclose()
             await database.aclose()
+            if tracing:
+                await tracing.flush()
             log.info("stopped")
 
     app = Starlette(
@@ -166,7 +170,8 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> ASGIA
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
-    return RequestLogMiddleware(OpsHeaders(app), fast_route=webhook_route)
+    with_log = RequestLogMiddleware(OpsHeaders(app), fast_route=webhook_route)
+    return tracing.wrap(with_log) if tracing else with_log
 
 
 class _WebhookApp:
@@ -232,6 +237,13 @@ def _create_token_verifier(settings: Settings, keys: KeySource | None) -> Sessio
     )
 
 
+def _create_metrics_endpoint(
+    metrics: Metrics, store: Store, readiness: Readiness, gauges: ProcessGauges
+) -> MetricsEndpoint:
+    figures = DatabaseFigures(store, readiness, find_shared_folder())
+    return MetricsEndpoint(metrics, figures, gauges.update)
+
+
 def _create_clerk_client(settings: Settings, client: httpx2.AsyncClient, limits: TimeLimits) -> ClerkClient | None:
     key = settings.clerk_secret_key
     return ClerkClient(client, settings.clerk_api_url, key, timeout=limits.clerk_request) if key else None
@@ -290,6 +302,6 @@ def create_app_from_environment() -> ASGIApp:
     die_with_parent()
     settings = read_settings(os.environ, required=REQUIRED_TO_SERVE)
     configure_logging(level=settings.log_level, form=settings.log_format)
-    app = create_app(settings)
+    app = create_app(settings, tracing=start_tracing(os.environ))
     limit_garbage_collection()
     return app
