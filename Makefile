@@ -41,11 +41,13 @@ format: $(READY)  ## format code, apply safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# These test a fault each, too: connections to a demoted server, long deletions, attacks, a full log disk.
-FAULTS := tests/faults tests/test_failover.py tests/test_long_deletions.py tests/test_attacks.py tests/test_logs.py
+# These test a fault each, too: connections to a demoted server, long deletions, attacks, a full log disk. The last one is
+# the import of an application with many rows.
+FAULTS := tests/faults tests/test_failover.py tests/test_long_deletions.py tests/test_attacks.py tests/test_logs.py \
+	tests/reconcile/test_existing_app.py
 
 faults: $(READY)  ## run the fault suite with a hundred kills of each process; takes 25 minutes
-	@FAULTS_KILLS=$${FAULTS_KILLS:-100} $(BIN)/python -m pytest $(FAULTS)
+	@FAULTS_KILLS=$${FAULTS_KILLS:-100} IMPORT_ROWS=$${IMPORT_ROWS:-50000} $(BIN)/python -m pytest $(FAULTS)
 
 histories: $(READY)  ## run the property test over 2,000 histories; HISTORIES=… sets the number
 	@HISTORIES=$${HISTORIES:-2000} $(BIN)/python -m pytest tests/test_property.py -k any_history -o faulthandler_timeout=0

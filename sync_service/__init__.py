@@ -216,6 +216,7 @@ tests/test_package_map.py compares the list with the imports.
     cli.replay                  `events replay`
     cli.events                  `events list`, `events show`
     cli.reconcile_progress      the progress of `reconcile`
+    cli.reconcile_report        the report of `reconcile`
     cli.reconcile_run           one run of `reconcile`
     cli.reconcile               `reconcile`
     cli.docs                    `docs`

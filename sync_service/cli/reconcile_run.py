@@ -41,6 +41,7 @@ async def reconcile(settings: Settings, arguments: argparse.Namespace) -> Report
                 dry_run=arguments.dry_run,
                 recent=arguments.recent,
                 allow_mass_delete=arguments.allow_mass_delete,
+                shows_values=arguments.values,
                 on_progress=show,
             )
             if not arguments.dry_run:

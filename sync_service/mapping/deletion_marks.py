@@ -42,7 +42,7 @@ def keeps_values(bound: BoundMapping) -> bool:
 def can_unmark_linked(bound: BoundMapping) -> bool:
     """Return whether a row that this service has marked may be linked: after the app has removed its Clerk ID."""
     mapping = bound.mapping
-    return bool(list_marks(bound)) and (mapping.link_by_verified_email or mapping.link_by_external_id)
+    return bool(list_marks(bound)) and mapping.links_rows
 
 
 def render_kept_values(bound: BoundMapping) -> str:

@@ -11,10 +11,15 @@ from sync_service.postgres.sql import fill_gaps, quote_ident, read_sql
 
 @dataclass(frozen=True, slots=True)
 class LinkQueries:
-    """The statements that the mapping allows. `unmark` removes the marks of an earlier user from linked rows."""
+    """The statements that the mapping allows. `unmark` removes the marks of an earlier user from linked rows.
+
+    Those that begin with `find_` only return the rows that the others would link.
+    """
 
     by_email: str | None
     by_key: str | None
+    find_by_email: str | None
+    find_by_key: str | None
     unmark: str | None
 
 
@@ -22,23 +27,21 @@ def build_link_queries(bound: BoundMapping, email: EmailPolicy, names: dict[str,
     """Return the statements of a bound mapping."""
     mapping = bound.mapping
     names = names | {"link": render_assignments(bound, {mapping.id_column: "claimed.clerk_id"}, "app.")}
+    by_email = email.link_column if mapping.link_by_verified_email else None
+    names |= {"key_type": _get_key_type(bound), "link_column": quote_ident(by_email or "")}
     return LinkQueries(
-        by_email=_render_by_email(email, names) if mapping.link_by_verified_email else None,
-        by_key=_render_by_key(bound, names) if mapping.link_by_external_id else None,
+        by_email=_render("link_rows_by_email.sql", names) if by_email else None,
+        by_key=_render("link_rows_by_external_id.sql", names) if mapping.link_by_external_id else None,
+        find_by_email=_render("find_links_by_email.sql", names) if by_email else None,
+        find_by_key=_render("find_links_by_external_id.sql", names) if mapping.link_by_external_id else None,
         unmark=_render_unmark_linked(bound, names) if can_unmark_linked(bound) else None,
     )
 
 
-def _render_by_email(policy: EmailPolicy, names: dict[str, str]) -> str | None:
-    if policy.link_column is None:
-        return None
-    return _render("link_rows_by_email.sql", names | {"link_column": quote_ident(policy.link_column)})
-
-
-def _render_by_key(bound: BoundMapping, names: dict[str, str]) -> str:
+def _get_key_type(bound: BoundMapping) -> str:
     column = bound.table.column(bound.key)
     assert column is not None  # noqa: S101  the key is a column of the table
-    return _render("link_rows_by_external_id.sql", names | {"key_type": column.base})
+    return column.base
 
 
 def _render_unmark_linked(bound: BoundMapping, names: dict[str, str]) -> str:

@@ -55,13 +55,18 @@ class Queries:
     list_deletable: str
     link_rows: str | None
     link_rows_by_key: str | None
+    find_links: str | None
+    find_links_by_key: str | None
     unmark_linked: str | None
     claims: tuple[ClaimQueries, ...]
 
-    def probe(self, columns: Sequence[str]) -> str:
-        """Return a statement that reads some columns of a row from JSON, to find one whose type rejects its value."""
+    def read_columns(self, columns: Sequence[str]) -> str:
+        """Return a statement that reads some columns of a row from JSON; it fails if the type of one rejects its value.
+
+        Its result is the row in JSON as the table shows it.
+        """
         definitions = ", ".join(f"{quote_ident(name)} {self.bound.column_types[name].type}" for name in columns)
-        return f"select count(r.*) from jsonb_to_record($1::jsonb) as r ({definitions})"  # noqa: S608  quoted names
+        return f"select to_jsonb(r) from jsonb_to_record($1::jsonb) as r ({definitions})"  # noqa: S608  quoted names
 
 
 def build_lookup_queries(mapping: TableMapping) -> LookupQueries:
@@ -102,6 +107,8 @@ def build_queries(mapping: TableMapping, bound: BoundMapping) -> Queries:
         list_deletable=_render("list_deletable.sql", gaps | {"is_marked": _render_is_marked(bound)}),
         link_rows=links.by_email,
         link_rows_by_key=links.by_key,
+        find_links=links.find_by_email,
+        find_links_by_key=links.find_by_key,
         unmark_linked=links.unmark,
         claims=tuple(_build_claim_queries(email, rule, gaps) for rule in list_unique_rules(bound.mapping, bound.table)),
     )

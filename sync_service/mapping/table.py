@@ -61,6 +61,11 @@ class TableMapping:
         return bool(self._raw_json_columns)
 
     @property
+    def links_rows(self) -> bool:
+        """Whether a new user may get a row from before Clerk."""
+        return self.link_by_verified_email or self.link_by_external_id
+
+    @property
     def deletion_marks(self) -> dict[str, FieldSource]:
         """The columns that mark a deleted user, `deleted_at` included."""
         short_form = {self.deleted_at: FieldSource(None, generate=NOW)} if self.deleted_at else {}

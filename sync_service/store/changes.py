@@ -77,7 +77,7 @@ async def find_rejected_column(bound: BoundConnection, snapshot: Snapshot) -> st
         # Bisection: four round trips for thirteen columns.
         half = columns[: (len(columns) + 1) // 2]
         try:
-            await bound.connection.fetchval(bound.queries.probe(half), row)
+            await bound.connection.fetchval(bound.queries.read_columns(half), row)
         except (asyncpg.DataError, asyncpg.CheckViolationError):
             if len(half) == 1:
                 return half[0]

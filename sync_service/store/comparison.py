@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -11,9 +12,14 @@ from sync_service.clerk.change import Snapshot
 from sync_service.errors import ChangeRejected
 from sync_service.store.access import BoundConnection, Store
 from sync_service.store.changes import row_for
+from sync_service.store.events import decode_json
 
 # Users per statement.
 LIST_SIZE = 5000
+
+
+# The value of the row and the value of Clerk, by column.
+ValuePairs: TypeAlias = dict[str, tuple[Any, Any]]
 
 
 class Drift(Enum):
@@ -113,6 +119,17 @@ async def compare_rows(bound: BoundConnection, snapshots: Sequence[Snapshot]) ->
         if difference := classify(snapshots[n - 1], found, claimed):
             differences.append(difference)
     return differences
+
+
+async def read_values(store: Store, difference: Difference) -> ValuePairs:
+    """Return the value of the row and the value of Clerk in each column that differs. Raises `DatabaseError`."""
+    snapshot, columns = difference.snapshot, difference.columns
+    async with store.acquire() as bound:
+        wanted = msgspec.json.encode(row_for(bound.queries, snapshot)).decode()
+        new = await bound.connection.fetchval(bound.queries.read_columns(columns), wanted)
+        old = await bound.connection.fetchval(store.binding.lookups.row, snapshot.clerk_id)
+    before, after = decode_json(old) if old else {}, decode_json(new)
+    return {name: (before.get(name), after.get(name)) for name in columns}
 
 
 async def iter_deletable(store: Store, before: datetime) -> AsyncIterator[list[str]]:

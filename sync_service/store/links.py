@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
 
 import asyncpg
 
@@ -12,6 +14,47 @@ from sync_service.store.changes import raise_if_not_written
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _INTEGER_BITS = {"int2": 16, "int4": 32, "int8": 64}
+
+
+class LinkKind(Enum):
+    """The reason why a row belongs to a user, or why none does."""
+
+    EXTERNAL_ID = "linked by external ID"
+    EMAIL = "linked by email"
+    AMBIGUOUS = "ambiguous"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The row of a new user: `key` is its primary key as text. The link is ambiguous if several rows have the email."""
+
+    kind: LinkKind
+    key: str
+
+
+async def find_links(bound: BoundConnection, users: Sequence[User]) -> dict[str, Link]:
+    """Return the links that `link_rows` would make, by Clerk ID, and the ambiguous ones. It writes nothing.
+
+    Raises the errors of asyncpg.
+    """
+    queries, links = bound.queries, {}
+    for record in await _find(bound, queries.find_links_by_key, _list_external_ids(bound, users)):
+        links[record["clerk_id"]] = Link(LinkKind.EXTERNAL_ID, record["key"])
+    taken = {link.key for link in links.values()}
+    for record in await _find(bound, queries.find_links, _list_verified_emails(users)):
+        kind = LinkKind.AMBIGUOUS if record["is_ambiguous"] else LinkKind.EMAIL
+        if record["clerk_id"] not in links and record["key"] not in taken:
+            links[record["clerk_id"]] = Link(kind, record["key"])
+    return links
+
+
+async def _find(
+    bound: BoundConnection, statement: str | None, wanted: Sequence[tuple[str, str]]
+) -> list[asyncpg.Record]:
+    if statement is None or not wanted:
+        return []
+    clerk_ids, values = map(list, zip(*wanted, strict=True))
+    return await bound.connection.fetch(statement, clerk_ids, values)
 
 
 async def link_rows(bound: BoundConnection, users: Sequence[User], *, source: str, lock_timeout_ms: int) -> int:

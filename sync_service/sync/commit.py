@@ -96,7 +96,7 @@ class BatchCommitter:
 
     async def _save(self, events: Sequence[Event], lock_timeout_ms: int) -> list[Outcome]:
         async with self.store.acquire() as bound:
-            if self.store.mapping.link_by_verified_email or self.store.mapping.link_by_external_id:
+            if self.store.mapping.links_rows:
                 records = await self._link_and_save(bound, events, lock_timeout_ms)
             else:
                 # A statement is a transaction of its own; BEGIN and COMMIT would cost two more round trips.

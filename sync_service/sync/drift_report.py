@@ -1,10 +1,12 @@
 """The report of a reconcile, and the limit on its deletions (pure)."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sync_service.store.comparison import Difference, Drift
+from sync_service.store.comparison import Difference, Drift, ValuePairs
+from sync_service.store.links import Link, LinkKind
 from sync_service.store.reconciles import RUN_COUNTS
 from sync_service.sync.outcome import Outcome
 
@@ -20,13 +22,32 @@ MAX_EXAMPLES = 20
 class Findings:
     """The number of users on one page, of those that cannot be read, and the differences.
 
-    `outcomes` are the results of writing the differences; there are none in a dry run.
+    `outcomes` are the results of writing the differences; there are none in a dry run. `links` are the rows from before
+    Clerk that missing users get, None if the mapping links no rows. `values` are those of some differences. Both are by
+    Clerk ID.
     """
 
     users: int = 0
     unreadable: int = 0
     differences: Sequence[Difference] = ()
     outcomes: Sequence[Outcome] = ()
+    links: Mapping[str, Link] | None = None
+    values: Mapping[str, ValuePairs] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A finding about one user.
+
+    `columns` are those that differ, with the value of the row and the value of Clerk if these were requested. `link` is
+    the row from before Clerk that the user gets.
+    """
+
+    clerk_id: str
+    kind: str
+    columns: tuple[str, ...] = ()
+    link: Link | None = None
+    values: ValuePairs = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,7 +57,7 @@ class Report:
     `repaired` counts the users who were written or deleted. `refused` counts users that the table refuses, and
     deletions above the limit; `failed` counts users that could not be read, written or deleted for another reason.
     `unlisted` are those of them that Clerk counts and that its lists have not shown. `finished` is false if the run
-    ended early because of `error`.
+    ended early because of `error`. `links` counts the missing users with a row from before Clerk.
     """
 
     dry_run: bool = False
@@ -56,7 +77,8 @@ class Report:
     unlisted: int = 0
     pages: int = 0
     error: str | None = None
-    examples: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
+    links: dict[LinkKind, int] = field(default_factory=dict)
+    examples: list[Example] = field(default_factory=list)
 
     @property
     def drift(self) -> int:
@@ -69,17 +91,28 @@ class Report:
         is_done = self.finished and not (self.refused or self.failed)
         return is_done and not (self.dry_run and self.drift)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the report takes another example."""
+        return len(self.examples) < MAX_EXAMPLES
+
     def count_page(self, page: Findings) -> None:
         """Count the findings of one page, and the results of its writes."""
         self.pages += bool(page.users)
         self.users += page.users
         self.failed += page.unreadable
+        self._count_links(page.links)
         for difference in page.differences:
-            self._count_difference(difference)
+            self._count_difference(difference, page)
         for difference, outcome in zip(page.differences, page.outcomes, strict=False):
             self.count_outcome(outcome.outcome, is_drift=difference.drift is not None)
 
-    def _count_difference(self, difference: Difference) -> None:
+    def _count_links(self, links: Mapping[str, Link] | None) -> None:
+        if links is not None:
+            counts = Counter(link.kind for link in links.values())
+            self.links = {kind: self.links.get(kind, 0) + counts[kind] for kind in LinkKind}
+
+    def _count_difference(self, difference: Difference, page: Findings) -> None:
         match difference.drift:
             case Drift.MISSING:
                 self.missing += 1
@@ -91,13 +124,16 @@ class Report:
                 return
         for name in difference.columns:
             self.columns[name] = self.columns.get(name, 0) + 1
-        self._add_example(difference.snapshot.clerk_id, difference.drift.value, difference.columns)
+        if self.has_room:
+            clerk_id, kind = difference.snapshot.clerk_id, difference.drift.value
+            link, values = (page.links or {}).get(clerk_id), page.values.get(clerk_id, {})
+            self.examples.append(Example(clerk_id, kind, difference.columns, link, values))
 
     def count_deleted(self, clerk_ids: list[str]) -> None:
         """Count users that Clerk no longer has."""
         self.deleted += len(clerk_ids)
-        for clerk_id in clerk_ids[:MAX_EXAMPLES]:
-            self._add_example(clerk_id, "deleted", ())
+        room = MAX_EXAMPLES - len(self.examples)
+        self.examples += [Example(clerk_id, "deleted") for clerk_id in clerk_ids[:room]]
 
     def count_unlisted(self, total: int) -> None:
         """Count the users that the lists have not shown, out of all `total` users."""
@@ -115,10 +151,6 @@ class Report:
                 pass
             case _:
                 self.failed += 1
-
-    def _add_example(self, clerk_id: str, kind: str, columns: tuple[str, ...]) -> None:
-        if len(self.examples) < MAX_EXAMPLES:
-            self.examples.append((clerk_id, kind, columns))
 
     def to_json(self) -> dict[str, Any]:
         """Return the report for `--json`."""

@@ -57,10 +57,12 @@ class Reconciler:
         dry_run: bool = False,
         recent: bool = False,
         allow_mass_delete: bool = False,
+        shows_values: bool = False,
         on_progress: Callable[[Report], None] = lambda _: None,
     ) -> None:
         """Compare the users of Clerk's list; `instance_id` is the instance that the key must belong to.
 
+        `shows_values`: the report has the values of its first differences.
         Without a list, write the last state of each user in the inbox again.
         """
         self._applier = applier.with_source(SOURCE)
@@ -73,7 +75,7 @@ class Reconciler:
         self._run: Run | None = None
         self._checkpoint: int | None = None
         self.report = Report(dry_run=dry_run, recent=recent)
-        self._repair = RowRepair(self._applier, self.report)
+        self._repair = RowRepair(self._applier, self.report, shows_values)
 
     @property
     def _store(self) -> Store:

@@ -1,16 +1,17 @@
 """Compares the users of one page with their rows, and writes the rows that differ."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sync_service.clerk.change import Snapshot
 from sync_service.clerk.events import Event
 from sync_service.clerk.user_list import LISTABLE_ID, MAX_IDS, Listed, UserList
 from sync_service.errors import DatabaseUnavailable
-from sync_service.store.comparison import Difference, compare_users
+from sync_service.store.comparison import Difference, Drift, ValuePairs, compare_users, read_values
 from sync_service.store.email_claims import list_pending_users
+from sync_service.store.links import Link, LinkKind, find_links
 from sync_service.sync.apply import LOCKED, Applier
-from sync_service.sync.drift_report import Findings, Report
+from sync_service.sync.drift_report import MAX_EXAMPLES, Findings, Report
 from sync_service.sync.outcome import Outcome
 
 SOURCE = "reconcile"
@@ -18,10 +19,16 @@ SOURCE = "reconcile"
 
 @dataclass(frozen=True, slots=True)
 class RowRepair:
-    """Repairs rows with an applier whose source is `SOURCE`, and counts them in the report."""
+    """Repairs rows with an applier whose source is `SOURCE`, and counts them in the report.
+
+    `shows_values`: the report has the values of its examples. `linked` are hashes of the keys of linked rows, because a
+    dry run leaves these rows without an owner.
+    """
 
     applier: Applier
     report: Report
+    shows_values: bool = False
+    linked: set[int] = field(default_factory=set)
 
     async def repair(self, users: Sequence[Listed]) -> None:
         """Do the same as `find_and_write`, and count the findings. Raises `DatabaseError`."""
@@ -35,9 +42,29 @@ class RowRepair:
         snapshots = [user.snapshot for user in users if user.snapshot]
         is_import = self.report.missing * 2 > self.report.users
         differences = await compare_users(self.applier.store, snapshots, is_import=is_import)
+        links, values = await self._find_links(differences), await self._read_values(differences)
         is_written = differences and not self.report.dry_run
         outcomes = await self._apply(differences) if is_written else []
-        return Findings(len(users), len(users) - len(snapshots), differences, outcomes)
+        return Findings(len(users), len(users) - len(snapshots), differences, outcomes, links, values)
+
+    async def _find_links(self, differences: Sequence[Difference]) -> dict[str, Link] | None:
+        store = self.applier.store
+        if not store.mapping.links_rows:
+            return None
+        missing = [difference.snapshot.user for difference in differences if difference.drift is Drift.MISSING]
+        if not missing:
+            return {}
+        async with store.acquire() as bound:
+            links = await find_links(bound, missing)
+        links = {clerk_id: link for clerk_id, link in links.items() if hash(link.key) not in self.linked}
+        self.linked.update(hash(link.key) for link in links.values() if link.kind is not LinkKind.AMBIGUOUS)
+        return links
+
+    async def _read_values(self, differences: Sequence[Difference]) -> dict[str, ValuePairs]:
+        if not (self.shows_values and self.report.has_room):
+            return {}
+        shown = [difference for difference in differences if difference.columns][:MAX_EXAMPLES]
+        return {user.snapshot.clerk_id: await read_values(self.applier.store, user) for user in shown}
 
     async def _apply(self, differences: Sequence[Difference]) -> list[Outcome]:
         outcomes = await self.applier.apply_again([_make_event(difference.snapshot) for difference in differences])

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import subprocess
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -54,6 +55,40 @@ async def test_a_dry_run_reports_drift_and_writes_no_row(
     dry = await command("--dry-run")
     assert "columns that differed: banned 3, first_name 2" in dry.stdout
     assert "  user_00001  differing  banned\n" in dry.stdout
+
+
+async def test_a_dry_run_prints_values_only_if_they_are_requested(
+    command: RunCli, clerk: ClerkStub, db: asyncpg.Connection
+) -> None:
+    """Each column has the value of the row and then the value of Clerk. JSON has a line for each of these users."""
+    for n in range(3):
+        clerk.add_user(f"user_{n}", T1, first_name="Grace", last_name="Hopper")
+    assert (await command()).returncode == 0
+    await db.execute("update users set first_name = 'old name', updated_at = null where id <> 'user_2'")
+    await db.execute("delete from users where id = 'user_0'")
+    clerk.users.pop("user_2")
+    without = await command("--dry-run")
+    assert "old name" not in without.stdout
+    assert "Grace" not in without.stdout
+    lines = (await command("--dry-run", "--values")).stdout.splitlines()
+    time = datetime.fromtimestamp(T1 / 1000, UTC).isoformat()
+    assert lines[3:] == [
+        "users:",
+        "  user_0  missing",
+        "  user_1  differing  first_name, updated_at",
+        '    first_name: "old name" → "Grace"',
+        f'    updated_at: null → "{time}"',
+        "  user_2  deleted",
+    ]
+    missing, differing, deleted, report = (
+        json.loads(line) for line in (await command("--dry-run", "--values", "--json")).stdout.splitlines()
+    )
+    assert missing == {"clerk_id": "user_0", "finding": "missing", "columns": {}}
+    assert differing["columns"] == {"first_name": ["old name", "Grace"], "updated_at": [None, time]}
+    assert deleted["finding"] == "deleted"
+    assert list(report) == KEYS
+    refused = await command("--values")
+    assert (refused.returncode, "--values belongs to --dry-run" in refused.stderr) == (2, True)
 
 
 async def test_the_last_line_of_json_is_the_report(command: RunCli, clerk: ClerkStub) -> None:

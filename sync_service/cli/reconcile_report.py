@@ -1,0 +1,65 @@
+"""The report of a reconcile as text and as JSON (pure)."""
+
+import json
+from collections.abc import Iterator
+
+from sync_service.store.links import LinkKind
+from sync_service.sync.drift_report import MAX_EXAMPLES, Example, Report
+
+
+def format_report(report: Report) -> Iterator[str]:
+    """Yield the lines of the report. Only a dry run has the first differences."""
+    kinds = ", ".join(f"{kind}: {getattr(report, kind)}" for kind in ("missing", "stale", "differing", "deleted"))
+    yield f"{report.users} users compared in {report.seconds:.1f} s. {kinds}"
+    if report.dry_run:
+        yield "A dry run writes no row."
+    else:
+        yield f"repaired: {report.repaired}, refused: {report.refused}, failed: {report.failed}"
+    yield from _format_links(report)
+    if report.columns:
+        by_count = sorted(report.columns.items(), key=lambda entry: (-entry[1], entry[0]))
+        yield f"columns that differed: {', '.join(f'{name} {count}' for name, count in by_count)}"
+    if report.dry_run and report.examples:
+        yield f"first {MAX_EXAMPLES} users:" if report.drift > MAX_EXAMPLES else "users:"
+        for example in report.examples:
+            yield from _format_example(example)
+
+
+def _format_links(report: Report) -> Iterator[str]:
+    if not (report.links and report.missing):
+        return
+    counts = {kind.value: report.links.get(kind, 0) for kind in LinkKind}
+    counts["new row"] = report.missing - sum(counts.values())
+    yield f"missing users by their row: {', '.join(f'{kind} {count}' for kind, count in counts.items())}"
+
+
+def _format_example(example: Example) -> Iterator[str]:
+    columns = ", ".join(example.columns)
+    yield "  ".join(["", example.clerk_id, example.kind, example.link.kind.value if example.link else columns]).rstrip()
+    for name, (old, new) in example.values.items():
+        yield f"    {name}: {json.dumps(old, ensure_ascii=False)} → {json.dumps(new, ensure_ascii=False)}"
+
+
+def format_json(report: Report, *, with_values: bool) -> Iterator[str]:
+    """Yield the report as one line. With values, the first differences come before it, each on a line of its own."""
+    for example in report.examples if with_values else ():
+        link = {"link": example.link.kind.value} if example.link else {}
+        columns = {name: example.values.get(name) for name in example.columns}
+        yield json.dumps({"clerk_id": example.clerk_id, "finding": example.kind, "columns": columns} | link)
+    yield json.dumps(report.to_json())
+
+
+def list_problems(report: Report) -> Iterator[str]:
+    """Yield the reasons why work is left, with the remedy of each."""
+    if report.error:
+        yield report.error
+    if report.is_mass_deletion_refused:
+        yield (
+            f"{report.deleted} users are no longer in Clerk. That is more than 5 % of all users, so none of them was"
+            " deleted. If it is right, add --allow-mass-delete."
+        )
+    if report.unlisted:
+        yield (
+            f"Clerk counts {report.unlisted} users more than its lists have shown. The other users were compared."
+            " Run the command again."
+        )
