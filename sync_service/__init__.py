@@ -170,6 +170,7 @@ tests/test_package_map.py compares the list with the imports.
     dev.issuer                  signs session tokens that `dev` trusts
     dev.output                  ends `dev` when the reader of its output has gone
 
+    web.operation               the description of one route
     web.problems                errors → problem details (RFC 9457)
     web.limits                  time limits of a request
     web.body                    request bodies: limits, JSON
@@ -181,6 +182,7 @@ tests/test_package_map.py compares the list with the imports.
     web.metrics.endpoint        GET /metrics
     web.middleware              IDs and a log line for each request
     web.webhooks                POST /webhooks/clerk
+    web.rows                    rows and keys in responses
     web.auth                    service token or session token
     web.sync                    POST /sync
     web.users                   GET /users/{clerk_id}, POST /users/resolve
@@ -193,6 +195,7 @@ tests/test_package_map.py compares the list with the imports.
     web.ops.users               /ops/users
     web.ops.reports             /ops/summary, /ops/reconcile, /ops/audit, /ops/changes
     web.ops.routes              the routes of the operators' interface
+    web.openapi                 GET /openapi.json
     web.app                     settings → the ASGI app
     web.connections             limits on connections and their bodies, for each peer
     web.transport               one packet per response
@@ -224,6 +227,7 @@ tests/test_package_map.py compares the list with the imports.
     cli.mapping                 `mapping suggest`
     cli.refresh                 `users refresh`
     cli.users                   `users show`, `users restore`
+    cli.openapi                 `openapi`
     cli                         the command line
     __main__                    the process
 

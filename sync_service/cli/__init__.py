@@ -9,14 +9,27 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from sync_service.cli import dev, docs, doctor, events, mapping, migrate, reconcile, send, serve, token, users
+from sync_service.cli import (
+    dev,
+    docs,
+    doctor,
+    events,
+    mapping,
+    migrate,
+    openapi,
+    reconcile,
+    send,
+    serve,
+    token,
+    users,
+)
 from sync_service.cli.global_options import CompletionAction, VersionAction
 from sync_service.cli.output_file import remove_output
 from sync_service.errors import MappingMismatch, SettingsError, SyncError
 from sync_service.settings import MAPPING_FILE
 from sync_service.terminal import escape_controls
 
-COMMANDS = (dev, serve, migrate, send, token, events, reconcile, doctor, mapping, users, docs)
+COMMANDS = (dev, serve, migrate, send, token, events, reconcile, doctor, mapping, users, docs, openapi)
 
 STANDARD_ERROR = 2
 

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 import structlog
 
@@ -34,7 +35,7 @@ REFRESH_WAIT = 6.0
 class Login:
     """`current`, `created`, `updated` or `unverified`, and the application's row as JSON text."""
 
-    outcome: str
+    outcome: Literal["current", "created", "updated", "unverified"]
     row: str
 
 

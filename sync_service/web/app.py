@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
+from functools import cache
 from importlib.metadata import version
 
 import httpx2
+import msgspec
 import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -41,22 +43,23 @@ from sync_service.sync.refresh import UserRefresher
 from sync_service.sync.replay import create_replayer
 from sync_service.tracing import Tracing, start_tracing
 from sync_service.web.auth import Authenticator
-from sync_service.web.health import Readiness, healthz
+from sync_service.web.health import HEALTHZ, READYZ, Readiness, healthz
 from sync_service.web.limits import TimeLimits
 from sync_service.web.metrics.database_figures import DatabaseFigures
-from sync_service.web.metrics.endpoint import MetricsEndpoint
+from sync_service.web.metrics.endpoint import METRICS, MetricsEndpoint
 from sync_service.web.metrics.families import Metrics
 from sync_service.web.metrics.process_gauges import ProcessGauges
 from sync_service.web.metrics.shared_folder import find_shared_folder
 from sync_service.web.middleware import RequestLogMiddleware
+from sync_service.web.openapi import OPENAPI, describe_interface
 from sync_service.web.ops.auth import OpsAuthenticator
 from sync_service.web.ops.context import OpsContext
-from sync_service.web.ops.routes import OpsHeaders
+from sync_service.web.ops.routes import API_ROUTES, OpsHeaders
 from sync_service.web.ops.routes import create_routes as create_ops_routes
 from sync_service.web.problems import HANDLERS
-from sync_service.web.sync import SyncEndpoint
-from sync_service.web.users import UserEndpoints
-from sync_service.web.webhooks import WebhookEndpoint
+from sync_service.web.sync import SYNC, SyncEndpoint
+from sync_service.web.users import RESOLVE, USER, UserEndpoints
+from sync_service.web.webhooks import WEBHOOK, WebhookEndpoint
 
 log = structlog.get_logger()
 
@@ -72,6 +75,12 @@ MAX_OPS_CONNECTIONS = 2
 
 DEFAULT_LIMITS = TimeLimits()
 
+# All routes, in the order of the document.
+OPERATIONS = (
+    *(WEBHOOK, SYNC, USER, RESOLVE, HEALTHZ, READYZ, METRICS, OPENAPI),
+    *(route.operation for route in API_ROUTES),
+)
+
 
 def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS, tracing: Tracing | None = None) -> ASGIApp:
     """Return the app. It opens connections only after its start, and it starts without the database, too.
@@ -83,7 +92,7 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS, tracing:
     dsn = settings.database
     metrics = Metrics(version("sync-service"))
     verifier = WebhookVerifier(settings.clerk_webhook_signing_secrets)
-    webhook_route = Route("/webhooks/clerk", _WebhookApp(), methods=["POST"])
+    webhook_route = Route(WEBHOOK.path, _WebhookApp(), methods=[WEBHOOK.method])
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
@@ -160,11 +169,12 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS, tracing:
         routes=[
             webhook_route,
             _create_sync_route(settings),
-            Route("/users/resolve", _resolve, methods=["POST"]),
-            Route("/users/{clerk_id}", _user),
-            Route("/healthz", healthz),
-            Route("/readyz", _readyz),
-            Route("/metrics", _metrics),
+            Route(RESOLVE.path, _resolve, methods=[RESOLVE.method]),
+            Route(USER.path, _user),
+            Route(HEALTHZ.path, healthz),
+            Route(READYZ.path, _readyz),
+            Route(METRICS.path, _metrics),
+            Route(OPENAPI.path, _openapi),
             *(create_ops_routes() if settings.sync_ops_token else ()),
         ],
         exception_handlers=HANDLERS,
@@ -192,7 +202,7 @@ def _create_sync_route(settings: Settings) -> Route:
     # Browser extensions and web views have schemes of their own: `chrome-extension://…`, `tauri://localhost`.
     origins = [party.rstrip("/") for party in settings.clerk_authorized_parties if "://" in party]
     if not origins:
-        return Route("/sync", _sync, methods=["POST"])
+        return Route(SYNC.path, _sync, methods=[SYNC.method])
     cors = Middleware(
         CORSMiddleware,
         allow_origins=origins,
@@ -201,7 +211,17 @@ def _create_sync_route(settings: Settings) -> Route:
         expose_headers=["Retry-After", "X-Request-Id"],
     )
     # A route checks the method before its middleware runs, so it must accept OPTIONS for the CORS preflight.
-    return Route("/sync", _sync, methods=["POST", "OPTIONS"], middleware=[cors])
+    return Route(SYNC.path, _sync, methods=[SYNC.method, "OPTIONS"], middleware=[cors])
+
+
+async def _openapi(request: Request) -> Response:
+    return Response(encode_description(), media_type="application/json")
+
+
+@cache
+def encode_description() -> bytes:
+    """Return the OpenAPI document of all routes as JSON."""
+    return msgspec.json.format(msgspec.json.encode(describe_interface(OPERATIONS)), indent=2)
 
 
 async def _user(request: Request) -> Response:

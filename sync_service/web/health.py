@@ -1,9 +1,11 @@
 """GET /healthz: the process runs. GET /readyz: the database, its schema and the mapping are usable."""
 
 import asyncio
+from typing import Literal
 
 import msgspec
 import structlog
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,15 +14,53 @@ from sync_service.postgres.errors import translate_errors
 from sync_service.postgres.migrate import SchemaState, read_schema_state
 from sync_service.postgres.pool import READ_ONLY, Connection, is_read_only
 from sync_service.store.access import Store
+from sync_service.web.operation import Answer, Operation
 
 log = structlog.get_logger()
 
 READY_TIMEOUT = 4
 
 
+_Reason = Literal["database", "schema", "mapping"]
+
+
+class Liveness(Struct):
+    """The process lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(Struct):
+    """The service can apply events."""
+
+    status: Literal["ready"] = "ready"
+
+
+class NotReady(Struct):
+    """The service cannot apply events. Senders keep them."""
+
+    reason: _Reason
+    status: Literal["not ready"] = "not ready"
+
+
+HEALTHZ = Operation(
+    method="GET",
+    path="/healthz",
+    summary="Tells that the process lives. It does not ask the database.",
+    answers={200: Answer("The process lives", Liveness)},
+)
+
+READYZ = Operation(
+    method="GET",
+    path="/readyz",
+    summary="Tells whether the database, its schema and the mapping are usable. It asks the database each time.",
+    answers={200: Answer("The service is ready", Ready), 503: Answer("The service is not ready", NotReady)},
+)
+
+
 async def healthz(request: Request) -> Response:
     """Return 200 as long as the process runs."""
-    return Response(msgspec.json.encode({"status": "ok"}), media_type="application/json")
+    return Response(msgspec.json.encode(Liveness()), media_type="application/json")
 
 
 class Readiness:
@@ -69,12 +109,12 @@ class Readiness:
         """Return 200, or 503 with `database`, `schema` or `mapping` as the reason (GET /readyz)."""
         try:
             state = await self.check()
-            reason = None if state.is_ready else "schema"
+            reason: _Reason | None = None if state.is_ready else "schema"
         except MappingMismatch:
             reason = "mapping"
         except SyncError:
             reason = "database"
         if reason is None:
-            return Response(msgspec.json.encode({"status": "ready"}), media_type="application/json")
-        body = msgspec.json.encode({"status": "not ready", "reason": reason})
+            return Response(msgspec.json.encode(Ready()), media_type="application/json")
+        body = msgspec.json.encode(NotReady(reason))
         return Response(body, 503, {"Retry-After": "5"}, "application/json")

@@ -4,6 +4,7 @@ from http import HTTPStatus
 
 import msgspec
 import structlog
+from msgspec import Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,6 +13,17 @@ from starlette.types import ExceptionHandler
 from sync_service.errors import ClerkUnavailable, DatabaseError, RequestError
 
 log = structlog.get_logger()
+
+
+class Problem(Struct, omit_defaults=True):
+    """The body of an error response. `code` is stable; `title` and `detail` are for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    reason: str | None = None
 
 
 def problem(
@@ -24,9 +36,7 @@ def problem(
     reason: str | None = None,
 ) -> Response:
     """Return a response of type `application/problem+json`."""
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail or title, "code": code}
-    if reason:
-        body["reason"] = reason
+    body = Problem("about:blank", title, status, detail or title, code, reason)
     return Response(msgspec.json.encode(body), status, headers, "application/problem+json")
 
 

@@ -1,37 +1,72 @@
 """POST /sync: return the row of the user at login. The app calls it at every login."""
 
 import time
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import structlog
-from msgspec import Raw, Struct
+from msgspec import Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sync_service.big_integers import quote_big_integers
 from sync_service.clerk.change import Snapshot, Version
 from sync_service.clerk.json_repair import parse_tolerantly
 from sync_service.clerk.user import UNREADABLE_JSON, ClerkId, User
-from sync_service.errors import BadRequest, WrongUser
+from sync_service.errors import (
+    BadRequest,
+    BadToken,
+    ClerkUnavailable,
+    DatabaseError,
+    DeletedUser,
+    RowRefused,
+    TooManyRequests,
+    UnknownUser,
+    WrongUser,
+)
 from sync_service.sync.login import LoginService
 from sync_service.web.auth import Authenticator
 from sync_service.web.body import decode_body, read_body
 from sync_service.web.limits import TimeLimits, response_deadline
 from sync_service.web.metrics.families import Metrics, count_errors
+from sync_service.web.operation import BODY_ERRORS, Answer, Operation, Parameter
+from sync_service.web.rows import Row, encode_row
 
 log = structlog.get_logger()
 
 
-class _RequestBody(Struct):
+class SyncRequest(Struct):
+    """The user, with the service token. `profile` has Clerk's fields; it creates a missing row only."""
+
     user_id: ClerkId | None = None
     profile: dict[str, Any] | None = None
 
 
-class _ResponseBody(Struct):
-    outcome: str
-    user: Raw
+class SyncResponse(Struct):
+    """The row as it is committed. `unverified`: Clerk could not be asked, or the row comes from a profile."""
+
+    outcome: Literal["current", "created", "updated", "unverified"]
+    user: Row
+
+
+SYNC = Operation(
+    method="POST",
+    path="/sync",
+    summary="Returns the row of the user who signs in. The row exists and is committed.",
+    answers={200: Answer("The row, by column name", SyncResponse)},
+    errors=(
+        *(BadRequest, BadToken, WrongUser, UnknownUser, DeletedUser, RowRefused, TooManyRequests),
+        *(ClerkUnavailable, DatabaseError),
+        *BODY_ERRORS,
+    ),
+    security=("sessionToken", "serviceToken"),
+    parameters=(
+        Parameter("refresh", "`true` asks Clerk even if the row is fresh", Literal["true", "false", "1", "0", ""]),
+        Parameter("X-Clerk-User-Id", "The user, with the service token", ClerkId, place="header"),
+    ),
+    body=SyncRequest,
+    body_required=False,
+)
 
 
 class SyncEndpoint:
@@ -60,7 +95,7 @@ class SyncEndpoint:
 
     async def _sync(self, request: Request) -> tuple[str, Response]:
         session = await self._authenticator.authenticate(request)
-        body = await _read_request_body(request, self._limits.body)
+        body = await _read_request(request, self._limits.body)
         user_ids = {value.decode("latin-1") for name, value in request.scope["headers"] if name == b"x-clerk-user-id"}
         if body.user_id:
             user_ids.add(body.user_id)
@@ -79,16 +114,16 @@ class SyncEndpoint:
             login = await self._login_service.sync(
                 clerk_id, refresh=refresh, profile=_parse_profile(clerk_id, body.profile)
             )
-        content = msgspec.json.encode(_ResponseBody(login.outcome, Raw(quote_big_integers(login.row).encode())))
+        content = msgspec.json.encode(SyncResponse(login.outcome, encode_row(login.row)))
         return login.outcome, Response(content, media_type="application/json")
 
 
-async def _read_request_body(request: Request, seconds: float) -> _RequestBody:
+async def _read_request(request: Request, seconds: float) -> SyncRequest:
     if not _BODY_HEADERS.intersection(name for name, _ in request.scope["headers"]):
-        return _RequestBody()  # most requests have no body
+        return SyncRequest()  # most requests have no body
     content = await read_body(request, seconds)
     if not content.strip():
-        return _RequestBody()
+        return SyncRequest()
     try:
         body, replaced = parse_tolerantly(_decoder.decode, content)
     except UNREADABLE_JSON:
@@ -134,4 +169,4 @@ def _parse_profile(clerk_id: str, profile: dict[str, Any] | None) -> Snapshot | 
 
 _BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
 
-_decoder = msgspec.json.Decoder(_RequestBody)
+_decoder = msgspec.json.Decoder(SyncRequest)

@@ -3,13 +3,12 @@
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sync_service.big_integers import quote_big_integers
 from sync_service.clerk.user import ClerkId
-from sync_service.errors import UnknownUser
+from sync_service.errors import BadRequest, BadToken, DatabaseError, DeletedUser, UnknownUser
 from sync_service.store.identities import resolve_keys
 from sync_service.sync.apply import Applier
 from sync_service.sync.refresh import UserRefresher
@@ -17,22 +16,51 @@ from sync_service.web.auth import Authenticator
 from sync_service.web.body import decode_body, read_body
 from sync_service.web.limits import TimeLimits, response_deadline
 from sync_service.web.metrics.families import Metrics, count_errors
+from sync_service.web.operation import BODY_ERRORS, Answer, Operation, Parameter
+from sync_service.web.rows import Key, Row, encode_row
 
 MAX_IDS = 1000
 
 
-class _ResolveRequest(Struct):
+class ResolveRequest(Struct):
+    """Up to 1,000 IDs of users in Clerk."""
+
     clerk_ids: Annotated[list[ClerkId], Meta(max_length=MAX_IDS)]
 
 
-class _ResolveResponse(Struct):
-    users: dict[str, Raw]
+class ResolveResponse(Struct):
+    """`users` has the app's own key of each user that has a row."""
+
+    users: dict[str, Key]
     missing: list[str]
     deleted: list[str]
 
 
-class _UserResponse(Struct):
-    user: Raw
+class UserResponse(Struct):
+    """The row of one user."""
+
+    user: Row
+
+
+USER = Operation(
+    method="GET",
+    path="/users/{clerk_id}",
+    summary="Returns one user's row from the database, without a request to Clerk.",
+    answers={200: Answer("The row, by column name", UserResponse)},
+    errors=(BadToken, UnknownUser, DeletedUser, DatabaseError),
+    security=("serviceToken",),
+    parameters=(Parameter("clerk_id", "The ID of the user in Clerk", place="path"),),
+)
+
+RESOLVE = Operation(
+    method="POST",
+    path="/users/resolve",
+    summary="Returns the app's own keys of up to 1,000 users.",
+    answers={200: Answer("The keys by Clerk ID, and the IDs without a row", ResolveResponse)},
+    errors=(BadRequest, BadToken, DatabaseError, *BODY_ERRORS),
+    security=("serviceToken",),
+    body=ResolveRequest,
+)
 
 
 class UserEndpoints:
@@ -62,7 +90,7 @@ class UserEndpoints:
             if state.row is None:
                 raise UnknownUser("This user has no row.")
         self._metrics.lookups.labels("found").inc()
-        return _create_response(_UserResponse(Raw(quote_big_integers(state.row).encode())))
+        return _create_response(UserResponse(encode_row(state.row)))
 
     async def resolve(self, request: Request) -> Response:
         """Return the app's own keys of up to 1,000 users."""
@@ -72,14 +100,14 @@ class UserEndpoints:
             clerk_ids = list(dict.fromkeys(body.clerk_ids))  # each ID once
             async with response_deadline(self._limits.response), self._store.acquire() as bound:
                 records = await resolve_keys(bound, clerk_ids)
-        result = _ResolveResponse({}, [], [])
+        result = ResolveResponse({}, [], [])
         for clerk_id, key, deleted in records:
             if deleted:
                 result.deleted.append(clerk_id)
             elif key is None:
                 result.missing.append(clerk_id)
             else:
-                result.users[clerk_id] = Raw(quote_big_integers(key).encode())
+                result.users[clerk_id] = encode_row(key)
         self._metrics.lookups.labels("resolved").inc()
         return _create_response(result)
 
@@ -95,4 +123,4 @@ def _create_response(body: Struct) -> Response:
     return Response(msgspec.json.encode(body), media_type="application/json")
 
 
-_decoder = msgspec.json.Decoder(_ResolveRequest)
+_decoder = msgspec.json.Decoder(ResolveRequest)

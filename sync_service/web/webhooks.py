@@ -3,16 +3,26 @@
 import asyncio
 import time
 from functools import cache, lru_cache
+from typing import Any, Literal
 
 import msgspec
 import structlog
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sync_service.clerk.events import EXAMPLE_INSTANCE, Event, parse_event
 from sync_service.clerk.webhook_signature import WebhookVerifier, read_signature
-from sync_service.errors import DatabaseUnavailable, RequestError, WrongInstance
+from sync_service.errors import (
+    BadPayload,
+    BadSignature,
+    BadTimestamp,
+    DatabaseUnavailable,
+    MissingHeaders,
+    RequestError,
+    WrongInstance,
+)
 from sync_service.store.identities import pin_instance
 from sync_service.sync.apply import Applier
 from sync_service.sync.batch import EventBatcher
@@ -20,6 +30,7 @@ from sync_service.sync.outcome import Outcome
 from sync_service.web.body import read_body
 from sync_service.web.limits import TimeLimits
 from sync_service.web.metrics.families import Metrics
+from sync_service.web.operation import BODY_ERRORS, Answer, Operation, Parameter
 from sync_service.web.problems import client_error, database_error, internal_error
 
 log = structlog.get_logger()
@@ -30,6 +41,48 @@ HINTS = {
     "missing_headers": "the sender is not Svix, or a proxy in front removes its headers",
     "wrong_instance": "another Clerk instance (development, production) sends to this URL too",
 }
+
+
+class WebhookEvent(Struct):
+    """An event as Clerk sends it. Further fields are allowed."""
+
+    type: str
+    data: dict[str, Any]
+
+
+class ProcessedEvent(Struct, omit_defaults=True):
+    """The event needs no further attempt."""
+
+    outcome: Literal["applied", "stale", "duplicate", "ignored"]
+    reason: str | None = None
+
+
+class ParkedEvent(Struct, omit_defaults=True):
+    """The event is stored, and the service tries it again. `reason` is the class of the error."""
+
+    outcome: Literal["parked"]
+    reason: str | None = None
+
+
+WEBHOOK = Operation(
+    method="POST",
+    path="/webhooks/clerk",
+    summary="Takes an event of Clerk, signed by Svix.",
+    answers={
+        200: Answer("Committed: applied, superseded, repeated, or of a type that is not handled", ProcessedEvent),
+        202: Answer("Stored, but not applicable now. The service retries it", ParkedEvent),
+    },
+    errors=(
+        *(MissingHeaders, BadTimestamp, BadSignature, BadPayload, WrongInstance, DatabaseUnavailable),
+        *BODY_ERRORS,
+    ),
+    parameters=(
+        Parameter("svix-id", "The ID of the message", place="header", required=True),
+        Parameter("svix-timestamp", "The time of this attempt, in seconds since 1970", place="header", required=True),
+        Parameter("svix-signature", "One or more signatures: `v1,` and Base64", place="header", required=True),
+    ),
+    body=WebhookEvent,
+)
 
 
 class WebhookEndpoint:
@@ -130,8 +183,6 @@ def _select_signature_headers(request: Request) -> dict[str, str]:
 
 @lru_cache(maxsize=64)
 def _create_response(outcome: Outcome) -> Response:
-    body = {"outcome": outcome.outcome}
-    if outcome.reason:
-        body["reason"] = outcome.reason
-    status = 202 if outcome.outcome == "parked" else 200
-    return Response(msgspec.json.encode(body), status, media_type="application/json")
+    is_parked = outcome.outcome == "parked"
+    body = msgspec.convert(outcome, ParkedEvent if is_parked else ProcessedEvent, from_attributes=True)
+    return Response(msgspec.json.encode(body), 202 if is_parked else 200, media_type="application/json")

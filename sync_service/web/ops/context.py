@@ -1,6 +1,6 @@
 """The objects that the routes of the operators' interface share, and the description of one route."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -10,11 +10,14 @@ from starlette.responses import Response
 
 from sync_service.big_integers import quote_big_integers
 from sync_service.clerk.user import ClerkId
+from sync_service.errors import BadRequest, BadToken, DatabaseError
+from sync_service.operator_errors import BadCsrfToken, TooManyLogins
 from sync_service.store.access import Store
 from sync_service.sync.apply import Applier
 from sync_service.sync.reconcile_request import ReconcileStarter
 from sync_service.sync.refresh import UserRefresher
 from sync_service.web.limits import TimeLimits
+from sync_service.web.operation import BODY_ERRORS, Answer, Method, Operation, Parameter, RouteError
 from sync_service.web.ops.auth import Operator, OpsAuthenticator
 
 
@@ -43,24 +46,38 @@ Handler = Callable[[OpsContext, Request, Operator], Awaitable[Reply]]
 
 @dataclass(frozen=True, slots=True)
 class ApiRoute:
-    """One route: `request` is the type of its JSON body, `response` the type of a success.
+    """One route. One that `takes_long` limits its time itself."""
 
-    `errors` are the statuses beside those of all routes. A route that `takes_long` limits its time itself.
-    """
-
-    method: str
-    path: str
+    operation: Operation
     handler: Handler
-    response: object
-    request: type[Struct] | None = None
-    parameters: tuple[str, ...] = ()
-    statuses: tuple[int, ...] = (200,)
-    errors: tuple[int, ...] = ()
     takes_long: bool = False
 
 
-# Statuses of every route: a wrong parameter or body, no token, no CSRF token, too many wrong tokens, no database.
-COMMON_ERRORS = (400, 401, 403, 429, 503)
+def create_operation(
+    method: Method,
+    path: str,
+    answers: Mapping[int, Answer],
+    errors: tuple[RouteError, ...] = (),
+    *,
+    summary: str,
+    parameters: tuple[Parameter, ...] = (),
+    body: type[Struct] | None = None,
+    body_required: bool = True,
+) -> Operation:
+    """Return the description of a route, with the errors that all routes have."""
+    common = (BadRequest, BadToken, TooManyLogins, DatabaseError)
+    of_method: tuple[RouteError, ...] = (BadCsrfToken,) if method == "POST" else ()
+    return Operation(
+        method=method,
+        path=path,
+        summary=summary,
+        answers=answers,
+        errors=(*common, *of_method, *(BODY_ERRORS if body else ()), *errors),
+        security=("opsToken",),
+        parameters=parameters,
+        body=body,
+        body_required=body_required,
+    )
 
 
 def create_response(reply: Reply) -> Response:

@@ -1,23 +1,26 @@
 """Events for operators: the list, one event, replays."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 from starlette.requests import Request
 
 from sync_service.clerk.events import Event
+from sync_service.clerk.user import ClerkId
 from sync_service.errors import BadRequest, DatabaseUnavailable
 from sync_service.operator_errors import UnknownEvent
-from sync_service.store.event_filter import Filter
+from sync_service.store.event_filter import STATUSES, Filter
 from sync_service.store.events import EventDetail, EventSummary, get_event, get_events, list_events
 from sync_service.sync.preview import Preview, preview_event
 from sync_service.sync.replay import replay_all, replay_event
 from sync_service.web.body import decode_body, read_body
+from sync_service.web.operation import Answer, Parameter
 from sync_service.web.ops.auth import Operator
-from sync_service.web.ops.context import ApiRoute, OpsContext, Reply, is_clerk_id
+from sync_service.web.ops.context import ApiRoute, OpsContext, Reply, create_operation, is_clerk_id
 from sync_service.web.ops.parameters import (
+    LIMIT,
     build_filter,
     parse_cursor,
     parse_dry_run,
@@ -151,26 +154,64 @@ _NO_EVENT = "The inbox has no event with this ID."
 _empty_decoder = msgspec.json.Decoder(EmptyBody)
 _bulk_decoder = msgspec.json.Decoder(BulkReplayRequest)
 
+_ID = Parameter("id", "The ID of the message at Svix", ClerkId, place="path")
+
 ROUTES = (
-    ApiRoute("GET", "/ops/events", list_page, EventList, parameters=LIST_PARAMETERS),
     ApiRoute(
-        "POST",
-        "/ops/events/{id:path}/replay",
-        replay,
-        ReplayResult | Preview,
-        request=EmptyBody,
-        parameters=("dry_run",),
-        statuses=(200, 202),
-        errors=(404, 408, 413),
+        create_operation(
+            "GET",
+            "/ops/events",
+            {200: Answer("One page, without payloads", EventList)},
+            summary="Lists events, the newest first.",
+            parameters=(
+                Parameter("status", "Only events with this status", Literal["", *STATUSES]),
+                Parameter("type", "Only events of this type"),
+                Parameter("clerk_id", "Only events of this user"),
+                Parameter("reason", "Only events with this reason"),
+                Parameter("since", "Only events received at this time or later", datetime),
+                Parameter("until", "Only events received before this time", datetime),
+                LIMIT,
+                Parameter("cursor", "The `next_cursor` of the page before"),
+            ),
+        ),
+        list_page,
     ),
-    ApiRoute("GET", "/ops/events/{id:path}", show, EventDetail, errors=(404,)),
     ApiRoute(
-        "POST",
-        "/ops/replay",
+        create_operation(
+            "POST",
+            "/ops/events/{id:path}/replay",
+            {
+                200: Answer("The outcome, or the change that the replay would make", ReplayResult | Preview),
+                202: Answer("Stored, but not applicable now", ReplayResult),
+            },
+            (UnknownEvent,),
+            summary="Replays one event.",
+            parameters=(_ID, Parameter("dry_run", "`true` returns a preview", Literal["", "true", "false"])),
+            body=EmptyBody,
+            body_required=False,
+        ),
+        replay,
+    ),
+    ApiRoute(
+        create_operation(
+            "GET",
+            "/ops/events/{id:path}",
+            {200: Answer("The event with its failures and its payload", EventDetail)},
+            (UnknownEvent,),
+            summary="Returns one event.",
+            parameters=(_ID,),
+        ),
+        show,
+    ),
+    ApiRoute(
+        create_operation(
+            "POST",
+            "/ops/replay",
+            {200: Answer("The number of events by outcome", BulkReplayResult)},
+            summary="Replays all events that a filter selects.",
+            body=BulkReplayRequest,
+        ),
         replay_many,
-        BulkReplayResult,
-        request=BulkReplayRequest,
-        errors=(408, 413),
         takes_long=True,
     ),
 )

@@ -12,10 +12,13 @@ from starlette.datastructures import QueryParams
 from sync_service.errors import BadRequest
 from sync_service.store.event_cursor import EventPosition, decode_cursor
 from sync_service.store.event_filter import STATUSES, Filter
+from sync_service.web.operation import Parameter
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 1000
 MAX_TEXT = 255
+
+LIMIT = Parameter("limit", "The maximum number of entries", Annotated[int, Meta(ge=1, le=MAX_LIMIT)])
 
 _Time = Annotated[datetime, Meta(tz=True)]
 

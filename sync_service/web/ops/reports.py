@@ -6,15 +6,17 @@ import msgspec
 from msgspec import Struct
 from starlette.requests import Request
 
-from sync_service.operator_errors import NoSecretKey, UnknownChange
+from sync_service.errors import ClerkUnavailable
+from sync_service.operator_errors import NoSecretKey, ReconcileRunning, UnknownChange
 from sync_service.postgres.pool import Connection
 from sync_service.store.audit import AuditLine, list_entries
 from sync_service.store.reconciles import RunReport, list_runs
 from sync_service.store.summary import read_summary
 from sync_service.web.body import decode_body, read_body
+from sync_service.web.operation import Answer, Parameter
 from sync_service.web.ops.auth import Operator
-from sync_service.web.ops.context import ApiRoute, OpsContext, Reply
-from sync_service.web.ops.parameters import parse_limit, read_parameters
+from sync_service.web.ops.context import ApiRoute, OpsContext, Reply, create_operation
+from sync_service.web.ops.parameters import LIMIT, parse_limit, read_parameters
 
 
 class Summary(Struct):
@@ -121,18 +123,63 @@ async def replay_change(ops: OpsContext, request: Request, operator: Operator) -
 _reconcile_decoder = msgspec.json.Decoder(ReconcileRequest)
 
 ROUTES = (
-    ApiRoute("GET", "/ops/summary", show_summary, Summary),
     ApiRoute(
-        "POST",
-        "/ops/reconcile",
-        start_reconcile,
-        RunReport,
-        request=ReconcileRequest,
-        statuses=(202,),
-        errors=(408, 409, 413),
+        create_operation(
+            "GET", "/ops/summary", {200: Answer("The figures", Summary)}, summary="Returns the state in figures."
+        ),
+        show_summary,
     ),
-    ApiRoute("GET", "/ops/reconcile", list_reconciles, RunList, parameters=("limit",)),
-    ApiRoute("GET", "/ops/audit", list_audit, AuditList, parameters=("limit",)),
-    ApiRoute("GET", "/ops/changes", list_changes, ChangeList, parameters=("status",)),
-    ApiRoute("POST", "/ops/changes/{id}/replay", replay_change, ChangeList, errors=(404,)),
+    ApiRoute(
+        create_operation(
+            "POST",
+            "/ops/reconcile",
+            {202: Answer("The run, which continues in the background", RunReport)},
+            (ReconcileRunning, ClerkUnavailable),
+            summary="Starts a run of the reconcile.",
+            body=ReconcileRequest,
+            body_required=False,
+        ),
+        start_reconcile,
+    ),
+    ApiRoute(
+        create_operation(
+            "GET",
+            "/ops/reconcile",
+            {200: Answer("The runs with their reports", RunList)},
+            summary="Lists the runs of the reconcile, the newest first.",
+            parameters=(LIMIT,),
+        ),
+        list_reconciles,
+    ),
+    ApiRoute(
+        create_operation(
+            "GET",
+            "/ops/audit",
+            {200: Answer("The actions", AuditList)},
+            summary="Lists the actions of operators, the newest first.",
+            parameters=(LIMIT,),
+        ),
+        list_audit,
+    ),
+    ApiRoute(
+        create_operation(
+            "GET",
+            "/ops/changes",
+            {200: Answer("The deliveries", ChangeList)},
+            summary="Lists the deliveries to the app.",
+            parameters=(Parameter("status", "Only deliveries with this status"),),
+        ),
+        list_changes,
+    ),
+    ApiRoute(
+        create_operation(
+            "POST",
+            "/ops/changes/{id}/replay",
+            {200: Answer("The outcome", ChangeList)},
+            (UnknownChange,),
+            summary="Sends one delivery again.",
+            parameters=(Parameter("id", "The ID of the change", place="path"),),
+        ),
+        replay_change,
+    ),
 )

@@ -23,7 +23,7 @@ def create_routes(api_routes: Iterable[ApiRoute] = API_ROUTES) -> list[Route]:
     """Return the routes for Starlette, one for each path."""
     paths: dict[str, dict[str, ApiRoute]] = defaultdict(dict)
     for route in api_routes:
-        paths[route.path][route.method] = route
+        paths[route.operation.path][route.operation.method] = route
     return [Route(path, _Endpoint(by_method), methods=[*by_method]) for path, by_method in paths.items()]
 
 
@@ -51,12 +51,12 @@ class OpsHeaders:
     """Pure ASGI: adds headers to each response under /ops, also to those of Starlette itself."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http" or not f"{scope['path']}/".startswith("/ops/"):
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
 
         async def send_with_headers(message: Message) -> None:
@@ -66,4 +66,4 @@ class OpsHeaders:
                     headers[name] = value
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        await self.app(scope, receive, send_with_headers)

@@ -1,22 +1,32 @@
 """One user for operators: the state, the refresh from Clerk, the cancelled deletion."""
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 from starlette.requests import Request
 
-from sync_service.errors import ChangeRejected, RowRefused, UnknownUser
+from sync_service.clerk.user import ClerkId
+from sync_service.errors import (
+    ChangeRejected,
+    ClerkUnavailable,
+    DeletedUser,
+    RowRefused,
+    TooManyRequests,
+    UnknownUser,
+)
 from sync_service.operator_errors import NoSecretKey, NotRestorable
 from sync_service.store.user_history import UserHistory, get_user_history
 from sync_service.sync.user_actions import refresh_user, restore_deleted_user
+from sync_service.web.operation import Answer, Parameter
 from sync_service.web.ops.auth import Operator
-from sync_service.web.ops.context import ApiRoute, OpsContext, Reply, is_clerk_id
+from sync_service.web.ops.context import ApiRoute, OpsContext, Reply, create_operation, is_clerk_id
 from sync_service.web.ops.parameters import read_parameters
+from sync_service.web.rows import Row, encode_row
 
 
 class RefreshResult(Struct):
     """`current`, `created` or `updated`, and the row."""
 
     outcome: str
-    user: Raw
+    user: Row
 
 
 class RestoreResult(Struct):
@@ -42,7 +52,7 @@ async def refresh(ops: OpsContext, request: Request, operator: Operator) -> Repl
     if not ops.refresher.can_refresh:
         raise NoSecretKey("The service has no key for Clerk's API. Set CLERK_SECRET_KEY.")
     login = await refresh_user(ops.store.database, ops.refresher, clerk_id, operator.who)
-    return Reply(RefreshResult(login.outcome, Raw(login.row.encode())))
+    return Reply(RefreshResult(login.outcome, encode_row(login.row)))
 
 
 async def restore(ops: OpsContext, request: Request, operator: Operator) -> Reply:
@@ -68,8 +78,40 @@ def _parse_id(request: Request) -> str:
 
 _NO_USER = "The service knows no user with this ID."
 
+_ID = Parameter("clerk_id", "The ID of the user in Clerk", ClerkId, place="path")
+
 ROUTES = (
-    ApiRoute("GET", "/ops/users/{clerk_id}", show, UserHistory, errors=(404,)),
-    ApiRoute("POST", "/ops/users/{clerk_id}/refresh", refresh, RefreshResult, errors=(404, 409, 410)),
-    ApiRoute("POST", "/ops/users/{clerk_id}/restore", restore, RestoreResult, errors=(404, 409)),
+    ApiRoute(
+        create_operation(
+            "GET",
+            "/ops/users/{clerk_id}",
+            {200: Answer("The row, its version, a deletion, and the user's events", UserHistory)},
+            (UnknownUser,),
+            summary="Returns the state of one user.",
+            parameters=(_ID,),
+        ),
+        show,
+    ),
+    ApiRoute(
+        create_operation(
+            "POST",
+            "/ops/users/{clerk_id}/refresh",
+            {200: Answer("The row after the refresh", RefreshResult)},
+            (UnknownUser, DeletedUser, RowRefused, TooManyRequests, ClerkUnavailable),
+            summary="Asks Clerk about one user, and writes the row.",
+            parameters=(_ID,),
+        ),
+        refresh,
+    ),
+    ApiRoute(
+        create_operation(
+            "POST",
+            "/ops/users/{clerk_id}/restore",
+            {200: Answer("The deletion is cancelled", RestoreResult)},
+            (UnknownUser, NotRestorable, RowRefused),
+            summary="Cancels the deferred deletion of one user.",
+            parameters=(_ID,),
+        ),
+        restore,
+    ),
 )
