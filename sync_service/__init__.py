@@ -224,7 +224,8 @@ tests/test_package_map.py compares the list with the imports.
     cli.reconcile               `reconcile`
     cli.docs                    `docs`
     cli.doctor                  `doctor`
-    cli.mapping                 `mapping suggest`
+    cli.mapping_tables          `mapping tables`
+    cli.mapping                 `mapping suggest`, `mapping tables`
     cli.refresh                 `users refresh`
     cli.users                   `users show`, `users restore`
     cli.openapi                 `openapi`

@@ -1,4 +1,4 @@
-"""`mapping suggest`: read the users table and write a `sync.toml` for it. The command writes no row."""
+"""`mapping suggest`: read the users table and write a `sync.toml` for it. The commands write no row."""
 
 import argparse
 import asyncio
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sync_service.cli.arguments import Commands, add_json_option, parse_text
 from sync_service.cli.database import open_connection
+from sync_service.cli.mapping_tables import list_tables
 from sync_service.cli.output_file import check_new_file, remove_empty_output, write_new_file
 from sync_service.dev.state import load_settings
 from sync_service.errors import SettingsError, SyncError
@@ -26,8 +27,8 @@ from sync_service.terminal import escape_controls
 
 
 def add_parser(commands: Commands) -> None:
-    """Add the command."""
-    mapping = commands.add_parser("mapping", help="suggest a table mapping").add_subparsers(
+    """Add the commands."""
+    mapping = commands.add_parser("mapping", help="suggest a table mapping, list its tables").add_subparsers(
         metavar="COMMAND", required=True
     )
     parser = mapping.add_parser("suggest", help="print a sync.toml for the existing table")
@@ -37,8 +38,10 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--output", metavar="FILE", type=Path, help="write this file instead of standard output; it must not exist yet"
     )
-    add_json_option(parser)
     parser.set_defaults(run=run)
+    tables_parser = mapping.add_parser("tables", help="list the users table and the tables that refer to it")
+    tables_parser.set_defaults(run=list_tables)
+    add_json_option(parser, tables_parser)
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -120,6 +120,13 @@ async def read_foreign_keys(connection: Connection, users_oid: int) -> list[Fore
     return [msgspec.convert(dict(row), ForeignKey) for row in rows]
 
 
+async def read_user_tables(connection: Connection, users_oid: int) -> list[tuple[str, str]]:
+    """Return schema and name of the users table and of all tables below it. Raises errors of asyncpg."""
+    async with begin_limited_read(connection):
+        rows = await connection.fetch(read_sql(__package__, "user_tables.sql"), users_oid)
+    return [(row["schema"], row["table"]) for row in rows]
+
+
 async def read_unconstrained_columns(connection: Connection, users_oid: int) -> list[UnconstrainedColumn]:
     """Return the app's columns that could hold a key and have no foreign key. Raises errors of asyncpg."""
     async with begin_limited_read(connection):
