@@ -20,7 +20,6 @@ from sync_service.store.access import BoundConnection
 from sync_service.store.audit import COMMAND
 from sync_service.store.events import EventSummary, decode_json
 from sync_service.store.user_history import Identity, UserHistory, get_user_history
-from sync_service.sync.user_actions import restore_deleted_user
 from sync_service.terminal import escape_value, print_text
 
 
@@ -71,6 +70,8 @@ def _run_restore(arguments: argparse.Namespace, environ: Mapping[str, str]) -> i
 
 
 async def _restore(settings: Settings, clerk_id: str) -> bool:
+    from sync_service.sync.user_actions import restore_deleted_user  # noqa: PLC0415  slow import: the HTTP client
+
     async with open_connection(settings) as connection:
         queries = await TableBinding(settings.mapping).ensure_bound(connection)
         try:
