@@ -28,19 +28,24 @@ class Version(Struct, frozen=True, order=True):
     @classmethod
     def from_webhook(cls, user: User) -> "Version":
         """Return the version of a user from a webhook."""
-        content = msgspec.json.encode(user, order="sorted")
-        return cls(int(user.updated_at), hashlib.blake2b(content, digest_size=DIGEST_SIZE).digest())
+        return cls(int(user.updated_at), _compute_digest(user))
 
     @classmethod
     def from_api(cls, user: User) -> "Version":
         """Return the version of a user from Clerk's API."""
-        version = cls.from_webhook(user)
-        return cls(version.updated_at, b"\xff" * DIGEST_SIZE + version.tiebreak)
+        return cls(int(user.updated_at), _API_PREFIX + _compute_digest(user))
 
     @property
     def digest(self) -> bytes:
         """The digest of the user, which is the same from a webhook and from the API."""
         return self.tiebreak[-DIGEST_SIZE:]
+
+
+_API_PREFIX = b"\xff" * DIGEST_SIZE
+
+
+def _compute_digest(user: User) -> bytes:
+    return hashlib.blake2b(msgspec.json.encode(user, order="sorted"), digest_size=DIGEST_SIZE).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +55,11 @@ class Snapshot:
     user: User
     version: Version
     data: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    clerk_id: str = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "clerk_id", self.user.id)
+    @property
+    def clerk_id(self) -> str:
+        """The user's ID."""
+        return self.user.id
 
 
 class Deletion(Struct, frozen=True):

@@ -7,12 +7,11 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
 import structlog
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from sync_service.clerk.change import Snapshot, Version
 from sync_service.clerk.client import ClerkClient, QueryParameters
@@ -46,13 +45,12 @@ MAX_THROTTLED = 20
 TOO_MANY_REQUESTS = "429"
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """The facts about a user that a walk needs. `snapshot` is None if the user cannot be read."""
 
     clerk_id: str
     created_at: int
-    snapshot: Snapshot | None = field(repr=False)
+    snapshot: Snapshot | None
 
 
 def create_limiter(secret_key: str) -> RateLimiter:
@@ -147,7 +145,7 @@ class UserList:
             await self._sleep(seconds)
 
 
-class _Identified(msgspec.Struct):
+class _Identified(Struct):
     id: ClerkId
     created_at: Milliseconds = 0
 

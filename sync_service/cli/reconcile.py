@@ -1,7 +1,6 @@
 """`reconcile`: compare all users of Clerk with the table, and repair the rows. It is also the first import."""
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Mapping
 
@@ -41,7 +40,7 @@ def _run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     required = ("DATABASE_URL",) if arguments.from_inbox else ("DATABASE_URL", "CLERK_SECRET_KEY")
     settings = load_settings(environ, *required)
     configure_logging(level=settings.log_level, form=settings.log_format)
-    report = asyncio.run(reconcile(settings, arguments))
+    report = reconcile(settings, arguments)
     lines = format_json(report, with_values=arguments.values) if arguments.json else format_report(report)
     print("\n".join(map(escape_value, lines)))
     for problem in list_problems(report):

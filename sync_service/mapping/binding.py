@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sync_service.clerk.change import Snapshot
-from sync_service.mapping.coercion import coerce_value, needs_coercion
+from sync_service.mapping.coercion import TIME_TYPES, coerce_time, coerce_value, needs_coercion
 from sync_service.mapping.fields import FieldSource
 from sync_service.mapping.introspection import Column, Table
 from sync_service.mapping.table import Row, TableMapping
@@ -20,13 +20,15 @@ class BoundMapping:
 
     `mapping` has only the columns that are written; generated columns and a preset's missing columns are left out.
     `column_types` describes each written column and the ID column. `key` is the application's primary key.
-    `coerced_columns` are those that do not accept every JSON value as it is, each with whether it may be truncated.
+    `time_columns` take Clerk's milliseconds as a time. `coerced_columns` are the others that do not accept every JSON
+    value as it is, each with whether it may be truncated.
     """
 
     mapping: TableMapping
     table: Table
     column_types: Mapping[str, Column]
     key: str
+    time_columns: tuple[str, ...]
     coerced_columns: tuple[tuple[str, Column, bool], ...]
 
     @property
@@ -43,6 +45,8 @@ class BoundMapping:
         """Return the row in the form that the columns take, and the columns whose value was truncated."""
         row = self.mapping.build_row(snapshot)
         truncated: list[str] = []
+        for name in self.time_columns:
+            row[name] = coerce_time(row[name])
         for name, column, may_truncate in self.coerced_columns:
             row[name], was_truncated = coerce_value(row[name], column, may_truncate=may_truncate)
             if was_truncated:
@@ -59,23 +63,28 @@ def bind(mapping: TableMapping, table: Table | None) -> BoundMapping | list[str]
         return issues
     columns = _select_columns(mapping, table)
     column_types = {column.name: column for column in table.columns if column.name in {mapping.id_column, *columns}}
+    given = _select_given(columns, column_types)
     return BoundMapping(
         mapping=replace(mapping, columns=columns),
         table=table,
         column_types=column_types,
         key=table.primary_key[0] if len(table.primary_key) == 1 else mapping.id_column,
-        coerced_columns=_list_coerced_columns(columns, column_types),
+        time_columns=tuple(name for name, column in given.items() if column.base in TIME_TYPES),
+        coerced_columns=_list_coerced_columns(columns, given),
     )
+
+
+def _select_given(fields: Mapping[str, FieldSource], types: Mapping[str, Column]) -> dict[str, Column]:
+    """Return the columns whose values are given. PostgreSQL supplies the time of a write."""
+    return {name: column for name, column in types.items() if name not in fields or not fields[name].is_now}
 
 
 def _list_coerced_columns(
     fields: Mapping[str, FieldSource], types: Mapping[str, Column]
 ) -> tuple[tuple[str, Column, bool], ...]:
-    """Return the columns that do not accept every JSON value; PostgreSQL supplies the time of a write."""
-    given = {name: column for name, column in types.items() if name not in fields or not fields[name].is_now}
     return tuple(
         (name, column, name in fields and IDENTIFYING_FIELDS.isdisjoint(fields[name].sources))
-        for name, column in given.items()
+        for name, column in types.items()
         if needs_coercion(column)
     )
 

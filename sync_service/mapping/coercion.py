@@ -15,8 +15,8 @@ JSON_TYPES = frozenset({"jsonb", "json"})
 
 
 def needs_coercion(column: Column) -> bool:
-    """Return whether `coerce_value` can change a value for this column."""
-    return column.length is not None or column.base in TIME_TYPES or column.category in {"A", "N"}
+    """Return whether `coerce_value` can change a value for this column; times have `coerce_time`."""
+    return column.length is not None or column.category in {"A", "N"}
 
 
 def coerce_value(value: Any, column: Column, *, may_truncate: bool = True) -> tuple[Any, bool]:
@@ -40,8 +40,6 @@ def _coerce_text(value: Any, max_length: int, *, may_truncate: bool) -> tuple[st
 
 
 def _coerce_by_type(value: Any, column: Column) -> Any:
-    if column.base in TIME_TYPES:
-        return coerce_time(value)
     if column.category == "A" and not isinstance(value, list):
         return [value]
     if column.category == "N" and _is_integral(value):

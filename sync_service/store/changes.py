@@ -61,7 +61,7 @@ async def apply_changes(
     try:
         if len(parameters) == 1:
             return await bound.connection.fetch(bound.queries.apply_one, *parameters[0], *common)
-        columns = map(list, zip(*parameters, strict=True))
+        columns = map(_list_values, zip(*parameters, strict=True))
         return await bound.connection.fetch(bound.queries.apply_many, *columns, *common)
     except asyncpg.PostgresError as error:
         raise_if_not_written(bound, error)
@@ -211,6 +211,11 @@ def raise_if_not_written(bound: BoundConnection, error: asyncpg.PostgresError) -
         rejection = ChangeRejected(ROW_NOT_WRITTEN, sqlstate=NOT_WRITTEN_SQLSTATE, table=table.name)
         rejection.constraint = next(iter(rules), None)
         raise rejection from error
+
+
+def _list_values(values: Sequence[object]) -> list[object] | None:
+    # Changes that did not come by webhook have no ID and no payload. `unnest` reads null as an array of nulls.
+    return None if all(value is None for value in values) else list(values)
 
 
 def _clerk_ids(events: Sequence[Event]) -> list[str]:

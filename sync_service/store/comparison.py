@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any, TypeAlias
 
 import msgspec
+from msgspec import Struct
 
 from sync_service.clerk.change import Snapshot
 from sync_service.errors import ChangeRejected
@@ -30,8 +31,7 @@ class Drift(Enum):
     DIFFERING = "differing"
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Struct, frozen=True):
     """A user who must be applied.
 
     `drift` is None if the row is right and only the version in `clerk_sync` is older, or if the row cannot be compared
