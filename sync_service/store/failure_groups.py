@@ -10,9 +10,12 @@ from sync_service.store.event_filter import FailurePlace, Filter
 
 MAX_GROUPS = 100
 
+# The newest events of each status that are grouped. The summary has the numbers of all.
+MAX_EVENTS = 5_000
+
 
 class FailureGroup(Struct, frozen=True):
-    """Events that failed last for the same reason at the same place. `examples` are the IDs of the newest five."""
+    """Events that failed last for the same reason at the same place; `newest` and `oldest` are their IDs."""
 
     status: str
     type: str
@@ -24,7 +27,8 @@ class FailureGroup(Struct, frozen=True):
     users: int
     first_received_at: datetime
     last_received_at: datetime
-    examples: list[str]
+    newest: str
+    oldest: str
 
     @property
     def filter(self) -> Filter:
@@ -35,7 +39,7 @@ class FailureGroup(Struct, frozen=True):
 
 async def list_failure_groups(connection: Connection) -> list[FailureGroup]:
     """Return the groups: dead events first, then those with the most events."""
-    return [FailureGroup(*row) for row in await connection.fetch(_GROUPS, MAX_GROUPS)]
+    return [FailureGroup(*row) for row in await connection.fetch(_GROUPS, MAX_GROUPS, MAX_EVENTS)]
 
 
 _GROUPS = read_sql(__package__, "failure_groups.sql")

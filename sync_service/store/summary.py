@@ -1,8 +1,8 @@
 """The state of the inbox in figures, for operators."""
 
 from datetime import datetime
-from typing import Any
 
+import asyncpg
 import msgspec
 from msgspec import Struct
 
@@ -38,23 +38,19 @@ async def read_summary(connection: Connection) -> InboxSummary:
     """Return the state of the inbox."""
     row = await connection.fetchrow(_SUMMARY)
     assert row is not None  # noqa: S101  a statement without FROM always returns one row
-    others = msgspec.json.decode(row["others"], type=dict[str, int])
-    events = _complete(row["events"] - sum(others.values()), others)
+    events = _count_statuses(row)
     times = row["oldest_waiting_at"], row["last_event_at"]
     return InboxSummary(events, events["failed"], *times, row["missed_webhooks"], row["at"])
 
 
 async def count_by_hour(connection: Connection, hours: int) -> list[HourCount]:
     """Return the events of each of the last hours, the oldest first; the last hour is not over."""
-    rows: list[Any] = await connection.fetch(_BY_HOUR, hours)
-    return [
-        HourCount(row["hour"], _complete(row["applied"], msgspec.json.decode(row["others"], type=dict[str, int])))
-        for row in rows
-    ]
+    return [HourCount(row["hour"], _count_statuses(row)) for row in await connection.fetch(_BY_HOUR, hours)]
 
 
-def _complete(applied: int, others: dict[str, int]) -> dict[str, int]:
-    return dict.fromkeys(STATUSES, 0) | others | {"applied": applied}
+def _count_statuses(row: asyncpg.Record) -> dict[str, int]:
+    others = msgspec.json.decode(row["others"], type=dict[str, int])
+    return dict.fromkeys(STATUSES, 0) | others | {"applied": row["events"] - sum(others.values())}
 
 
 _SUMMARY = read_sql(__package__, "summary.sql")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -48,6 +49,7 @@ async def replay_event(applier: Applier, event: Event, who: str) -> Outcome:
     async with applier.store.database.acquire() as connection:
         await add_entry(connection, AuditEntry(who, REPLAY, event.id or ""))
     [outcome] = await applier.apply([event])
+    applier.on_retry(outcome.outcome)
     return outcome
 
 
@@ -74,8 +76,12 @@ async def replay_all(applier: Applier, selection: Filter, *, who: str, dry_run: 
         async for received_at, page in pages:
             if clock() > end:
                 return BulkResult(outcomes, received_at)
-            if dry_run:
-                outcomes += await preview_page(applier, page)
-            else:
-                outcomes += Counter(outcome.outcome for outcome in await applier.apply(page))
+            outcomes += await (preview_page if dry_run else _replay_page)(applier, page)
     return BulkResult(outcomes, None)
+
+
+async def _replay_page(applier: Applier, page: Sequence[Event]) -> Counter[str]:
+    outcomes = Counter(outcome.outcome for outcome in await applier.apply(page))
+    for outcome in outcomes.elements():
+        applier.on_retry(outcome)
+    return outcomes

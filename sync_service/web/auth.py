@@ -8,7 +8,7 @@ from starlette.requests import Request
 from sync_service.clerk.session_tokens import SessionClaims, SessionTokenVerifier
 from sync_service.errors import BadToken, NoTokenKey
 
-_BEARER = re.compile(rb"bearer +(\S+) *", re.IGNORECASE)
+BEARER = re.compile(rb"bearer +(\S+) *", re.IGNORECASE)
 
 
 class Authenticator:
@@ -39,7 +39,7 @@ class Authenticator:
 
 def _read_token(request: Request) -> bytes:
     values = [value for name, value in request.scope["headers"] if name == b"authorization"]
-    match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
+    match = BEARER.fullmatch(values[0]) if len(values) == 1 else None
     if not match:
         raise BadToken("The request needs exactly one header Authorization: Bearer with one token.")
     return match[1]

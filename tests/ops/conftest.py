@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 import httpx2
 import pytest
 
 from tests.clerk_stub import ClerkStub, make_bearer_header
 from tests.conftest import Serve
 from tests.sync_requests import build_settings
-from tests.world import World
+from tests.world import World, make_message_id
 
 OPS_TOKEN = "SECRET_SENTINEL_of_the_operators"
 
@@ -39,6 +40,20 @@ class OpsWorld(World):
         assert response.status_code == status, response.text
         return response.json()
 
+    async def park(self, body: dict[str, Any]) -> str:
+        """Deliver an event that the table refuses at first, and return its ID."""
+        message_id = make_message_id()
+        await self.db.execute("alter table users add constraint refuses check (id = '') not valid")
+        response = await self.deliver(body, message_id)
+        assert response.status_code == 202, response.text
+        await hold_retries(self.db)
+        await self.db.execute("alter table users drop constraint refuses")
+        return message_id
+
+    async def replay(self, message_id: str, status: int = 200, **parameters: str) -> Any:
+        """Return the JSON of a replay."""
+        return await self.act(f"/ops/events/{message_id}/replay", status, params=parameters)
+
     async def read_audit(self) -> list[tuple[str, str, str]]:
         """Return who, action and subject of each audit line, the newest first."""
         audit = (await self.read("/ops/audit"))["audit"]
@@ -55,6 +70,11 @@ def check_headers(response: httpx2.Response) -> None:
 
 
 ServeOps = Callable[..., contextlib.AbstractAsyncContextManager[OpsWorld]]
+
+
+async def hold_retries(db: asyncpg.Connection) -> None:
+    """Keep the background from retrying parked events within a test."""
+    await db.execute("update clerk_sync.events set next_attempt_at = now() + interval '1 hour' where status = 'failed'")
 
 
 @pytest.fixture

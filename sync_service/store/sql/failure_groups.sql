@@ -1,21 +1,41 @@
--- Failed and dead events, grouped by their last failure. The examples are the newest ones.
+-- Failed and dead events, grouped by their last failure; of each status the newest $2, because after an outage there may
+-- be hundreds of thousands. The key is one array, of which PostgreSQL expects few values: it hashes the events instead of
+-- sorting them. `count(distinct …)` would sort, too, so that users are counted by a first grouping.
 with waiting as (
+    (
+        select status, type, reason, failures -> -1 as failure, clerk_id, received_at, id
+        from clerk_sync.events where status = 'dead'
+        order by received_at desc, id desc limit $2
+    )
+    union all
+    (
+        select status, type, reason, failures -> -1 as failure, clerk_id, received_at, id
+        from clerk_sync.events where status = 'failed'
+        order by received_at desc, id desc limit $2
+    )
+),
+by_user as (
     select
-        status, type, reason, id, clerk_id, received_at,
-        failures -> -1 ->> 'table' as table_name,
-        failures -> -1 ->> 'column' as column_name,
-        failures -> -1 ->> 'constraint' as constraint_name
-    from clerk_sync.events
-    where status in ('failed', 'dead')
+        array[status, type, reason, failure ->> 'table', failure ->> 'column', failure ->> 'constraint'] as key,
+        hashtext(clerk_id) as user_hash,
+        count(*) as events,
+        min(received_at) as first_received_at,
+        max(received_at) as last_received_at,
+        min((extract(epoch from received_at) * 1000000)::bigint || ' ' || id collate "C") as oldest,
+        max((extract(epoch from received_at) * 1000000)::bigint || ' ' || id collate "C") as newest
+    from waiting
+    group by key, user_hash
 )
 select
-    status, type, reason, table_name, column_name, constraint_name,
-    count(*) as events,
-    count(distinct clerk_id) as users,
-    min(received_at) as first_received_at,
-    max(received_at) as last_received_at,
-    (array_agg(id order by received_at desc, id desc))[1:5] as examples
-from waiting
-group by status, type, reason, table_name, column_name, constraint_name
+    key[1] as status, key[2] as type, key[3] as reason, key[4] as table_name, key[5] as column_name,
+    key[6] as constraint_name,
+    sum(events)::bigint as events,
+    count(user_hash) as users,
+    min(first_received_at) as first_received_at,
+    max(last_received_at) as last_received_at,
+    split_part(max(newest), ' ', 2) as newest,
+    split_part(min(oldest), ' ', 2) as oldest
+from by_user
+group by key
 order by status, events desc, last_received_at desc
 limit $1

@@ -2,7 +2,6 @@
 
 import hmac
 import os
-import re
 import time
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,13 +12,13 @@ from starlette.responses import Response
 from sync_service.errors import BadToken
 from sync_service.operator_errors import BadCsrfToken, TooManyLogins
 from sync_service.store.audit import API, PAGE
+from sync_service.web.auth import BEARER
 from sync_service.web.ops.login_limit import LoginLimit
 from sync_service.web.ops.sessions import COOKIE_NAME, SESSION_LIFETIME, Session, SessionKeys
 
 CSRF_HEADER = "x-csrf-token"
 COOKIE_PATH = "/ops"
 
-_BEARER = re.compile(rb"bearer +(\S+) *", re.IGNORECASE)
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -111,7 +110,7 @@ def is_secure(request: Request) -> bool:
 def _read_bearer_tokens(request: Request) -> list[bytes]:
     """Return the bearer tokens. A proxy in front may use another scheme for its own login."""
     values = (value for name, value in request.scope["headers"] if name == b"authorization")
-    return [match[1] for value in values if (match := _BEARER.fullmatch(value))]
+    return [match[1] for value in values if (match := BEARER.fullmatch(value))]
 
 
 def _digest(token: bytes) -> bytes:
