@@ -246,7 +246,14 @@ async def run_app(app: ASGIApp) -> AsyncIterator[str]:
     """Run any ASGI app and yield its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, http=LimitedProtocol, ws="none", lifespan="on", timeout_keep_alive=75
+        app,
+        log_config=None,
+        access_log=False,
+        http=LimitedProtocol,
+        ws="none",
+        lifespan="on",
+        proxy_headers=False,
+        timeout_keep_alive=75,
     )
     server = FastShutdownServer(config)
     serving_task = asyncio.create_task(server.serve(sockets=[listener]))

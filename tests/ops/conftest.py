@@ -83,7 +83,7 @@ def serve_ops(serve: Serve) -> ServeOps:
 
     @contextlib.asynccontextmanager
     async def run(**changes: Any) -> AsyncIterator[OpsWorld]:
-        async with serve(sync_ops_token=OPS_TOKEN, **changes) as world:
+        async with serve(**{"sync_ops_token": OPS_TOKEN} | changes) as world:
             yield OpsWorld(world.client, world.db, world.mapping)
 
     return run

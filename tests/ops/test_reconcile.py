@@ -53,7 +53,7 @@ async def test_a_dry_run_is_no_run_for_the_schedule(db: asyncpg.Connection, sett
     """Neither for the time of the next run, nor for the place to continue from, nor for the recent changes."""
     assert settings.database
     database = await open_database(settings.database)
-    counts = dict.fromkeys(("pages", "users", *RUN_COUNTS), 0) | {"columns": {}}
+    counts: dict[str, Any] = dict.fromkeys(("pages", "users", *RUN_COUNTS), 0) | {"columns": {}}
     interrupted = await begin_run(database, "full")
     await finish_run(database, interrupted, counts, 7, "Clerk cannot be asked")
     dry = await begin_run(database, "full", dry_run=True)
