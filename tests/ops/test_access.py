@@ -17,7 +17,10 @@ from tests.problems import read_problem_code
 from tests.world import World, make_event
 
 ROUTES = sorted(
-    (route.method, route.path.replace("{id:path}", "msg_1").replace("{id}", "1").replace("{clerk_id}", "user_1"))
+    (
+        route.operation.method,
+        route.operation.path.replace("{id:path}", "msg_1").replace("{id}", "1").replace("{clerk_id}", "user_1"),
+    )
     for route in API_ROUTES
 )
 OTHER_TOKEN = "SECRET_SENTINEL_of_another_operator"

@@ -3,8 +3,6 @@
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
-
 from tests.ops.conftest import OpsWorld
 from tests.problems import read_problem_code
 from tests.world import PII_SENTINEL, T1, make_event, make_message_id
@@ -63,32 +61,32 @@ async def test_each_filter_selects_events(ops: OpsWorld) -> None:
     assert len(unencoded["events"]) == 2
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "status=parked",
-        "status=dead&status=failed",
-        "limit=0",
-        "limit=1001",
-        "limit=-1",
-        "limit=1.0",
-        "limit=\u0665",
-        "since=yesterday",
-        "since=2026-01-31",
-        "since=2026-01-31T12:00:00",
-        "until=2026-02-30T12:00:00Z",
-        "until=0001-01-01T00:00:00%2B14:00",
-        "cursor=nonsense",
-        "cursor=MTIz",
-        "type=%00",
-        "clerk_id=" + "u" * 256,
-        "stauts=dead",
-        "token=SECRET",
-    ],
+REFUSED_QUERIES = (
+    "status=parked",
+    "status=dead&status=failed",
+    "limit=0",
+    "limit=1001",
+    "limit=-1",
+    "limit=1.0",
+    "limit=\u0665",
+    "since=yesterday",
+    "since=2026-01-31",
+    "since=2026-01-31T12:00:00",
+    "until=2026-02-30T12:00:00Z",
+    "until=0001-01-01T00:00:00%2B14:00",
+    "cursor=nonsense",
+    "cursor=MTIz",
+    "type=%00",
+    "clerk_id=" + "u" * 256,
+    "stauts=dead",
+    "token=SECRET",
 )
-async def test_an_unreadable_or_unknown_parameter_is_refused(ops: OpsWorld, query: str) -> None:
-    response = await ops.ops("GET", f"/ops/events?{query}")
-    assert (response.status_code, read_problem_code(response)) == (400, "bad_request")
+
+
+async def test_an_unreadable_or_unknown_parameter_is_refused(ops: OpsWorld) -> None:
+    for query in REFUSED_QUERIES:
+        response = await ops.ops("GET", f"/ops/events?{query}")
+        assert (response.status_code, read_problem_code(response)) == (400, "bad_request"), query
 
 
 async def test_one_event_has_its_attempts_and_its_payload(ops: OpsWorld) -> None:
@@ -114,9 +112,9 @@ async def test_an_event_keeps_any_id_that_svix_may_send(ops: OpsWorld) -> None:
     assert (await ops.replay("evt%2F1%3Fx=%3Cb%3E%23%25"))["outcome"] == "applied"
 
 
-@pytest.mark.parametrize("message_id", ["msg_unknown", "%00", "a%20b", "ä", "x" * 256])
-async def test_an_unknown_event_is_404(ops: OpsWorld, message_id: str) -> None:
-    for method, path in (("GET", ""), ("POST", "/replay"), ("POST", "/replay?dry_run=true")):
-        response = await ops.ops(method, f"/ops/events/{message_id}{path}")
-        assert (response.status_code, read_problem_code(response)) == (404, "unknown_event")
+async def test_an_unknown_event_is_404(ops: OpsWorld) -> None:
+    for message_id in ("msg_unknown", "%00", "a%20b", "ä", "x" * 256):
+        for method, path in (("GET", ""), ("POST", "/replay"), ("POST", "/replay?dry_run=true")):
+            response = await ops.ops(method, f"/ops/events/{message_id}{path}")
+            assert (response.status_code, read_problem_code(response)) == (404, "unknown_event")
     assert await ops.read_audit() == []

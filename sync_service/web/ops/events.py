@@ -186,7 +186,7 @@ ROUTES = (
             },
             (UnknownEvent,),
             summary="Replays one event.",
-            parameters=(_ID, Parameter("dry_run", "`true` returns a preview", Literal["", "true", "false"])),
+            parameters=(_ID, Parameter("dry_run", "`true` returns a preview", Literal["true", "false"])),
             body=EmptyBody,
             body_required=False,
         ),
