@@ -254,4 +254,5 @@ def test_the_commands_are_complete() -> None:
         "mapping",
         "users",
         "docs",
+        "openapi",
     ]
