@@ -18,13 +18,15 @@ from sync_service.settings import Settings
 from sync_service.store.figures import FIGURES, read_figures
 from sync_service.web.metrics import database_figures
 from sync_service.web.metrics.families import OUTCOMES
-from tests.clerk_stub import ClerkStub
+from tests.clerk_stub import ClerkStub, make_bearer_header
 from tests.conftest import Serve
 from tests.scrape import read_documented_families, read_families, scrape
 from tests.sync_requests import build_settings, post_sync, post_sync_as_backend, read_outcome
 from tests.world import SECRET, T1, T2, World, count_lock_waiters, make_event, run_world, wait_until
 
 PACKAGE = Path(sync_service.__file__).parent
+
+OPS_TOKEN = "SECRET_SENTINEL_of_the_operators"
 
 FIXED_LABELS = {
     "sync_service_events_waiting": {"failed", "dead"},
@@ -120,6 +122,8 @@ async def test_times_backlog_and_drift_come_from_the_database(
         for counts in ((now - timedelta(hours=2), 9, 0, 0, 0, None), (now - timedelta(hours=1), 1, 2, 3, 4, "429")):
             await db.execute(ADD_RUN, *counts)
         await db.execute(ADD_RUN, None, 7, 7, 7, 7, None)  # it runs
+        await db.execute(ADD_RUN, now, 8, 8, 8, 8, None)
+        await db.execute("update clerk_sync.reconciles set dry_run = true where missing = 8")
         series = await scrape(world)
     assert series["sync_service_last_accepted_webhook_timestamp_seconds"] == pytest.approx(now.timestamp() - 60)
     assert series['sync_service_events_waiting{status="failed"}'] == 2
@@ -210,10 +214,14 @@ async def test_ready_names_the_check_that_fails(
     assert [series[f'sync_service_ready{{check="{check}"}}'] for check in ("database", "schema", "mapping")] == ready
 
 
-async def test_retries_are_counted_by_outcome(serve: Serve, db: asyncpg.Connection) -> None:
-    async with serve() as world:
+async def test_retries_and_replays_are_counted_by_outcome(serve: Serve, db: asyncpg.Connection) -> None:
+    async with serve(sync_ops_token=OPS_TOKEN) as world:
+        await world.deliver_ok(make_event("strange.type", "user_1"), "msg_ignored")
+        response = await world.client.post("/ops/events/msg_ignored/replay", headers=make_bearer_header(OPS_TOKEN))
+        assert response.json()["outcome"] == "ignored"
+        assert (await scrape(world))['sync_service_retries_total{outcome="ignored"}'] == 1
         assert (await world.deliver(make_event("user.created", "user_1", banned="yes"))).status_code == 202
-        await db.execute("update clerk_sync.events set next_attempt_at = now()")
+        await db.execute("update clerk_sync.events set next_attempt_at = now() where status = 'failed'")
         await world.deliver(make_event("user.created", "user_2", banned="yes"))  # wakes the background
 
         async def is_counted() -> bool:
@@ -297,9 +305,13 @@ async def test_the_age_of_the_key_set_has_no_sample_without_one(serve: Serve, cl
         await wait_until(has_age)
 
 
-async def test_a_user_of_a_profile_counts_as_first_created_by_a_login(serve: Serve, clerk: ClerkStub) -> None:
+async def test_a_user_of_a_profile_counts_as_first_created_by_a_login(
+    serve: Serve, db: asyncpg.Connection, clerk: ClerkStub
+) -> None:
+    """A known user whose row the app has removed does not count again."""
     async with serve(**build_settings(clerk, clerk_secret_key=None)) as world:
         for _ in range(2):
             response = await post_sync_as_backend(world, "user_1", profile={"first_name": "Ada"})
             assert await read_outcome(response) == "unverified"
+            await db.execute("delete from users")
         assert (await scrape(world))["sync_service_missed_webhooks_total"] == 1

@@ -59,7 +59,11 @@ class Applier(BatchCommitter):
         users = _group_by_user(events, waiting)
         waited = await asyncio.gather(*(self._apply_user([events[n] for n in user]) for user in users))
         outcomes = _join_parts(users, waited)
-        return [outcome or outcomes[n] for n, outcome in enumerate(found)]
+        results = [outcome or outcomes[n] for n, outcome in enumerate(found)]
+        if self.source == "replay":
+            for result in results:
+                self.on_retry(result.outcome)
+        return results
 
     async def apply_again(self, events: Sequence[Event]) -> list[Outcome]:
         """Apply events from the inbox in the background or for a replay: each deletion takes as long as it needs."""
@@ -70,9 +74,6 @@ class Applier(BatchCommitter):
         for n, event in enumerate(events):
             if n not in outcomes:
                 [outcomes[n]] = await patient.apply([event])
-        if self.source == "replay":
-            for outcome in outcomes.values():
-                self.on_retry(outcome.outcome)
         return [outcomes[n] for n in range(len(events))]
 
     async def apply_batch(self, events: Sequence[Event]) -> list[Outcome | None]:
