@@ -235,7 +235,7 @@ async def test_a_locked_row_keeps_operators_waiting_and_no_webhook(
         async with other.transaction():
             await other.execute("select from users where id = 'user_1' for update")
             dry_runs = [
-                asyncio.create_task(ops.ops("POST", f"/ops/events/{message_id}/replay?dry_run=true")) for _ in range(6)
+                asyncio.create_task(ops.ops("POST", f"/ops/events/{message_id}/replay?dry_run=true")) for _ in range(12)
             ]
             await wait_until(lambda: count_lock_waiters(db))
             for number in range(20, 30):

@@ -15,6 +15,7 @@ alter table clerk_sync.reconciles add column dry_run boolean not null default fa
 create index identities_created_by_login on clerk_sync.identities (clerk_id) where created_by in ('login', 'profile');
 
 -- Lists of events by one property, newest first. Most events are applied; a list of these reads events_newest_first.
-create index events_by_status on clerk_sync.events (status, received_at, id) where status <> 'applied';
-create index events_by_type on clerk_sync.events (type, received_at, id);
-create index events_by_reason on clerk_sync.events (reason, received_at, id) where reason is not null;
+-- Without the ID, which only orders events of one microsecond, the second index costs a webhook half as much.
+create index events_by_status on clerk_sync.events (status, received_at) where status <> 'applied';
+create index events_by_type on clerk_sync.events (type, received_at);
+create index events_by_reason on clerk_sync.events (reason, received_at) where reason is not null;
