@@ -69,8 +69,14 @@ def compare_rows(before: Row, after: Row) -> tuple[RowAction, dict[str, tuple[Ra
 
 
 def _isolate(applier: Applier) -> Applier:
-    """Return an applier without effects outside the transaction: on the background work and on later deletions."""
-    return replace(applier, on_work_left=lambda: None, congestion=Congestion(), parts=asyncio.Semaphore(1))
+    """Return an applier without effects outside the transaction: on the background work, metrics, later deletions."""
+    return replace(
+        applier,
+        on_work_left=lambda: None,
+        on_retry=lambda _: None,
+        congestion=Congestion(),
+        parts=asyncio.Semaphore(1),
+    )
 
 
 async def _read_row(connection: Connection, sql: str, clerk_id: str | None) -> Row:

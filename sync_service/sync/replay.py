@@ -49,7 +49,6 @@ async def replay_event(applier: Applier, event: Event, who: str) -> Outcome:
     async with applier.store.database.acquire() as connection:
         await add_entry(connection, AuditEntry(who, REPLAY, event.id or ""))
     [outcome] = await applier.apply([event])
-    applier.on_retry(outcome.outcome)
     return outcome
 
 
@@ -81,7 +80,4 @@ async def replay_all(applier: Applier, selection: Filter, *, who: str, dry_run: 
 
 
 async def _replay_page(applier: Applier, page: Sequence[Event]) -> Counter[str]:
-    outcomes = Counter(outcome.outcome for outcome in await applier.apply(page))
-    for outcome in outcomes.elements():
-        applier.on_retry(outcome)
-    return outcomes
+    return Counter(outcome.outcome for outcome in await applier.apply(page))
