@@ -19,6 +19,10 @@ from sync_service.sync.row_repair import SOURCE, RowRepair
 log = structlog.get_logger()
 
 
+# The hashes of a walk are sorted in so many parts: sorting a million at once takes 40 MB for a moment.
+PARTS = 1024
+
+
 class SeenUsers:
     """The users of a walk, in 8 bytes each. Two users with one hash hide a deletion; no user is deleted because of it.
 
@@ -26,23 +30,27 @@ class SeenUsers:
     """
 
     def __init__(self) -> None:
-        self._hashes = array("q")
+        self._hashes = [array("q") for _ in range(PARTS)]
         self.last: str | None = None
 
     def add(self, clerk_ids: Iterable[str]) -> None:
         """Add users to the set."""
         for clerk_id in clerk_ids:
-            self._hashes.append(hash(clerk_id))
+            value = hash(clerk_id)
+            self._hashes[value % PARTS].append(value)
             self.last = clerk_id
 
     def sort(self) -> None:
         """Sort the set. `is_seen` needs that."""
-        self._hashes = array("q", sorted(self._hashes))
+        for n, hashes in enumerate(self._hashes):
+            self._hashes[n] = array("q", sorted(hashes))
 
     def is_seen(self, clerk_id: str) -> bool:
         """Return whether the walk has seen the user."""
-        place = bisect_left(self._hashes, value := hash(clerk_id))
-        return place < len(self._hashes) and self._hashes[place] == value
+        value = hash(clerk_id)
+        hashes = self._hashes[value % PARTS]
+        place = bisect_left(hashes, value)
+        return place < len(hashes) and hashes[place] == value
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ class Bench:
         self._folder = folder
         self._port = port
         self.environ = {"DATABASE_URL": postgres.dsn(), "CLERK_SECRET_KEY": "sk_live_bench", "QUIET": "1"}
+        self.environ["LOG_LEVEL"] = "warning"  # no lines about the progress
 
     def reconcile(self, users: int, *, repaired: int | None = None) -> Run:
         """Run the command over so many users, and check how many it has written, if that is known."""
@@ -98,6 +99,7 @@ class Bench:
     def settle(self) -> None:
         """Do the work that PostgreSQL does at some time after writes: hint bits, statistics, dirty pages."""
         self.execute("vacuum analyze")
+        self.execute("vacuum")  # of the statistics
         self.execute("checkpoint")
 
     def _run(self, words: list[str], users: int) -> tuple[Run, str]:
