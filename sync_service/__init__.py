@@ -10,6 +10,7 @@ tests/test_package_map.py compares the list with the imports.
     dsn_check                   checks a DSN with the parser of asyncpg
     parsers                     the text of one setting → its value
     big_integers                integers in JSON that JavaScript cannot read exactly
+    documentation               the documentation pages
 
     clerk.user                  Clerk's user
     clerk.json_repair           replaces values that cannot be stored
@@ -24,6 +25,7 @@ tests/test_package_map.py compares the list with the imports.
     clerk.user_walk             a walk over all users by cursor
     clerk.jwks                  the public keys of session tokens
     clerk.session_tokens        a session token → its user
+    clerk.masking               hides the personal values of a user
     clerk.samples               sample events in Clerk's format
     clerk.event_types           the event types of Clerk, and misspelt ones
 
@@ -101,6 +103,7 @@ tests/test_package_map.py compares the list with the imports.
     store.failure_groups        failed and dead events by their cause
     store.summary               the state of the inbox in figures
     store.user_history          the state and the history of one user
+    store.search                events and users by an ID or an email
     store.audit                 the actions of operators
     store.comparison            users that differ from their rows, and users that may be deleted
     store.reconciles            the runs of the reconcile, one at a time
@@ -195,6 +198,11 @@ tests/test_package_map.py compares the list with the imports.
     web.ops.users               /ops/users
     web.ops.reports             /ops/summary, /ops/reconcile, /ops/audit, /ops/changes
     web.ops.routes              the routes of the operators' interface
+    web.ops.page.chart          events of the last hours → rectangles
+    web.ops.page.rendering      HTML from templates, and its headers
+    web.ops.page.views          overview, events, users, reconcile, audit, documentation
+    web.ops.page.actions        search, previews, replays, and other forms
+    web.ops.page.routes         the routes of the page, its login and its errors
     web.openapi                 GET /openapi.json
     web.app                     settings → the ASGI app
     web.connections             limits on connections and their bodies, for each peer

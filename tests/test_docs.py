@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from sync_service import settings
-from sync_service.cli import COMMANDS, docs
+from sync_service.cli import COMMANDS
+from sync_service.documentation import list_pages
 from tests.processes import COMMAND, run_here
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -180,7 +181,7 @@ def test_docs_lists_the_pages_with_one_line_each(tmp_path: Path) -> None:
     done = run_here("docs", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith("  ")]
-    assert [name for name, _ in lines] == docs.list_pages() == PAGE_NAMES
+    assert [name for name, _ in lines] == list_pages() == PAGE_NAMES
     for _, summary in lines:
         assert len(summary) < 120
         assert summary.endswith(".")

@@ -13,10 +13,10 @@ import jsonschema
 import yaml
 
 from sync_service import cli
-from sync_service.cli.docs import get_page_uri, read_page
 from sync_service.doctor.findings import KINDS, Finding
 from sync_service.doctor.rules import read_rules
 from sync_service.doctor.sarif import LEVELS, build_sarif
+from sync_service.documentation import get_page_uri, read_page
 from sync_service.settings import iter_setting_names
 from tests.processes import run_here
 

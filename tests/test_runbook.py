@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from sync_service.cli import create_parser
-from sync_service.cli.docs import list_pages, read_page
+from sync_service.documentation import list_pages, read_page
 from tests.clerk_stub import SECRET_KEY, ClerkStub
 from tests.processes import run_here
 from tests.world import INSTANCE, T2, World, make_event

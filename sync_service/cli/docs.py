@@ -4,17 +4,14 @@ import argparse
 import json
 from collections.abc import Mapping
 from difflib import get_close_matches
-from importlib.resources import files
-from pathlib import Path
 
 from rich.console import Console
 
 from sync_service.cli.arguments import Commands, add_json_option
+from sync_service.documentation import list_pages, read_page, summarize
 
 # Longer lines are hard to read, however wide the terminal is.
 MAX_WIDTH = 110
-
-_FOLDER = files("sync_service").joinpath("docs")
 
 
 def add_parser(commands: Commands) -> None:
@@ -38,27 +35,6 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     else:
         _print_page(read_page(arguments.page))
     return 0
-
-
-def list_pages() -> list[str]:
-    """Return the names of the pages, in alphabetical order."""
-    return sorted(file.name.removesuffix(".md") for file in _FOLDER.iterdir() if file.name.endswith(".md"))
-
-
-def read_page(name: str) -> str:
-    """Return the Markdown text of a page."""
-    return _FOLDER.joinpath(f"{name}.md").read_text(encoding="utf-8")
-
-
-def get_page_uri(name: str) -> str:
-    """Return the URI of the installed page."""
-    return Path(str(_FOLDER.joinpath(f"{name}.md"))).as_uri()
-
-
-def summarize(page: str) -> str:
-    """Return the first paragraph of a page, without its title, as one line."""
-    _, summary, *_ = page.split("\n\n", 2)
-    return " ".join(summary.split())
 
 
 def _parse_page_name(text: str) -> str:

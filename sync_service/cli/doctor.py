@@ -14,12 +14,12 @@ from rich.console import Console
 
 from sync_service.cli.arguments import Commands
 from sync_service.cli.database import open_connection
-from sync_service.cli.docs import get_page_uri, read_page
 from sync_service.dev.state import with_dev_defaults
 from sync_service.doctor.findings import KINDS, Finding, Kind, group_findings, sort_findings
 from sync_service.doctor.rules import read_rules
 from sync_service.doctor.sarif import build_sarif
 from sync_service.doctor.server import report_unreachable_database
+from sync_service.documentation import get_page_uri, read_page
 from sync_service.errors import SettingsError, SyncError
 from sync_service.settings import MAPPING_FILE, REQUIRED_TO_SERVE, Settings, read_settings
 from sync_service.terminal import print_text

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from sync_service.clerk.masking import HIDDEN
 from sync_service.postgres.pool import Connection
-from sync_service.store.event_filter import HIDDEN
 
 PAGE, API, COMMAND = "page", "api", "command"
 

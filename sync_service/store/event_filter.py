@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-STATUSES = ("applied", "stale", "ignored", "failed", "dead")
+from sync_service.clerk.masking import HIDDEN
 
-# Stands in the audit for a text that may be personal.
-HIDDEN = "(hidden)"
+STATUSES = ("applied", "stale", "ignored", "failed", "dead")
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ from sync_service.web.middleware import RequestLogMiddleware
 from sync_service.web.openapi import OPENAPI, describe_interface
 from sync_service.web.ops.auth import OpsAuthenticator
 from sync_service.web.ops.context import OpsContext
+from sync_service.web.ops.page.routes import create_page_routes
 from sync_service.web.ops.routes import API_ROUTES, OpsHeaders
 from sync_service.web.ops.routes import create_routes as create_ops_routes
 from sync_service.web.problems import HANDLERS
@@ -175,7 +176,7 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS, tracing:
             Route(READYZ.path, _readyz),
             Route(METRICS.path, _metrics),
             Route(OPENAPI.path, _openapi),
-            *(create_ops_routes() if settings.sync_ops_token else ()),
+            *(_create_all_ops_routes() if settings.sync_ops_token else ()),
         ],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
@@ -285,6 +286,10 @@ def _create_reconciles(
 
     schedule = ReconcileSchedule(dsn, create, settings.sync_reconcile_every, settings.sync_reconcile_recent_every)
     return schedule, ReconcileStarter(dsn, create)
+
+
+def _create_all_ops_routes() -> list[Route]:
+    return [*create_page_routes(), *create_ops_routes()]
 
 
 def _create_ops(

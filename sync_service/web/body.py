@@ -1,7 +1,8 @@
-"""Request bodies: reading within limits of size and time, decoding of JSON."""
+"""Request bodies: reading within limits of size and time, decoding of JSON and of forms."""
 
 import asyncio
 from typing import TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.requests import Request
@@ -14,6 +15,8 @@ T = TypeVar("T")
 MAX_BODY_BYTES = 1024 * 1024
 
 _TOO_LARGE = "The body exceeds 1 MiB."
+
+MAX_FORM_FIELDS = 30
 
 _TIMED_OUT = "the body timed out"
 
@@ -61,3 +64,12 @@ def decode_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise BadRequest(f"The body does not have the form that this route takes: {error}.") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise BadRequest("The body is not JSON in UTF-8.") from None
+
+
+async def read_form(request: Request, seconds: float) -> dict[str, str]:
+    """Return the fields of an HTML form. Raises `BadRequest`, `BodyTooLarge` or `SlowBody`."""
+    body = await read_body(request, seconds)
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS))
+    except ValueError:
+        raise BadRequest("The body is not a form.") from None

@@ -47,6 +47,13 @@ class OpsAuthenticator:
 
         A write with the cookie needs the session's CSRF token in the header X-CSRF-Token.
         """
+        operator = self.identify(request)
+        if operator.session and request.method not in _SAFE_METHODS:
+            self.check_csrf_token(operator.session, request.headers.get(CSRF_HEADER, ""))
+        return operator
+
+    def identify(self, request: Request) -> Operator:
+        """Return the caller, without a check of the CSRF token. Raises `BadToken` or `TooManyLogins`."""
         tokens = _read_bearer_tokens(request)
         if tokens:
             self._check_token(request, tokens[0] if len(tokens) == 1 else b"")
@@ -54,8 +61,6 @@ class OpsAuthenticator:
         session = self.read_session(request)
         if session is None:
             raise BadToken("Send the operators' token, SYNC_OPS_TOKEN, as Authorization: Bearer.")
-        if request.method not in _SAFE_METHODS:
-            self.check_csrf_token(session, request.headers.get(CSRF_HEADER, ""))
         return Operator(session)
 
     def log_in(self, request: Request, token: str) -> Session:

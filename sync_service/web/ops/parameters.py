@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from starlette.datastructures import QueryParams
 
 from sync_service.errors import BadRequest
 from sync_service.store.event_cursor import EventPosition, decode_cursor
-from sync_service.store.event_filter import STATUSES, Filter
+from sync_service.store.event_filter import STATUSES, FailurePlace, Filter
 from sync_service.web.operation import Parameter
 
 DEFAULT_LIMIT = 50
@@ -45,6 +46,17 @@ def parse_filter(given: dict[str, str]) -> Filter:
         since=_parse_time("since", given.get("since")),
         until=_parse_time("until", given.get("until")),
     )
+
+
+def parse_form_filter(form: dict[str, str]) -> Filter:
+    """Return the filter of a form, where the fields of a place come together. Raises `BadRequest` for an empty one."""
+    selected = parse_filter({name: text for name, text in form.items() if text})
+    if "table" in form:
+        place = FailurePlace(*(form.get(name) or None for name in ("table", "column", "constraint")))
+        selected = replace(selected, place=place)
+    if selected == Filter():
+        raise BadRequest("Choose a filter first, such as a status: without one, all events would be replayed.")
+    return selected
 
 
 def build_filter(

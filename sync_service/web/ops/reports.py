@@ -86,12 +86,17 @@ async def start_reconcile(ops: OpsContext, request: Request, operator: Operator)
     read_parameters(request.query_params, ())
     body = await read_body(request, ops.limits.body)
     wanted = decode_body(_reconcile_decoder, body) if body else ReconcileRequest()
+    return Reply(await start_run(ops, operator, wanted), 202)
+
+
+async def start_run(ops: OpsContext, operator: Operator, wanted: ReconcileRequest) -> RunReport:
+    """Start a run, and return its report so far. Raises `NoSecretKey`, `ReconcileRunning` or `DatabaseError`."""
     if ops.reconciles is None:
         raise NoSecretKey("The service has no key for Clerk's API. Set CLERK_SECRET_KEY.")
     run_id = await ops.reconciles.start(operator.who, recent=wanted.recent, dry_run=wanted.dry_run)
     async with ops.store.database.acquire() as connection:
         [run] = await list_runs(connection, 1, run_id)
-    return Reply(run, 202)
+    return run
 
 
 async def list_reconciles(ops: OpsContext, request: Request, operator: Operator) -> Reply:
