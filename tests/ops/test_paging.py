@@ -70,7 +70,7 @@ async def test_the_last_page_has_no_cursor_even_if_it_is_full(ops: OpsWorld) -> 
 
 
 async def read_nodes(db: asyncpg.Connection, sql: str, parameters: list[object]) -> set[str]:
-    """Return the types of the nodes in the plan of a statement."""
+    """Return the types of the nodes in the plan of a statement, and the indexes that it reads."""
     literals = [str(value) if isinstance(value, int) else quote_literal(str(value)) for value in parameters]
     await db.execute(f"prepare statement as {sql}")
     [plan] = json.loads(await db.fetchval(f"explain (format json) execute statement ({', '.join(literals)})"))
@@ -80,6 +80,7 @@ async def read_nodes(db: asyncpg.Connection, sql: str, parameters: list[object])
 
 def iter_nodes(plan: dict[str, Any]) -> Iterator[str]:
     yield plan["Node Type"]
+    yield plan.get("Index Name", "")
     for child in plan.get("Plans", []):
         yield from iter_nodes(child)
 
@@ -100,6 +101,7 @@ async def test_each_page_reads_an_index(db: asyncpg.Connection) -> None:
             sql = fill_gaps(read_sql("sync_service.store", "list_events.sql"), {"conditions": conditions})
             nodes = await read_nodes(db, sql, [51, middle.received_at, middle.id, *parameters])
             assert "Seq Scan" not in nodes, (mode, selection)
+            assert ("events_by_status" in nodes) or selection != Filter(status="stale"), mode
 
 
 async def test_figures_are_those_of_all_events(db: asyncpg.Connection) -> None:

@@ -8,6 +8,10 @@ import asyncpg
 
 from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.toml import parse_mapping
+from sync_service.store.event_filter import Filter
+from sync_service.store.events import count_events
+from sync_service.sync.replay import begin_bulk
+from sync_service.web.app import MAX_OPS_CONNECTIONS
 from sync_service.web.limits import TimeLimits
 from tests.ops.conftest import OpsWorld, ServeOps, hold_retries
 from tests.problems import read_problem_code
@@ -169,6 +173,15 @@ async def test_dead_events_are_replayed_once_the_table_is_repaired(ops: OpsWorld
     assert await ops.db.fetchval("select count(*) from users") == 10
 
 
+async def test_a_bulk_replay_leaves_out_events_that_arrive_meanwhile(ops: OpsWorld) -> None:
+    """Else it would not end while webhooks arrive."""
+    await ops.park(make_event("user.created", "user_1"))
+    count, bounded = await begin_bulk(ops.db, Filter(type="user.created"), None)
+    await ops.park(make_event("user.created", "user_2"))
+    assert [count, (await count_events(ops.db, bounded))[0]] == [1, 1]
+    assert (await count_events(ops.db, Filter(type="user.created")))[0] == 2
+
+
 async def test_a_replay_whose_time_is_over_says_where_it_stopped(serve_ops: ServeOps, db: asyncpg.Connection) -> None:
     """With no time at all it makes no progress, and its answer is the time of the first event."""
     async with serve_ops(limits=TimeLimits(body=60, apply=60, response=60, bulk_replay=-1)) as ops:
@@ -240,6 +253,7 @@ async def test_a_locked_row_keeps_operators_waiting_and_no_webhook(
             await wait_until(lambda: count_lock_waiters(db))
             for number in range(20, 30):
                 assert await ops.deliver_ok(make_event("user.created", f"user_{number}")) == "applied"
+                assert await count_lock_waiters(db) <= MAX_OPS_CONNECTIONS == 2
             responses = await asyncio.gather(*dry_runs)
         await other.close()
         assert {response.status_code for response in responses} == {503}
