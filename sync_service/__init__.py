@@ -57,6 +57,7 @@ tests/test_package_map.py compares the list with the imports.
     mapping.unique_rules        unique indexes on values that Clerk gives to one user
     mapping.assignments         SQL for the values of an insert and an update
     mapping.deletion_marks      SQL that marks deleted users, and removes the marks
+    mapping.change_recording    SQL that records changes, as parts of the statements that make them
     mapping.deletion_queries    SQL for the row of a deleted user
     mapping.link_queries        SQL that links rows from before Clerk
     mapping.queries             a bound mapping → its SQL

@@ -25,7 +25,7 @@ DOCUMENTS = [README, ROOT / "CHANGELOG.md", *PAGES]
 
 MAX_README_LINES = 180
 
-PAGE_NAMES = ["deploy", "doctor", "http", "login", "mapping", "operations"]
+PAGE_NAMES = ["changes", "deploy", "doctor", "http", "login", "mapping", "operations"]
 
 
 def page(name: str) -> str:
@@ -171,7 +171,9 @@ def test_each_mapping_example_is_a_valid_mapping(tmp_path: Path, example: str) -
 def test_the_mapping_example_shows_every_key() -> None:
     example = tomllib.loads(code_blocks(page("mapping"), "toml")[0])
     fields = {field.name for field in dataclasses.fields(settings.Settings().mapping) if field.init}
-    assert example["users"].keys() == fields - {"schema", "created_by", "entity", "id_column"} | {"clerk_id"}
+    others = {"schema", "created_by", "entity", "id_column", "records_changes"}
+    assert example["users"].keys() == fields - others | {"clerk_id"}
+    assert example["changes"].keys() == {"record"}
 
 
 # --- the command --------------------------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ import pytest
 
 import sync_service
 from sync_service.mapping.presets import DEFAULT
+from sync_service.mapping.table import TableMapping
 from sync_service.mapping.table_binding import TableBinding
+from sync_service.mapping.toml import parse_mapping
 from sync_service.postgres.sql import fill_gaps, quote_ident, quote_literal, read_gaps
 
 pytestmark = pytest.mark.every_postgres
@@ -27,8 +29,32 @@ async def test_a_file_is_a_valid_statement_as_it_stands(db: asyncpg.Connection, 
     await db.prepare(FILES[file])
 
 
-async def test_every_query_of_the_default_mapping_is_valid(db: asyncpg.Connection) -> None:
-    binding = TableBinding(DEFAULT)
+RECORDING = """
+[changes]
+record = true
+[users]
+on_delete = "soft"
+deleted = { first_name = "gone" }
+"""
+UPDATING_FIRST = """
+[changes]
+record = true
+[users]
+clerk_id = "id"
+[users.columns]
+email = { from = "primary_email", write = "insert" }
+first_name = { from = "first_name", on_null = "keep" }
+updated_at = { generate = "now" }
+"""
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [DEFAULT, parse_mapping(RECORDING), parse_mapping(UPDATING_FIRST)],
+    ids=["default", "recording", "recording, update first"],
+)
+async def test_every_query_of_a_mapping_is_valid(db: asyncpg.Connection, mapping: TableMapping) -> None:
+    binding = TableBinding(mapping)
     queries = await binding.ensure_bound(db)
     sources: list[Any] = [binding.lookups, queries, *queries.claims]
     texts = [getattr(source, name) for source in sources for name in source.__slots__]

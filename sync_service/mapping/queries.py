@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sync_service.mapping.assignments import Assignments, needs_update_first, render_assignments
 from sync_service.mapping.binding import BoundMapping
+from sync_service.mapping.change_recording import render_recording
 from sync_service.mapping.deletion_queries import build_deletion_queries
 from sync_service.mapping.email_policy import EmailPolicy, read_email_policy
 from sync_service.mapping.link_queries import build_link_queries
@@ -93,6 +94,7 @@ def build_queries(mapping: TableMapping, bound: BoundMapping) -> Queries:
         "key": quote_ident(bound.key),
         "deletion_type": quote_literal(mapping.deletion_type),
     }
+    gaps |= render_recording(mapping, bound, gaps)
     deletion, links = build_deletion_queries(bound, email, gaps), build_link_queries(bound, email, gaps)
     return Queries(
         bound=bound,
@@ -144,7 +146,7 @@ def _render_apply(bound: BoundMapping, names: dict[str, str], source: dict[str, 
         first = gaps | {"assignments": assignments.render_updates("r")}
         gaps["update_first"] = fill_gaps(step["update_first"], first)
         gaps["unless_updated"] = fill_gaps(step["unless_updated"], gaps)
-        gaps["or_updated"] = step["or_updated"]
+        gaps["or_updated"] = fill_gaps(step["or_updated"], gaps)
     return _render("apply_changes.sql", gaps)
 
 
@@ -177,7 +179,7 @@ def _build_claim_queries(policy: EmailPolicy, rule: UniqueRule, names: dict[str,
         names
         | render_find_holder(bound, rule)
         | {
-            "release": render_assignments(bound, {name: policy.empty_value(name)}),
+            "release": render_assignments(bound, {name: policy.empty_value(name)}, "app."),
             "restore": render_assignments(bound, {name: restored}, "app."),
             "definition": f"{quoted} {bound.column_types[name].type}",
         }

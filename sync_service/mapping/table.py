@@ -23,7 +23,8 @@ class TableMapping:
     `email_conflict` applies if two users claim the same email and the table requires it to be unique. With `release`,
     the row with the older claim has no email until it is free again; with `park`, the event waits. `deleted` are the
     columns that mark a deleted user, and their values; `deleted_at` is one more, a time or a boolean. `created_by` is
-    the file in mapping/sql/ with which `migrate` creates a missing table.
+    the file in mapping/sql/ with which `migrate` creates a missing table. `records_changes`: changes are recorded in
+    `clerk_sync.changes`.
     """
 
     schema: str = "public"
@@ -39,6 +40,7 @@ class TableMapping:
     link_by_external_id: bool = False
     created_by: str | None = None
     entity: str = "user"
+    records_changes: bool = False
     # Computed once, because each event uses them.
     _readers: tuple[tuple[str, Value], ...] = field(init=False, repr=False, compare=False)
     _raw_json_columns: tuple[FieldSource, ...] = field(init=False, repr=False, compare=False)

@@ -26,6 +26,7 @@ _CHOICES = {
 }
 _FLAGS = ("link_by_verified_email", "link_by_external_id")
 _TABLES = ("columns", "deleted")
+_FEED_KEYS = ("record",)
 _KEYS = ("preset", "table", "clerk_id", "deleted_at", "delete_grace", *_FLAGS, *_TABLES, *_CHOICES)
 # `migrate` creates only tables that it knows. A mapping that changes one of these fields describes another table.
 _SHAPE = ("schema", "table", "id_column", "columns", "deleted_at", "deleted")
@@ -43,9 +44,9 @@ _NO_ENTRY = (
 def parse_mapping(text: str) -> TableMapping:
     """Return the mapping that the file describes. Raises `SettingsError` with one sentence per error."""
     errors: list[str] = []
-    users = _parse_users_table(text, errors)
+    users, feed = _parse_tables(text, errors)
     base = _choose_base(users, errors)
-    changes = _read_keys(users, errors)
+    changes = _read_keys(users, errors) | _read_feed(feed, errors)
     if "columns" in changes and "preset" in users:
         changes["columns"] = {**base.columns, **changes["columns"]}
     mapping = replace(base, **changes)
@@ -57,22 +58,35 @@ def parse_mapping(text: str) -> TableMapping:
     return mapping
 
 
-def _parse_users_table(text: str, errors: list[str]) -> dict[str, Any]:
-    """Return the TOML table `users`, with a `preset` that stands before it."""
+def _parse_tables(text: str, errors: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the TOML tables `users`, with a `preset` that stands before it, and `changes`."""
     try:
         file = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError([f"is not TOML: {error}"]) from None
-    users = file.pop("users", {})
-    if not isinstance(users, dict):
-        raise SettingsError(["users: must be a table; begin it with [users]"])
+    users, feed = _take_table(file, "users"), _take_table(file, "changes")
     if "preset" in file:
         users.setdefault("preset", file.pop("preset"))
-    errors += [f"{key}: unknown; all keys belong below [users]" for key in file]
-    errors += [f"users.{key}: unknown{suggest_word(key, _KEYS)}" for key in users.keys() - set(_KEYS)]
-    if not errors and not any(value != {} for value in users.values()):
+    errors += [f"{key}: unknown; all keys belong below [users] or [changes]" for key in file]
+    for name, table, keys in (("users", users, _KEYS), ("changes", feed, _FEED_KEYS)):
+        errors += [f"{name}.{key}: unknown{suggest_word(key, keys)}" for key in table.keys() - set(keys)]
+    if not errors and not feed and not any(value != {} for value in users.values()):
         raise SettingsError([_NO_ENTRY])
-    return users
+    return users, feed
+
+
+def _take_table(file: dict[str, Any], name: str) -> dict[str, Any]:
+    table = file.pop(name, {})
+    if not isinstance(table, dict):
+        raise SettingsError([f"{name}: must be a table; begin it with [{name}]"])
+    return table
+
+
+def _read_feed(feed: Mapping[str, Any], errors: list[str]) -> dict[str, bool]:
+    record = feed.get("record", False)
+    if not isinstance(record, bool):
+        errors.append("changes.record: must be true or false")
+    return {"records_changes": record is True}
 
 
 def _choose_base(users: Mapping[str, Any], errors: list[str]) -> TableMapping:

@@ -37,7 +37,7 @@ def has_older_claim(holder: asyncpg.Record, version: Version) -> bool:
 
 async def release_value(bound: BoundConnection, claim: ClaimQueries, holder: asyncpg.Record) -> bool:
     """Take the value off the holder's row; return whether the row had it."""
-    return await bound.connection.execute(claim.release, holder["clerk_id"], holder["value"]) != "UPDATE 0"
+    return bool(await bound.connection.fetchval(claim.release, holder["clerk_id"], holder["value"]))
 
 
 async def mark_email_pending(connection: Connection, clerk_id: str) -> None:
@@ -73,7 +73,7 @@ async def restore_values(bound: BoundConnection, row: Mapping[str, Any], clerk_i
             return False
         lacking = {claim.rule.column for claim in claims if await find_holder(bound, claim, row, clerk_id)}
         for column, restore in {claim.rule.column: claim.restore for claim in claims}.items():
-            if column not in lacking and await connection.execute(restore, clerk_id, document) == "UPDATE 0":
+            if column not in lacking and not await connection.fetchval(restore, clerk_id, document):
                 lacking.add(column)
         if not lacking:
             await connection.execute(_CLEAR_PENDING, clerk_id)

@@ -5,13 +5,14 @@ import platform
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import decoding, load, login, reconcile, start, webhook
+from tests.benchmarks import decoding, load, login, reconcile, recording, start, webhook
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "start": start.measure,
     "decoding": decoding.measure,
     "webhook": webhook.measure,
     "load": load.measure,
+    "recording": recording.measure,
     "login": login.measure,
     "reconcile": reconcile.measure,
 }

@@ -78,7 +78,7 @@ joined as (
                     )
                 )
             )
-    returning clerk_id, version, tiebreak, refetch_pending
+    returning clerk_id, version, tiebreak, refetch_pending/*<is_new>*//*</is_new>*/
 ),
 /*<update_first>*//*</update_first>*/
 saved as (
@@ -94,13 +94,13 @@ saved as (
     order by clerk_id
     -- The condition lets a unique index that leaves out null serve, too.
     on conflict (/*<id_column>*/id/*</id_column>*/) where /*<id_column>*/id/*</id_column>*/ is not null do update
-        set /*<updates>*/banned = excluded.banned/*</updates>*/
-    returning app./*<id_column>*/id/*</id_column>*/ as saved_id
+        set /*<updates>*/banned = excluded.banned/*</updates>*//*<remember>*//*</remember>*/
+    returning app./*<id_column>*/id/*</id_column>*/ as saved_id/*<saved_row>*//*</saved_row>*/
 ),
 -- The rows that PostgreSQL wrote. A trigger may suppress a row, or give it another key.
 written as (
-    select saved_id from saved/*<or_updated>*//*</or_updated>*/
-),
+    select saved_id/*<row_columns>*//*</row_columns>*/ from saved/*<or_updated>*//*</or_updated>*/
+)/*<record_written>*//*</record_written>*/,
 outcome as (
     select
         input.*,

@@ -5,7 +5,7 @@
 with lock_timeout as materialized (select set_config('lock_timeout', $3, true)),
 -- The rows are locked first: a row that another session deletes at the same time is not one that the application kept.
 doomed as (
-    select /*<id_column>*/id/*</id_column>*/::text as clerk_id/*<values_before>*//*</values_before>*/
+    select /*<id_column>*/id/*</id_column>*/::text as clerk_id/*<values_before>*//*</values_before>*//*<doomed_key>*//*</doomed_key>*/
     from /*<table>*/public.users/*</table>*/
     where /*<tombstoned>*/id = any(array(
         select known.clerk_id from clerk_sync.identities as known
@@ -17,7 +17,7 @@ gone as (
     /*<delete>*/delete from public.users/*</delete>*/
     where /*<id_column>*/id/*</id_column>*/ = any(array(select clerk_id::/*<id_type>*/text/*</id_type>*/ from doomed))
     returning /*<id_column>*/id/*</id_column>*/::text as clerk_id
-),
+)/*<record_deletion>*//*</record_deletion>*/,
 -- Its own events are finished; other deletions of the same user keep their own attempts.
 concerned as (
     select

@@ -33,7 +33,7 @@ claimed as (
 ),
 -- The rows are locked first: a row that another session has linked or changed is not one that a trigger kept.
 locked as (
-    select claimed.clerk_id
+    select claimed.clerk_id/*<row_before>*//*</row_before>*/
     from claimed
     join candidate on candidate.clerk_id = claimed.clerk_id
     join /*<table>*/public.users/*</table>*/ as app
@@ -52,8 +52,8 @@ linked as (
         and lower(app./*<link_column>*/email/*</link_column>*/::text) = lower(candidate.email)
         and lower(app./*<link_column>*/email/*</link_column>*/::text collate pg_catalog."C")
             = lower(candidate.email collate pg_catalog."C")
-    returning app./*<id_column>*/id/*</id_column>*/::text as clerk_id
-)
+    returning app./*<id_column>*/id/*</id_column>*/::text as clerk_id/*<row_after>*//*</row_after>*/
+)/*<record_linked>*//*</record_linked>*/
 -- A trigger may keep a row without its ID: the error undoes the whole statement.
 select array(select clerk_id from linked)
 where not exists (select from locked where not exists (select from linked where linked.clerk_id = locked.clerk_id))

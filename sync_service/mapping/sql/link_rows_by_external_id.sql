@@ -27,7 +27,7 @@ claimed as (
 ),
 -- As in link_rows_by_email.sql.
 locked as (
-    select claimed.clerk_id, wanted.key
+    select claimed.clerk_id, wanted.key/*<row_before>*//*</row_before>*/
     from claimed
     join wanted on wanted.clerk_id = claimed.clerk_id
     join /*<table>*/public.users/*</table>*/ as app
@@ -39,8 +39,8 @@ linked as (
     set /*<link>*/id = claimed.clerk_id/*</link>*/
     from locked as claimed
     where app./*<key>*/id/*</key>*/ = claimed.key and app./*<id_column>*/id/*</id_column>*/ is null
-    returning app./*<id_column>*/id/*</id_column>*/::text as clerk_id
-)
+    returning app./*<id_column>*/id/*</id_column>*/::text as clerk_id/*<row_after>*//*</row_after>*/
+)/*<record_linked>*//*</record_linked>*/
 select array(select clerk_id from linked)
 where not exists (select from locked where not exists (select from linked where linked.clerk_id = locked.clerk_id))
     or clerk_sync.raise_row_not_written()

@@ -23,8 +23,8 @@ unmarked as (
     update /*<table>*/public.users/*</table>*/
     set /*<unmark>*/id = id/*</unmark>*/
     where /*<id_column>*/id/*</id_column>*/ = $1::text::/*<id_type>*/text/*</id_type>*/ and exists (select from restored)
-    returning 1
-),
+    returning 1/*<unmarked_key>*//*</unmarked_key>*/
+)/*<record_restoration>*//*</record_restoration>*/,
 settled as (
     update clerk_sync.events as e
     set status = 'stale', reason = null, next_attempt_at = null, finished_at = now()

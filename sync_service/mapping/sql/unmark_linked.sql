@@ -6,8 +6,18 @@ with kept as (
     where theirs./*<id_column>*/id/*</id_column>*/ = any(array(select unnest($1::text[])::/*<id_type>*/text/*</id_type>*/))
         and mark.app_key = theirs./*<key>*/id/*</key>*/::text
     returning mark.app_key, mark.values_before
-)
-update /*<table>*/public.users/*</table>*/
-set /*<unmark>*/id = id/*</unmark>*/
-where /*<id_column>*/id/*</id_column>*/ = any(array(select unnest($1::text[])::/*<id_type>*/text/*</id_type>*/))
-    and /*<key>*/id/*</key>*/::text = any(array(select app_key from kept))
+),
+found as (
+    select app./*<id_column>*/id/*</id_column>*/::text as clerk_id/*<row_before>*//*</row_before>*/
+    from /*<table>*/public.users/*</table>*/ as app
+    where app./*<id_column>*/id/*</id_column>*/ = any(array(select unnest($1::text[])::/*<id_type>*/text/*</id_type>*/))
+        and app./*<key>*/id/*</key>*/::text = any(array(select app_key from kept))
+    for update
+),
+changed as (
+    update /*<table>*/public.users/*</table>*/ as app
+    set /*<unmark>*/id = id/*</unmark>*/
+    where app./*<id_column>*/id/*</id_column>*/ = any(array(select clerk_id::/*<id_type>*/text/*</id_type>*/ from found))
+    returning app./*<id_column>*/id/*</id_column>*/::text as clerk_id/*<row_after>*//*</row_after>*/
+)/*<record>*//*</record>*/
+select clerk_id from changed

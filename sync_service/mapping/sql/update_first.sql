@@ -3,14 +3,14 @@
 -- conflict, so existing rows are updated by a statement of their own.
 with newest as (select $1::text as clerk_id, 1 as n),
 joined as (select clerk_id from newest),
-/*<update_first>*/updated as (
+/*<update_first>*//*<found>*//*</found>*/updated as (
     update /*<table>*/public.users/*</table>*/ as app
     set /*<assignments>*/banned = r.banned/*</assignments>*/
     from newest
-    join joined using (clerk_id)
+    join joined using (clerk_id)/*<join_found>*//*</join_found>*/
     cross join lateral jsonb_to_record(/*<user_row>*/($2::jsonb[])[newest.n]/*</user_row>*/) as r (/*<updated_definitions>*/id text, banned boolean/*</updated_definitions>*/)
     where app./*<id_column>*/id/*</id_column>*/ = newest.clerk_id::/*<id_type>*/text/*</id_type>*/
-    returning app./*<id_column>*/id/*</id_column>*/ as updated_id
+    returning app./*<id_column>*/id/*</id_column>*/ as updated_id/*<updated_row>*//*</updated_row>*/
 ),/*</update_first>*/
 saved as (
     select clerk_id
@@ -20,4 +20,4 @@ saved as (
         where app./*<id_column>*/id/*</id_column>*/ = newest.clerk_id::/*<id_type>*/text/*</id_type>*/
     )/*</unless_updated>*/
 )
-select clerk_id from saved/*<or_updated>*/ union all select updated_id from updated/*</or_updated>*/
+select clerk_id from saved/*<or_updated>*/ union all select updated_id/*<row_columns>*//*</row_columns>*/ from updated/*</or_updated>*/
