@@ -93,11 +93,11 @@ async def read_clock(database: Database) -> datetime:
 
 
 async def find_watermark(database: Database) -> int | None:
-    """Return the time, in milliseconds, since which no run has looked for changes; None before the first run."""
+    """Return the time, in milliseconds, since which no run has asked Clerk for changes; None before the first run."""
     async with database.acquire() as connection:
         started_at = await connection.fetchval(
             "select max(started_at) from clerk_sync.reconciles"
-            " where finished_at is not null and error is null and not dry_run"
+            " where finished_at is not null and error is null and not dry_run and mode <> 'inbox'"
         )
     return int((started_at - WATERMARK_OVERLAP).timestamp() * 1000) if started_at else None
 

@@ -1,6 +1,7 @@
 """No user is deleted by mistake, and a run that may not write writes nothing."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -233,6 +234,34 @@ async def test_an_interrupted_run_continues_and_deletes_only_after_a_whole_walk(
     assert json.loads(await db.fetchval("select columns from clerk_sync.reconciles where id = 3")) == {
         "first_name": 299
     }
+
+
+async def test_recent_without_an_earlier_run_compares_all_users(
+    reconcile: Reconcile, clerk: ClerkStub, db: asyncpg.Connection
+) -> None:
+    """A run over the inbox has not asked Clerk, and a run that ended early has not seen all changes."""
+    add_users(clerk, 1200)
+    await db.execute(
+        "insert into clerk_sync.reconciles (mode, finished_at, error)"
+        " values ('inbox', now(), null), ('full', now(), 'x')"
+    )
+    report = await reconcile(recent=True)
+    assert (report.users, report.missing, report.repaired, report.is_clean) == (1200, 1200, 1200, True)
+
+
+async def test_recent_overlaps_with_the_run_before(
+    reconcile: Reconcile, clerk: ClerkStub, db: asyncpg.Connection
+) -> None:
+    """A change from before the last run may have appeared in Clerk's list after it."""
+    add_users(clerk, 3)
+    await reconcile()
+    now = int(time.time() * 1000)
+    clerk.users["user_00000"] |= {"first_name": "late", "updated_at": now - 5 * 60_000}
+    clerk.users["user_00001"] |= {"first_name": "older", "updated_at": now - 15 * 60_000}
+    report = await reconcile(recent=True)
+    assert (report.users, report.stale, report.repaired) == (1, 1, 1)
+    assert await db.fetchval("select first_name from users where id = 'user_00000'") == "late"
+    assert (await reconcile()).stale == 1
 
 
 async def test_recent_looks_only_at_the_newest_changes(
