@@ -16,10 +16,14 @@ from sync_service.clerk.user import decode_user
 from sync_service.clerk.user_list import UserList, create_limiter
 from sync_service.sync.reconcile import Reconciler
 from tests.clerk_stub import SECRET_KEY, ClerkStub, run_clerk_stub
-from tests.test_property import RIG, Histories, Rig, _settings
+from tests.test_property import RIG, SLOTS, Histories, Rig, _settings
 from tests.world import encode_body, make_email_fields
 
 HISTORIES = int(os.environ.get("HISTORIES", "50")) // 3
+
+# Steps that no webhook has announced when the run begins. The app's own steps change or lose a row.
+APP_STEPS = ["change_row", "lose_row"]
+STEPS = st.tuples(st.sampled_from(["sign_up", "rename", "swap_emails", "delete", *APP_STEPS]), SLOTS, SLOTS)
 
 STUBS: list[ClerkStub] = []
 
@@ -38,9 +42,19 @@ class HistoriesWithReconciles(Histories):
         self.changed_at[user_id] = self.clock
 
     @precondition(lambda self: not self.refusing)
-    @rule(app_loses_a_row=st.booleans())
-    def reconcile(self, app_loses_a_row: bool) -> None:
-        """Afterwards the table equals Clerk, whichever webhooks are still on their way."""
+    @rule(steps=st.lists(STEPS, max_size=6), last_step=st.sampled_from(APP_STEPS))
+    def reconcile(self, steps: list[tuple[str, int, int]], last_step: str) -> None:
+        """Afterwards the table equals Clerk, whichever webhooks are still on their way.
+
+        The app's last step then meets rows of the version that Clerk has.
+        """
+        for name, one, other in steps:
+            self.take_step(name, one, other)
+        self.run_and_compare()
+        self.take_step(last_step, 0, 0)
+        self.run_and_compare()
+
+    def run_and_compare(self) -> None:
         stub = STUBS[0]
         stub.users.clear()
         for user_id, user in self.users.items():
@@ -50,8 +64,6 @@ class HistoriesWithReconciles(Histories):
             known, current = self.truth[user_id], Snapshot(decoded, Version.from_api(decoded), data)
             if known is not None and known.version <= current.version:
                 self.truth[user_id] = current
-        if app_loses_a_row:
-            self.sql("delete from users where id = (select min(id) from users)")
         self.rig.run(self._reconcile(stub))
         rows = self.rig.run(self._read_rows())
         assert rows == {
@@ -59,6 +71,22 @@ class HistoriesWithReconciles(Histories):
             for user_id, user in self.users.items()
             for email in [stub.users[user_id]["email_addresses"]]
         }
+
+    def take_step(self, name: str, one: int, other: int) -> None:
+        row = f"id = (select id from users order by id offset {one} limit 1)"
+        match name:
+            case "sign_up":
+                self.sign_up(one, "Ada", other)
+            case "rename":
+                self.rename(one, "Grace", other)
+            case "swap_emails":
+                self.swap_emails(one, other)
+            case "delete":
+                self.delete(one)
+            case "change_row":
+                self.sql(f"update users set first_name = 'mine' where {row}")
+            case "lose_row":
+                self.sql(f"delete from users where {row}")
 
     async def _reconcile(self, stub: ClerkStub) -> None:
         async with httpx2.AsyncClient() as http:
