@@ -63,7 +63,14 @@ def test_dev_needs_no_settings(tmp_path: Path) -> None:
         assert "sync-service send user.created" in dev.output
         assert f"clerk webhooks listen --forward-to {address}" in dev.output
         assert str(tmp_path / ".sync-service" / "postgres") in dev.output
-        assert oct((tmp_path / ".sync-service" / "signing-secret").stat().st_mode)[-3:] == "600"
+        for name in ("signing-secret", "ops-token"):
+            assert oct((tmp_path / ".sync-service" / name).stat().st_mode)[-3:] == "600"
+        token = (tmp_path / ".sync-service" / "ops-token").read_text().strip()
+        assert f"Their token     {token}" in dev.output
+        summary = httpx2.get(
+            f"http://127.0.0.1:{dev.port}/ops/summary", headers={"Authorization": f"Bearer {token}"}, timeout=60
+        )
+        assert summary.status_code == 200
 
         sent = run_command("send", "user.created", "--user", "user_1", cwd=tmp_path, PORT=str(dev.port))
         assert sent.returncode == 0

@@ -121,6 +121,7 @@ async def test_times_backlog_and_drift_come_from_the_database(
             await db.execute(ADD_EVENT, f"msg_{n}", status, now - timedelta(minutes=minutes))
         for counts in ((now - timedelta(hours=2), 9, 0, 0, 0, None), (now - timedelta(hours=1), 1, 2, 3, 4, "429")):
             await db.execute(ADD_RUN, *counts)
+        await db.execute(ADD_RUN, now, 0, 0, 0, 0, "auth")  # it failed before it could compare
         await db.execute(ADD_RUN, None, 7, 7, 7, 7, None)  # it runs
         await db.execute(ADD_RUN, now, 8, 8, 8, 8, None)
         await db.execute("update clerk_sync.reconciles set dry_run = true where missing = 8")

@@ -16,7 +16,7 @@ from sync_service.cli.serve import check_mapping
 from sync_service.dev.embedded import run_embedded_postgres
 from sync_service.dev.issuer import ISSUER, ensure_public_key, has_key_of_clerk
 from sync_service.dev.output import stop_when_output_closes
-from sync_service.dev.state import DATA_FOLDER, SECRET_FILE, ensure_signing_secret
+from sync_service.dev.state import DATA_FOLDER, OPS_TOKEN_FILE, SECRET_FILE, ensure_ops_token, ensure_signing_secret
 from sync_service.dsn import Dsn, parse_dsn
 from sync_service.logs import configure_logging
 from sync_service.settings import Settings, read_settings
@@ -41,6 +41,7 @@ def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
     host = settings.host or "127.0.0.1"
     sockets = bind_sockets(host, settings.port)
     own_secret = None if settings.clerk_webhook_signing_secrets else ensure_signing_secret()
+    own_token = None if settings.sync_ops_token else ensure_ops_token()
     with _open_database(settings) as dsn:
         with_database = replace(settings, database=dsn)
         asyncio.run(migrate_database(with_database))
@@ -50,9 +51,11 @@ def run(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
             os.environ["DATABASE_URL"] = dsn.url
         if own_secret:
             os.environ["CLERK_WEBHOOK_SIGNING_SECRET"] = own_secret
+        if own_token:
+            os.environ["SYNC_OPS_TOKEN"] = own_token
         if not has_key_of_clerk(settings):
             os.environ |= {"CLERK_JWT_KEY": ensure_public_key(), "CLERK_ISSUER": ISSUER}
-        print(_format_welcome(settings, host, own_secret), flush=True)
+        print(_format_welcome(settings, host, own_secret, own_token), flush=True)
         forget_shared_folder()
         from sync_service.web import server  # noqa: PLC0415  slow import, as in serve.py
 
@@ -71,24 +74,28 @@ def _open_database(settings: Settings) -> Iterator[Dsn]:
         yield parse_dsn(server.dsn())
 
 
-def _format_welcome(settings: Settings, host: str, own_secret: str | None) -> str:
+def _format_welcome(settings: Settings, host: str, own_secret: str | None, own_token: str | None) -> str:
     destination = DESTINATIONS.get(host, host)
     host_in_url = f"[{destination}]" if ":" in destination else destination
     url = f"http://{host_in_url}:{settings.port}/webhooks/clerk"
     url_option = "" if settings.port == 8000 and destination == "127.0.0.1" else f" --url {url}"
     secret = f"{own_secret}  (kept in {SECRET_FILE})" if own_secret else "the one in CLERK_WEBHOOK_SIGNING_SECRET"
+    token = f"{own_token}  (kept in {OPS_TOKEN_FILE})" if own_token else "the one in SYNC_OPS_TOKEN"
     data = "the database of DATABASE_URL"
     if not settings.database:
         data = f"{DATA_FOLDER.resolve()}  (remove it to start with an empty database)"
     program = find_program()
     login = ""
     if not has_key_of_clerk(settings):
-        token = f'"Authorization: Bearer $({program} token user_1)"'
-        login = f"\n    Sign in as it:  curl -X POST -H {token} {url.replace('/webhooks/clerk', '/sync')}"
+        header = f'"Authorization: Bearer $({program} token user_1)"'
+        login = f"\n    Sign in as it:  curl -X POST -H {header} {url.replace('/webhooks/clerk', '/sync')}"
     return f"""
   Webhook URL     {url}
   Signing secret  {secret}
   Data            {data}
+
+  Operators       {url.replace("/webhooks/clerk", "/ops")}
+  Their token     {token}
 
   In a second terminal, in this folder:
     Send an event:  {program} send user.created --user user_1{url_option}

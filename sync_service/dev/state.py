@@ -12,6 +12,7 @@ from sync_service.settings import Settings, read_settings
 STATE_FOLDER = Path(".sync-service")
 DATA_FOLDER = STATE_FOLDER / "postgres"
 SECRET_FILE = STATE_FOLDER / "signing-secret"
+OPS_TOKEN_FILE = STATE_FOLDER / "ops-token"
 
 
 def load_settings(environ: Mapping[str, str], *required: str, with_mapping: bool = True) -> Settings:
@@ -31,9 +32,18 @@ def with_dev_defaults(environ: Mapping[str, str]) -> dict[str, str]:
 
 def ensure_signing_secret() -> str:
     """Return the signing secret of `dev`. The first call creates its file, readable by the owner only."""
-    if not SECRET_FILE.exists():
-        write_private_file(SECRET_FILE, f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}\n")
-    return SECRET_FILE.read_text(encoding="utf-8").strip()
+    return _ensure_file(SECRET_FILE, f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}")
+
+
+def ensure_ops_token() -> str:
+    """Return the operators' token of `dev`. The first call creates its file, readable by the owner only."""
+    return _ensure_file(OPS_TOKEN_FILE, secrets.token_urlsafe(24))
+
+
+def _ensure_file(file: Path, content: str) -> str:
+    if not file.exists():
+        write_private_file(file, f"{content}\n")
+    return file.read_text(encoding="utf-8").strip()
 
 
 def write_private_file(file: Path, text: str) -> None:

@@ -6,7 +6,11 @@ from sync_service.postgres.pool import Connection
 
 
 class Figures(Struct, frozen=True):
-    """Times are Unix seconds, 0 if there is none. `missing`, `stale`, `differing` and `deleted` are the last run's."""
+    """Times are Unix seconds, 0 if there is none.
+
+    `missing`, `stale`, `differing` and `deleted` are those of the last run that could compare; a run with a wrong key
+    could not.
+    """
 
     last_accepted_at: float = 0
     failed: int = 0
@@ -48,6 +52,8 @@ from (
 ) as waiting
 left join (
     select missing, stale, differing, deleted
-    from clerk_sync.reconciles where finished_at is not null and not dry_run order by id desc limit 1
+    from clerk_sync.reconciles
+    where finished_at is not null and not dry_run and (error is null or missing + stale + differing + deleted > 0)
+    order by id desc limit 1
 ) as last_run on true
 """
