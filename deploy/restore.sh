@@ -20,10 +20,10 @@ done
 # The commit comes after both archives, so that half an archive is never restored.
 print_statements() {
     echo 'begin;'
-    pg_restore --clean --if-exists --file=- "$folder/users.dump" || return
     echo 'set client_min_messages = warning;'
     echo 'drop schema if exists clerk_sync cascade;'
     pg_restore --file=- "$folder/clerk_sync.dump" || return
+    pg_restore --clean --if-exists --file=- "$folder/users.dump" || return
     echo 'commit;'
     printf '%s\n' '\echo restored'
     # Without statistics PostgreSQL would read a whole table for each user.
