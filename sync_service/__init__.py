@@ -94,6 +94,7 @@ tests/test_package_map.py compares the list with the imports.
     store.access                a connection together with the queries of the table
     store.changes               applies and files snapshots and deletions, parks events
     store.email_claims          claims of two users to one unique value
+    store.feed                  the change feed in its order, retention
     store.links                 links rows from before Clerk to their users
     store.identities            state of a user, keys of many users, leases
     store.retry_queue           events that are due, retention
@@ -112,6 +113,7 @@ tests/test_package_map.py compares the list with the imports.
     store.rehearsal             changes in a transaction that is rolled back
 
     sync.outcome                the result of one event
+    sync.change_signal          wakes readers of the change feed
     sync.recovery               the table of actions after a failure
     sync.park                   stores events that cannot be applied now
     sync.email_conflict         decides which of two users shows a unique value
@@ -194,6 +196,7 @@ tests/test_package_map.py compares the list with the imports.
     web.ops.login_limit         the limit on failed logins
     web.ops.auth                the operators' token or the page's cookie
     web.ops.parameters          query parameters → filters
+    web.changes                 GET /changes
     web.ops.context             the objects that the routes share
     web.ops.events              /ops/events, /ops/replay
     web.ops.users               /ops/users

@@ -19,7 +19,9 @@ SyncError
 │   ├── UnknownUser       neither the database nor Clerk has the user
 │   ├── DeletedUser       the user is deleted
 │   ├── RowRefused        operator: the app's table refuses the row of a login
-│   └── TooManyRequests   more requests to Clerk than its rate limit allows
+│   ├── TooManyRequests   more requests to Clerk than its rate limit allows
+│   ├── NotRecorded       operator: changes are not recorded
+│   └── TooManyWaiting    too many requests wait for a change
 ├── ClerkUnavailable      Clerk: no usable response now; a later retry helps (503)
 │   ├── ClerkAuthError    operator: Clerk rejects CLERK_SECRET_KEY, or the key belongs to another instance
 │   └── ClerkRequestRefused  Clerk rejects the parameters of a list, such as the cursor of a deleted user
@@ -186,6 +188,29 @@ class TooManyRequests(RequestError):
     def __init__(self, retry_after_seconds: int) -> None:
         super().__init__("The request would exceed the rate limit of Clerk. Try again later.")
         self.headers = {"Retry-After": str(retry_after_seconds)}
+
+
+class NotRecorded(RequestError):
+    """Changes are not recorded, so there is no feed."""
+
+    status = 404
+    code = "not_recorded"
+    title = "Changes are not recorded"
+
+    def __init__(self) -> None:
+        super().__init__("The service does not record changes. Add [changes] with record = true to sync.toml.")
+
+
+class TooManyWaiting(RequestError):
+    """Too many requests wait for a change."""
+
+    status = 429
+    code = "too_many_requests"
+    title = "Too many requests"
+    headers = MappingProxyType({"Retry-After": "5"})
+
+    def __init__(self) -> None:
+        super().__init__("Too many requests of this service wait for a change. Let each consumer wait only once.")
 
 
 class ClerkUnavailable(SyncError):

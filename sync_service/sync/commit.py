@@ -70,6 +70,7 @@ class BatchCommitter:
 
     `source` is webhook, login, profile, reconcile or replay. `on_work_left` is called when background work remains,
     `on_retry` with the outcome of each event that source replay applies again.
+    `on_commit` is called after each commit.
     `delete_timeout` bounds the cascade of a webhook in seconds. In the background a cascade takes as long as it needs.
     """
 
@@ -78,12 +79,18 @@ class BatchCommitter:
     max_attempts: int = 10
     on_work_left: Callable[[], None] = lambda: None
     on_retry: Callable[[str], None] = lambda _: None
+    on_commit: Callable[[], None] = lambda: None
     delete_timeout: float = DELETE_TIMEOUT
     is_background: bool = False
     congestion: Congestion = field(default_factory=Congestion)
 
     async def commit(self, events: Sequence[Event], batch: Batch, lock_timeout_ms: int) -> list[Outcome]:
         """Do the work of the batch; return the outcomes. Raises `DatabaseError`."""
+        outcomes = await self._commit(events, batch, lock_timeout_ms)
+        self.on_commit()
+        return outcomes
+
+    async def _commit(self, events: Sequence[Event], batch: Batch, lock_timeout_ms: int) -> list[Outcome]:
         match batch.work:
             case Work.FILING:
                 return await self._file_deletions(events, lock_timeout_ms)

@@ -73,6 +73,7 @@ def _isolate(applier: Applier) -> Applier:
     return replace(
         applier,
         on_work_left=lambda: None,
+        on_commit=lambda: None,
         on_retry=lambda _: None,
         congestion=Congestion(),
         parts=asyncio.Semaphore(1),

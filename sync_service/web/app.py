@@ -34,6 +34,7 @@ from sync_service.process import die_with_parent, limit_garbage_collection
 from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
 from sync_service.store.access import Store
 from sync_service.sync.apply import Applier
+from sync_service.sync.change_signal import ChangeSignal
 from sync_service.sync.login import LoginService
 from sync_service.sync.maintenance import MaintenanceWorker
 from sync_service.sync.reconcile import Reconciler
@@ -43,6 +44,7 @@ from sync_service.sync.refresh import UserRefresher
 from sync_service.sync.replay import create_replayer
 from sync_service.tracing import Tracing, start_tracing
 from sync_service.web.auth import Authenticator
+from sync_service.web.changes import CHANGES, ChangesEndpoint
 from sync_service.web.health import HEALTHZ, READYZ, Readiness, healthz
 from sync_service.web.limits import TimeLimits
 from sync_service.web.metrics.database_figures import DatabaseFigures
@@ -78,7 +80,7 @@ DEFAULT_LIMITS = TimeLimits()
 
 # All routes, in the order of the document.
 OPERATIONS = (
-    *(WEBHOOK, SYNC, USER, RESOLVE, HEALTHZ, READYZ, METRICS, OPENAPI),
+    *(WEBHOOK, SYNC, USER, RESOLVE, CHANGES, HEALTHZ, READYZ, METRICS, OPENAPI),
     *(route.operation for route in API_ROUTES),
 )
 
@@ -104,12 +106,13 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS, tracing:
         database = await open_database(dsn)
         store = Store(database, settings.mapping)
         readiness = Readiness(store)
-        wake = asyncio.Event()
+        wake, commits = asyncio.Event(), ChangeSignal()
         applier = Applier(
             store,
             max_attempts=settings.sync_max_attempts,
             on_work_left=wake.set,
             on_retry=lambda outcome: metrics.retries.labels(outcome).inc(),
+            on_commit=commits.announce,
             delete_timeout=limits.deletion,
         )
         client = ObservedClient(
@@ -151,6 +154,7 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS, tracing:
                 "readiness": readiness,
                 "metrics": metrics_endpoint,
                 "sync": SyncEndpoint(authenticator, login_service, metrics, limits),
+                "changes": ChangesEndpoint(authenticator, store, commits, limits),
                 "users": UserEndpoints(authenticator, refresher, applier, metrics, limits),
                 "ops": _create_ops(settings, applier, refresher, reconciles, limits),
             }
@@ -172,6 +176,7 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS, tracing:
             _create_sync_route(settings),
             Route(RESOLVE.path, _resolve, methods=[RESOLVE.method]),
             Route(USER.path, _user),
+            Route(CHANGES.path, _changes),
             Route(HEALTHZ.path, healthz),
             Route(READYZ.path, _readyz),
             Route(METRICS.path, _metrics),
@@ -228,6 +233,11 @@ def encode_description() -> bytes:
 async def _user(request: Request) -> Response:
     users: UserEndpoints = request.state.users
     return await users.get_user(request)
+
+
+async def _changes(request: Request) -> Response:
+    changes: ChangesEndpoint = request.state.changes
+    return await changes.endpoint(request)
 
 
 async def _resolve(request: Request) -> Response:

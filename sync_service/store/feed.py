@@ -1,0 +1,97 @@
+"""The change feed: the recorded changes in an order that never hides one from a reader.
+
+A sequence gives numbers before the commit, so a reader who has seen number 7 could miss number 6. The order is thus
+the transaction's ID, then the number, and a page ends before the oldest transaction that is still open: all entries
+before it are committed, or never will be.
+"""
+
+import re
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import asyncpg
+
+from sync_service.postgres.pool import Connection
+
+MAX_INTEGER = 2**63 - 1
+
+# Consumers that were away for longer read the table itself.
+RETENTION = timedelta(days=30)
+
+
+class FeedPosition(NamedTuple):
+    """The place of an entry. The text is its ID, and its cursor."""
+
+    transaction_id: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.transaction_id}-{self.number}"
+
+
+START = FeedPosition(0, 0)
+
+
+def parse_position(text: str) -> FeedPosition:
+    """Return the position of a cursor. Raises `ValueError`."""
+    match = re.fullmatch(r"([0-9]{1,19})-([0-9]{1,19})", text)
+    if not match:
+        raise ValueError("this is not a cursor")
+    position = FeedPosition(int(match[1]), int(match[2]))
+    if max(position) > MAX_INTEGER:
+        raise ValueError("this is not a cursor")
+    return position
+
+
+class FeedEntry(NamedTuple):
+    """One change. `key` is JSON text, None without a row."""
+
+    position: FeedPosition
+    type: str
+    clerk_id: str
+    key: str | None
+    columns: list[str]
+    at: datetime
+
+
+async def read_entries(connection: Connection, after: FeedPosition, limit: int) -> list[FeedEntry]:
+    """Return the entries after a position, the oldest first."""
+    return [make_entry(row) for row in await connection.fetch(_READ, str(after.transaction_id), after.number, limit)]
+
+
+def make_entry(row: asyncpg.Record) -> FeedEntry:
+    """Return the entry of a row of `clerk_sync.changes`."""
+    position = FeedPosition(int(row["transaction_id"]), row["id"])
+    return FeedEntry(position, row["type"], row["clerk_id"], row["app_key"], row["columns"], row["at"])
+
+
+async def has_entries_to_come(connection: Connection, after: FeedPosition) -> bool:
+    """Return whether committed entries wait for an older transaction that is still open."""
+    return bool(await connection.fetchval(_TO_COME, str(after.transaction_id), after.number))
+
+
+async def prune_entries(connection: Connection, limit: int) -> int:
+    """Remove entries older than `RETENTION`; return their number."""
+    tag = await connection.execute(_PRUNE, limit, RETENTION)
+    return int(tag.rpartition(" ")[2])
+
+
+_READ = """
+select transaction_id::text, id, type, clerk_id, app_key::text, columns, at
+from clerk_sync.changes
+where (transaction_id, id) > ($1::text::xid8, $2::bigint)
+    and transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+order by transaction_id, id
+limit $3
+"""
+
+_TO_COME = "select exists (select from clerk_sync.changes where (transaction_id, id) > ($1::text::xid8, $2::bigint))"
+
+# The inner limit ends the scan at the first entries, which are the oldest.
+_PRUNE = """
+delete from clerk_sync.changes as entry
+using (
+    select transaction_id, id, at from clerk_sync.changes order by transaction_id, id limit $1 for update skip locked
+) as oldest
+where entry.transaction_id = oldest.transaction_id and entry.id = oldest.id and oldest.at < now() - $2::interval
+"""

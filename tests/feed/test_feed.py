@@ -1,0 +1,145 @@
+"""GET /changes: no entry is skipped, none is shown before its commit, and a request may wait for one."""
+
+import asyncio
+import time
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.conftest import Serve
+from tests.feed.conftest import OpenApplier, make
+from tests.feed.test_recording import MAPPING
+from tests.world import T1, T2, World, make_event
+
+pytestmark = pytest.mark.every_postgres
+
+TOKEN = "feed_token_of_the_backend_012345678901234567"
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+RECORDING: dict[str, Any] = {"mapping": MAPPING, "sync_api_token": TOKEN}
+
+INSERT = "insert into clerk_sync.changes (type, clerk_id) values ('user.updated', $1)"
+
+
+async def read(world: World, **parameters: Any) -> dict[str, Any]:
+    response = await world.client.get("/changes", params=parameters, headers=HEADERS)
+    assert response.status_code == 200, response.text
+    return dict(response.json())
+
+
+async def test_pages_follow_each_other(serve: Serve) -> None:
+    """Each page begins after the cursor of the one before, and each consumer has its own cursor."""
+    async with serve(**RECORDING) as world:
+        for n in range(5):
+            await world.deliver_ok(make_event("user.created", f"user_{n}", T1))
+        found, cursor = [], ""
+        for _ in range(3):
+            page = await read(world, after=cursor, limit=2)
+            found += page["changes"]
+            cursor = page["next"]
+        assert [change["clerk_id"] for change in found] == [f"user_{n}" for n in range(5)]
+        first = found[0]
+        assert first["type"] == "user.created"
+        assert (first["key"], first["id"]) == ("user_0", f"chg_{first['cursor']}")
+        assert "email" in first["columns"]
+        assert await read(world, after=cursor) == {"changes": [], "next": cursor}
+        assert len((await read(world))["changes"]) == 5
+
+
+async def test_an_open_transaction_hides_the_later_entries_and_none_is_skipped(
+    serve: Serve, db: asyncpg.Connection, database: str
+) -> None:
+    """Transactions commit in another order than they began; the reader sees each entry once."""
+    first, second = await asyncpg.connect(database), await asyncpg.connect(database)
+    async with serve(**RECORDING) as world:
+        early, late = first.transaction(), second.transaction()
+        await early.start()
+        await first.execute("select pg_current_xact_id()")
+        await late.start()
+        await second.execute(INSERT, "late")
+        await db.execute(INSERT, "committed")
+        page = await read(world)
+        assert page["changes"] == []
+        await first.execute(INSERT, "early")
+        await late.commit()
+        assert (await read(world, after=page["next"]))["changes"] == []
+        await early.commit()
+        page = await read(world, after=page["next"])
+        assert [change["clerk_id"] for change in page["changes"]] == ["early", "late", "committed"]
+    await first.close()
+    await second.close()
+
+
+async def test_readers_during_many_transactions_see_each_entry_once(
+    serve: Serve, database: str, db: asyncpg.Connection
+) -> None:
+    """Writers hold their transactions open for random times while two consumers read by cursor."""
+    writers = [await asyncpg.connect(database) for _ in range(6)]
+
+    async def write(connection: asyncpg.Connection, number: int) -> None:
+        for n in range(12):
+            async with connection.transaction():
+                await connection.execute(INSERT, f"{number}_{n}")
+                await asyncio.sleep(0.001 * ((number * 7 + n * 3) % 10))
+
+    async def consume(world: World, limit: int) -> list[str]:
+        found: list[str] = []
+        cursor = ""
+        while len(found) < 72:
+            page = await read(world, after=cursor, limit=limit, wait="1s")
+            cursor = page["next"]
+            found += [change["clerk_id"] for change in page["changes"]]
+        return found
+
+    async with serve(**RECORDING) as world:
+        writing = [write(connection, number) for number, connection in enumerate(writers)]
+        readers = asyncio.gather(consume(world, 3), consume(world, 1000))
+        await asyncio.gather(*writing)
+        few, many = await readers
+    expected = sorted(f"{number}_{n}" for number in range(6) for n in range(12))
+    assert sorted(few) == sorted(many) == expected
+    assert few == many
+    for connection in writers:
+        await connection.close()
+
+
+async def test_a_long_poll_ends_with_the_commit_and_uses_no_connection(serve: Serve, db: asyncpg.Connection) -> None:
+    """A commit of this process ends it at once. While it waits, it has no transaction and no connection of the pool."""
+    async with serve(**RECORDING) as world:
+        waiting = [asyncio.create_task(read(world, wait="20s")) for _ in range(15)]
+        await asyncio.sleep(0.2)
+        began = time.monotonic()
+        await world.deliver_ok(make_event("user.created", "user_1", T1))
+        pages = await asyncio.gather(*waiting)
+        assert time.monotonic() - began < 5
+        assert {page["changes"][0]["clerk_id"] for page in pages} == {"user_1"}
+
+
+async def test_a_long_poll_sees_the_commit_of_another_process(serve: Serve, open_applier: OpenApplier) -> None:
+    """The slow poll finds it; without a change the wait ends with an empty page."""
+    applier = await open_applier(MAPPING)
+    async with serve(**RECORDING) as world:
+        assert (await read(world, wait="1s"))["changes"] == []
+        waiting = asyncio.create_task(read(world, wait="20s"))
+        await asyncio.sleep(0.1)
+        await applier.apply([make("user.created", "user_1", T2)])
+        assert (await waiting)["changes"][0]["clerk_id"] == "user_1"
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["after=1", "after=x-1", "after=-1-1", f"after=1-{2**63}", "limit=0", "limit=1001", "wait=1", "wait=26s", "x=1"],
+)
+async def test_an_unreadable_parameter_is_an_error(serve: Serve, query: str) -> None:
+    """A parameter is never ignored."""
+    async with serve(**RECORDING) as world:
+        response = await world.client.get(f"/changes?{query}", headers=HEADERS)
+        assert (response.status_code, response.json()["code"]) == (400, "bad_request")
+
+
+async def test_the_feed_needs_the_service_token_and_recording(serve: Serve) -> None:
+    """Without recording there is no such route."""
+    async with serve(**RECORDING) as world:
+        assert (await world.client.get("/changes")).status_code == 401
+    async with serve(sync_api_token=TOKEN) as world:
+        assert (await world.client.get("/changes", headers=HEADERS)).status_code == 404
