@@ -1,5 +1,6 @@
 """The documentation pages of this release: Markdown files of the package."""
 
+import functools
 import itertools
 from importlib.resources import files
 from pathlib import Path
@@ -28,6 +29,7 @@ def summarize(page: str) -> str:
     return " ".join(summary.split())
 
 
+@functools.cache
 def render_page(name: str) -> str:
     """Return a page as HTML, with the anchors that links name."""
     # Only the operators' page needs this import.
