@@ -381,7 +381,7 @@ def test_a_program_is_named_by_its_path_unless_the_shell_finds_it(
 
 
 def test_dev_states_where_the_secret_of_clerk_s_relay_comes_from() -> None:
-    text = _format_welcome(read_settings({}), "127.0.0.1", SECRET)
+    text = _format_welcome(read_settings({}), "127.0.0.1", SECRET, None)
     relay = text.partition("clerk webhooks listen")[2]
     assert "It prints a relay URL. Add that URL as an endpoint" in relay
     assert "Copy that endpoint's signing secret" in relay
