@@ -66,7 +66,7 @@ def test_dev_needs_no_settings(tmp_path: Path) -> None:
         for name in ("signing-secret", "ops-token"):
             assert oct((tmp_path / ".sync-service" / name).stat().st_mode)[-3:] == "600"
         token = (tmp_path / ".sync-service" / "ops-token").read_text().strip()
-        assert f"Their token     {token}" in dev.output
+        assert f"Its token       {token}" in dev.output
         summary = httpx2.get(
             f"http://127.0.0.1:{dev.port}/ops/summary", headers={"Authorization": f"Bearer {token}"}, timeout=60
         )

@@ -94,8 +94,8 @@ def _format_welcome(settings: Settings, host: str, own_secret: str | None, own_t
   Signing secret  {secret}
   Data            {data}
 
-  Operators       {url.replace("/webhooks/clerk", "/ops")}
-  Their token     {token}
+  Operators' page {url.replace("/webhooks/clerk", "/ops")}
+  Its token       {token}
 
   In a second terminal, in this folder:
     Send an event:  {program} send user.created --user user_1{url_option}
