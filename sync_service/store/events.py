@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from sync_service.clerk.events import HANDLED_TYPES, SNAPSHOT_TYPES, USER_DELETED, Event, event_from_row
-from sync_service.clerk.json_repair import parse_tolerantly
+from sync_service.clerk.json_repair import parse_tolerantly, repair_json
 from sync_service.postgres.pool import Connection, Database
 from sync_service.postgres.sql import fill_gaps, read_sql
 from sync_service.store.event_cursor import EventPosition
@@ -68,8 +68,9 @@ async def get_event(connection: Connection, message_id: str) -> EventDetail | No
     row = await connection.fetchrow(_GET, message_id)
     if row is None:
         return None
-    payload = Raw((row["payload"] or "null").encode())
-    return EventDetail(**dict(row) | {"failures": _failures_decoder.decode(row["failures"]), "payload": payload})
+    # An older release stored numbers and nesting that many readers of JSON refuse.
+    payload, _ = repair_json((row["payload"] or "null").encode())
+    return EventDetail(**dict(row) | {"failures": _failures_decoder.decode(row["failures"]), "payload": Raw(payload)})
 
 
 def decode_json(text: str) -> Any:
