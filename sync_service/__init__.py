@@ -95,6 +95,7 @@ tests/test_package_map.py compares the list with the imports.
     store.changes               applies and files snapshots and deletions, parks events
     store.email_claims          claims of two users to one unique value
     store.feed                  the change feed in its order, retention
+    store.deliveries            deliveries of changes to the app, as a queue
     store.links                 links rows from before Clerk to their users
     store.identities            state of a user, keys of many users, leases
     store.retry_queue           events that are due, retention
@@ -114,6 +115,8 @@ tests/test_package_map.py compares the list with the imports.
 
     sync.outcome                the result of one event
     sync.change_signal          wakes readers of the change feed
+    sync.notification           body, signature and pauses of one notification
+    sync.notifier               posts committed changes to the app
     sync.recovery               the table of actions after a failure
     sync.park                   stores events that cannot be applied now
     sync.email_conflict         decides which of two users shows a unique value
@@ -230,6 +233,7 @@ tests/test_package_map.py compares the list with the imports.
     cli.token                   `token`
     cli.replay                  `events replay`
     cli.events                  `events list`, `events show`
+    cli.changes                 `changes list`, `changes replay`
     cli.reconcile_progress      the progress of `reconcile`
     cli.reconcile_report        the report of `reconcile`
     cli.reconcile_run           one run of `reconcile`

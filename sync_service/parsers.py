@@ -90,6 +90,11 @@ def get_frontend_api_url(key: str) -> str:
 
 def parse_url(text: str) -> str:
     """Return an HTTP URL without its final slash."""
+    return parse_exact_url(text).rstrip("/")
+
+
+def parse_exact_url(text: str) -> str:
+    """Return an HTTP URL as it is."""
     try:
         parts = urlsplit(text)
         _ = parts.port  # raises the error of a port that is no number, or too large
@@ -98,7 +103,7 @@ def parse_url(text: str) -> str:
         is_valid = False
     if not is_valid:
         raise InvalidValue("is not a URL; it must begin with https://")
-    return text.rstrip("/")
+    return text
 
 
 def parse_pem(text: str) -> str:

@@ -1,7 +1,7 @@
 """Settings, read once from a mapping such as `os.environ`. One exception lists all errors, by name, never by value."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -43,6 +43,8 @@ class Settings:
     sync_max_attempts: int = 10
     sync_reconcile_every: timedelta = timedelta(hours=24)
     sync_reconcile_recent_every: timedelta = timedelta()  # zero: never
+    sync_notify_url: str | None = None
+    sync_notify_secret: tuple[str, ...] = field(default=(), repr=False)
     sync_max_token_lifetime: timedelta = timedelta(hours=24)
     sync_keep_alive: timedelta = timedelta(seconds=75)
     port: int = 8000
@@ -118,6 +120,8 @@ def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = (),
         sync_max_attempts=get("SYNC_MAX_ATTEMPTS", parsers.make_integer_parser(1, 1000), 10),
         sync_reconcile_every=get("SYNC_RECONCILE_EVERY", parsers.parse_interval, timedelta(hours=24)),
         sync_reconcile_recent_every=get("SYNC_RECONCILE_RECENT_EVERY", parsers.parse_interval, timedelta()),
+        sync_notify_url=get("SYNC_NOTIFY_URL", parsers.parse_exact_url, None),
+        sync_notify_secret=get("SYNC_NOTIFY_SECRET", parsers.parse_signing_secrets, ()),
         sync_max_token_lifetime=get("SYNC_MAX_TOKEN_LIFETIME", parsers.parse_duration, timedelta(hours=24)),
         sync_keep_alive=get("SYNC_KEEP_ALIVE", parsers.parse_duration, timedelta(seconds=75)),
         port=get("PORT", parsers.make_integer_parser(0, 65535), 8000),
@@ -126,12 +130,20 @@ def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = (),
         log_level=get("LOG_LEVEL", parsers.make_choice_parser("debug", "info", "warning", "error"), "info"),
         log_format=get("LOG_FORMAT", parsers.make_choice_parser("json", "console"), None),
     )
-    for name in required:
-        if name not in given:
-            errors.append(f"{name}: not set; {_HINTS.get(name, 'this command needs it')}")
+    errors += _list_missing(given, required)
     if errors:
         raise SettingsError(sorted(errors))
-    return settings
+    return _with_notifications(settings) if settings.sync_notify_url else settings
+
+
+def _list_missing(given: Collection[str], required: tuple[str, ...]) -> list[str]:
+    needed = (*required, "SYNC_NOTIFY_SECRET") if "SYNC_NOTIFY_URL" in given else required
+    return [f"{name}: not set; {_HINTS.get(name, 'this command needs it')}" for name in needed if name not in given]
+
+
+def _with_notifications(settings: Settings) -> Settings:
+    """Return the settings with a mapping that records each change for its delivery."""
+    return replace(settings, mapping=replace(settings.mapping, records_changes=True, notifies=True))
 
 
 # The variables that `serve` needs.
@@ -142,6 +154,8 @@ _HINTS = {
     " `sync-service dev` works without it, and commands in the same folder use its database while it runs",
     "CLERK_WEBHOOK_SIGNING_SECRET": "copy it from Clerk's dashboard: Configure, Webhooks, your endpoint,"
     " Signing Secret",
+    "SYNC_NOTIFY_SECRET": "SYNC_NOTIFY_URL needs it; create one with"
+    " `python -c \"import secrets, base64; print('whsec_' + base64.b64encode(secrets.token_bytes(24)).decode())\"`",
     "CLERK_SECRET_KEY": "copy it from Clerk's dashboard: Configure, API keys, Secret keys",
 }
 

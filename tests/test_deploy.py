@@ -249,6 +249,7 @@ def test_the_commands_are_complete() -> None:
         "send",
         "token",
         "events",
+        "changes",
         "reconcile",
         "doctor",
         "mapping",

@@ -212,8 +212,8 @@ def test_secrets_are_not_in_the_repr() -> None:
     assert GOOD not in text
 
 
-def test_there_are_25_settings() -> None:
-    assert len(list(iter_setting_names())) == 25
+def test_there_are_27_settings() -> None:
+    assert len(list(iter_setting_names())) == 27
 
 
 def test_an_empty_mapping_never_selects_the_default_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

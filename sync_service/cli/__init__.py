@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from sync_service.cli import (
+    changes,
     dev,
     docs,
     doctor,
@@ -29,7 +30,7 @@ from sync_service.errors import MappingMismatch, SettingsError, SyncError
 from sync_service.settings import MAPPING_FILE
 from sync_service.terminal import escape_controls
 
-COMMANDS = (dev, serve, migrate, send, token, events, reconcile, doctor, mapping, users, docs, openapi)
+COMMANDS = (dev, serve, migrate, send, token, events, changes, reconcile, doctor, mapping, users, docs, openapi)
 
 STANDARD_ERROR = 2
 

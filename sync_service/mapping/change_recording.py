@@ -28,8 +28,9 @@ def render_recording(mapping: TableMapping, bound: BoundMapping, names: dict[str
     if not mapping.records_changes:
         return dict.fromkeys([*steps, "record_written", "record_linked", "record_mark"], "")
     gaps = names | _describe_content(mapping, bound) | {"change_type": _quote_type(mapping), "is_final": "true"}
-    gaps["row_before"] = fill_gaps(steps["row_before"], gaps)
     parts = read_gaps(steps["record"])
+    gaps |= {name: parts[name] if mapping.notifies else "" for name in ("delivery", "pending")}
+    gaps["row_before"] = fill_gaps(steps["row_before"], gaps)
     written = {"change": fill_gaps(parts["change"], gaps), "unless_deleted": ""}
     changed = {
         "change": _CHANGED_ROWS.format(changed="changed", found="found"),

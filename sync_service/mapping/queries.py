@@ -51,6 +51,7 @@ class Queries:
     delete_rows: str
     restore_user: str
     resolve_keys: str
+    notification_rows: str
     find_missing: str
     compare_users: str
     list_deletable: str
@@ -104,6 +105,7 @@ def build_queries(mapping: TableMapping, bound: BoundMapping) -> Queries:
         delete_rows=deletion.delete_rows,
         restore_user=deletion.restore_user,
         resolve_keys=_render("resolve_keys.sql", gaps),
+        notification_rows=_render("notification_rows.sql", gaps),
         find_missing=_render("find_missing.sql", gaps),
         compare_users=_render_comparison(bound, gaps),
         list_deletable=_render("list_deletable.sql", gaps | {"is_marked": _render_is_marked(bound)}),

@@ -24,7 +24,7 @@ class TableMapping:
     the row with the older claim has no email until it is free again; with `park`, the event waits. `deleted` are the
     columns that mark a deleted user, and their values; `deleted_at` is one more, a time or a boolean. `created_by` is
     the file in mapping/sql/ with which `migrate` creates a missing table. `records_changes`: changes are recorded in
-    `clerk_sync.changes`.
+    `clerk_sync.changes`. `notifies`: each one is also posted to the app.
     """
 
     schema: str = "public"
@@ -41,6 +41,7 @@ class TableMapping:
     created_by: str | None = None
     entity: str = "user"
     records_changes: bool = False
+    notifies: bool = False
     # Computed once, because each event uses them.
     _readers: tuple[tuple[str, Value], ...] = field(init=False, repr=False, compare=False)
     _raw_json_columns: tuple[FieldSource, ...] = field(init=False, repr=False, compare=False)

@@ -21,6 +21,8 @@ class Figures(Struct, frozen=True):
     stale: int = 0
     differing: int = 0
     deleted: int = 0
+    pending_deliveries: int = 0
+    dead_deliveries: int = 0
 
 
 async def read_figures(connection: Connection) -> Figures:
@@ -42,7 +44,9 @@ select
     coalesce(last_run.missing, 0) as missing,
     coalesce(last_run.stale, 0) as stale,
     coalesce(last_run.differing, 0) as differing,
-    coalesce(last_run.deleted, 0) as deleted
+    coalesce(last_run.deleted, 0) as deleted,
+    (select count(*) from clerk_sync.changes where delivery = 'pending') as pending_deliveries,
+    (select count(*) from clerk_sync.changes where delivery = 'dead') as dead_deliveries
 from (
     select
         count(*) filter (where status = 'failed') as failed,

@@ -8,6 +8,8 @@ class ChangeSignal:
     """One event for each commit."""
 
     def __init__(self) -> None:
+        """Begin without listeners: events of other tasks, which clear them."""
+        self.listeners: list[asyncio.Event] = []
         self._next = asyncio.Event()
 
     @property
@@ -19,6 +21,8 @@ class ChangeSignal:
         """Wake all readers that wait."""
         self._next.set()
         self._next = asyncio.Event()
+        for listener in self.listeners:
+            listener.set()
 
 
 async def wait_for(event: asyncio.Event, seconds: float) -> None:

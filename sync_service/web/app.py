@@ -37,6 +37,7 @@ from sync_service.sync.apply import Applier
 from sync_service.sync.change_signal import ChangeSignal
 from sync_service.sync.login import LoginService
 from sync_service.sync.maintenance import MaintenanceWorker
+from sync_service.sync.notifier import CLIENT_LIMITS, TIMEOUT, Notifier
 from sync_service.sync.reconcile import Reconciler
 from sync_service.sync.reconcile_request import ReconcileStarter
 from sync_service.sync.reconcile_schedule import ReconcileSchedule
@@ -73,8 +74,10 @@ STOP_TIMEOUT = 10
 # development instance has a smaller quota: Clerk rejects the excess, and the service then pauses its requests.
 MAX_CLERK_REQUESTS = 800
 
-# Of the pool's ten connections, so that operators cannot keep webhooks and logins waiting.
+# Of the pool's ten connections, so that operators and deliveries cannot keep webhooks and logins waiting.
 MAX_OPS_CONNECTIONS = 2
+
+MAX_NOTIFIER_CONNECTIONS = 1
 
 DEFAULT_LIMITS = TimeLimits()
 
@@ -134,23 +137,27 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS, tracing:
         )
         gauges = ProcessGauges(metrics, database, limiter, clerk, keys)
         metrics_endpoint = _create_metrics_endpoint(metrics, store, readiness, gauges)
-        max_age, instance_id = settings.sync_max_age, settings.clerk_instance_id
         login_service = LoginService(
-            applier, refresher, max_age=max_age, instance_id=instance_id, stale_wait=limits.stale_wait
+            applier,
+            refresher,
+            max_age=settings.sync_max_age,
+            instance_id=settings.clerk_instance_id,
+            stale_wait=limits.stale_wait,
         )
         worker = MaintenanceWorker(applier.with_source("replay"), settings.sync_event_retention, wake, refresher)
-        background = [asyncio.create_task(readiness.log_state()), asyncio.create_task(worker.run())]
-        background.append(asyncio.create_task(metrics_endpoint.keep_updated()))
+        always = (readiness.log_state(), worker.run(), metrics_endpoint.keep_updated())
+        background = [asyncio.create_task(work) for work in always]
         schedule, reconciles = _create_reconciles(settings, dsn, applier, client)
         if schedule:
             background.append(asyncio.create_task(schedule.run()))
+        background += _start_notifier(settings, store, metrics, commits)
         if keys is None:
             log.warning("session_tokens_disabled", hint=NoTokenKey.hint)
         else:
             background.append(asyncio.create_task(keys.refresh()))  # so that the first login need not wait for it
         try:
             yield {
-                "webhook": WebhookEndpoint(verifier, applier, metrics, limits, instance_id),
+                "webhook": WebhookEndpoint(verifier, applier, metrics, limits, settings.clerk_instance_id),
                 "readiness": readiness,
                 "metrics": metrics_endpoint,
                 "sync": SyncEndpoint(authenticator, login_service, metrics, limits),
@@ -273,6 +280,23 @@ def _create_metrics_endpoint(
 ) -> MetricsEndpoint:
     figures = DatabaseFigures(store, readiness, find_shared_folder())
     return MetricsEndpoint(metrics, figures, gauges.update)
+
+
+def _start_notifier(
+    settings: Settings, store: Store, metrics: Metrics, commits: ChangeSignal
+) -> list[asyncio.Task[None]]:
+    """Start the deliveries to the app if it has a URL for them."""
+    if settings.sync_notify_url is None:
+        return []
+    notifier = Notifier(
+        store.with_database(LimitedDatabase(store.database, MAX_NOTIFIER_CONNECTIONS)),
+        httpx2.AsyncClient(limits=CLIENT_LIMITS, timeout=TIMEOUT, follow_redirects=False),
+        settings.sync_notify_url,
+        settings.sync_notify_secret,
+        on_outcome=lambda outcome: metrics.deliveries.labels(outcome).inc(),
+    )
+    commits.listeners.append(notifier.wake)
+    return [asyncio.create_task(notifier.run())]
 
 
 def _create_clerk_client(settings: Settings, client: httpx2.AsyncClient, limits: TimeLimits) -> ClerkClient | None:

@@ -47,10 +47,10 @@ changed as (
         to_jsonb(row(/*<content>*/app.banned, app.id/*</content>*/)) as row_after/*</row_after>*/
 )/*<record>*/,
 recorded as (
-    insert into clerk_sync.changes (type, clerk_id, app_key, columns)
+    insert into clerk_sync.changes (type, clerk_id, app_key, columns/*<delivery>*/, delivery, next_attempt_at/*</delivery>*/)
     select
         case when change.is_new and change.row_before is null then 'user.created' else 'user.updated' end,
-        change.clerk_id, change.app_key, differing.columns
+        change.clerk_id, change.app_key, differing.columns/*<pending>*/, 'pending', now()/*</pending>*/
     from /*<change>*/(
         select joined.clerk_id, joined.is_new, app_key, row_after,
             -- An inserted row has none: the setting is then of an earlier row.

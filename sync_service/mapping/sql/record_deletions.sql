@@ -26,7 +26,7 @@ newly_deleted as (
     returning clerk_id
 ),
 recorded as (
-    insert into clerk_sync.changes (type, clerk_id, app_key)
+    insert into clerk_sync.changes (type, clerk_id, app_key/*<delivery>*//*</delivery>*/)
     select
         /*<change_type>*/'user.deleted'/*</change_type>*/, newly_deleted.clerk_id,
         coalesce(
@@ -37,7 +37,7 @@ recorded as (
                 order by earlier.id desc
                 limit 1
             )
-        )
+        )/*<pending>*//*</pending>*/
     from newly_deleted
     order by newly_deleted.clerk_id
 )/*</record_deletion>*//*<record_restoration>*/,
@@ -48,8 +48,8 @@ no_longer_deleted as (
     returning known.clerk_id
 ),
 recorded_again as (
-    insert into clerk_sync.changes (type, clerk_id, app_key)
-    select 'user.restored', clerk_id, (select app_key from unmarked limit 1)
+    insert into clerk_sync.changes (type, clerk_id, app_key/*<delivery>*//*</delivery>*/)
+    select 'user.restored', clerk_id, (select app_key from unmarked limit 1)/*<pending>*//*</pending>*/
     from (select distinct clerk_id from no_longer_deleted) as user_again
 )/*</record_restoration>*/
 select from doomed

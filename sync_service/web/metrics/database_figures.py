@@ -111,9 +111,8 @@ def build_families(reading: Reading, now: float) -> Iterator[GaugeMetricFamily]:
     )
     drift = {kind: getattr(figures, kind) for kind in ("missing", "stale", "differing", "deleted")}
     yield _gauges("reconcile_drift_users", "Findings of the last reconcile", "kind", drift)
-    yield _gauges(
-        "deliveries_waiting", "Deliveries of changes that are not completed", "status", {"pending": 0, "dead": 0}
-    )
+    deliveries = {"pending": figures.pending_deliveries, "dead": figures.dead_deliveries}
+    yield _gauges("deliveries_waiting", "Deliveries of changes that are not completed", "status", deliveries)
     checks = {"database": reading.database, "schema": reading.schema, "mapping": reading.mapping}
     yield _gauges("ready", "1 if the check passes", "check", checks)
 

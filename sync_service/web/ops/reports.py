@@ -1,15 +1,24 @@
 """Reports for operators: the summary, the reconcile, the audit, the deliveries to the app."""
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
 from starlette.requests import Request
 
-from sync_service.errors import ClerkUnavailable
+from sync_service.errors import BadRequest, ClerkUnavailable
 from sync_service.operator_errors import NoSecretKey, ReconcileRunning, UnknownChange
 from sync_service.postgres.pool import Connection
-from sync_service.store.audit import AuditLine, list_entries
+from sync_service.store.audit import AuditEntry, AuditLine, add_entry, list_entries
+from sync_service.store.deliveries import (
+    DELIVERY_STATUSES,
+    Delivery,
+    count_failed_deliveries,
+    list_deliveries,
+    replay_delivery,
+)
+from sync_service.store.feed import FeedPosition, parse_position
 from sync_service.store.reconciles import RunReport, list_runs
 from sync_service.store.summary import read_summary
 from sync_service.web.body import decode_body, read_body
@@ -52,10 +61,16 @@ class AuditList(Struct):
 
 
 class ChangeList(Struct):
-    """The deliveries to the app."""
+    """Deliveries to the app, the newest first."""
 
-    changes: list[Struct]
+    changes: list[Delivery]
     next_cursor: str | None
+
+
+class ReplayedChange(Struct):
+    """The delivery waits for its next attempt."""
+
+    outcome: str
 
 
 async def show_summary(ops: OpsContext, request: Request, operator: Operator) -> Reply:
@@ -77,7 +92,7 @@ async def build_summary(connection: Connection) -> Summary:
         last_event_at=inbox.last_event_at,
         missed_webhooks=inbox.missed_webhooks,
         last_reconcile=runs[0] if runs else None,
-        failed_deliveries=0,
+        failed_deliveries=await count_failed_deliveries(connection),
     )
 
 
@@ -114,15 +129,38 @@ async def list_audit(ops: OpsContext, request: Request, operator: Operator) -> R
 
 
 async def list_changes(ops: OpsContext, request: Request, operator: Operator) -> Reply:
-    """Return the deliveries to the app; this release makes none."""
-    read_parameters(request.query_params, ("status",))
-    return Reply(ChangeList([], None))
+    """Return deliveries to the app; without a status those that have failed."""
+    given = read_parameters(request.query_params, ("status", "limit", "cursor"))
+    status, limit = given.get("status"), parse_limit(given.get("limit"))
+    if status not in {None, *DELIVERY_STATUSES}:
+        raise BadRequest(f"status is one of {', '.join(DELIVERY_STATUSES)}.")
+    before = parse_change_id(given["cursor"], BadRequest) if "cursor" in given else None
+    async with ops.store.database.acquire() as connection:
+        found = await list_deliveries(connection, status, limit, before)
+    return Reply(ChangeList(found, found[-1].id if len(found) == limit else None))
 
 
 async def replay_change(ops: OpsContext, request: Request, operator: Operator) -> Reply:
-    """Refuse the replay of a delivery: this release makes none."""
+    """Make one delivery due again, with all its attempts."""
     read_parameters(request.query_params, ())
-    raise UnknownChange("There is no delivery with this ID.")
+    change_id = request.path_params["id"]
+    position = parse_change_id(change_id, UnknownChange)
+    async with ops.store.database.acquire() as connection, connection.transaction():
+        if not await replay_delivery(connection, position):
+            raise UnknownChange(_UNKNOWN_CHANGE)
+        await add_entry(connection, AuditEntry(operator.who, "replay_delivery", change_id))
+    return Reply(ReplayedChange("pending"))
+
+
+def parse_change_id(text: str, error: type[BadRequest | UnknownChange]) -> FeedPosition:
+    """Return the position of a change. Raises `error` for a text that is not the ID of one."""
+    try:
+        return parse_position(text.removeprefix("chg_"))
+    except ValueError:
+        raise error(_UNKNOWN_CHANGE) from None
+
+
+_UNKNOWN_CHANGE = "There is no delivery with this ID. GET /ops/changes lists them."
 
 
 _reconcile_decoder = msgspec.json.Decoder(ReconcileRequest)
@@ -171,8 +209,12 @@ ROUTES = (
             "GET",
             "/ops/changes",
             {200: Answer("The deliveries", ChangeList)},
-            summary="Lists the deliveries to the app.",
-            parameters=(Parameter("status", "Only deliveries with this status"),),
+            summary="Lists deliveries to the app, without a status those that have failed.",
+            parameters=(
+                Parameter("status", "Only deliveries with this status", Literal["pending", "delivered", "dead"]),
+                LIMIT,
+                Parameter("cursor", "The next_cursor of an earlier response"),
+            ),
         ),
         list_changes,
     ),
@@ -180,7 +222,7 @@ ROUTES = (
         create_operation(
             "POST",
             "/ops/changes/{id}/replay",
-            {200: Answer("The outcome", ChangeList)},
+            {200: Answer("The delivery is due again", ReplayedChange)},
             (UnknownChange,),
             summary="Sends one delivery again.",
             parameters=(Parameter("id", "The ID of the change", place="path"),),

@@ -1,0 +1,155 @@
+"""Posts committed changes to the app: in order for one user, many users at a time, each at least once."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import httpx2
+import structlog
+
+from sync_service.errors import DatabaseError
+from sync_service.store.access import Store
+from sync_service.store.deliveries import (
+    Notification,
+    Result,
+    claim_notifications,
+    seconds_until_attempt,
+    store_results,
+)
+from sync_service.sync.change_signal import wait_for
+from sync_service.sync.notification import Answer, build_body, judge, make_id, sign
+
+log = structlog.get_logger()
+
+MAX_CONCURRENT = 64
+
+# Seconds for one request, as Svix allows them.
+TIMEOUT = 15.0
+
+# Bytes of an answer that are read, so that the connection can serve the next request.
+MAX_ANSWER = 1024
+
+# Seconds between two looks for changes of other processes: commands, and services on other machines that have crashed.
+# The pause doubles while there is none, so that a sleeping database is not kept awake.
+MIN_PAUSE = 1.0
+MAX_PAUSE = 900.0
+
+CLIENT_LIMITS = httpx2.Limits(max_connections=MAX_CONCURRENT, max_keepalive_connections=MAX_CONCURRENT)
+
+
+class Notifier:
+    """The deliveries of one process. `wake` is set after each commit; `on_outcome` gets each outcome."""
+
+    def __init__(
+        self,
+        store: Store,
+        client: httpx2.AsyncClient,
+        url: str,
+        secrets: Sequence[str],
+        on_outcome: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.wake = asyncio.Event()
+        self._store = store
+        self._client = client
+        self._url = url
+        self._secrets = secrets
+        self._on_outcome = on_outcome
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._results: list[Result] = []
+
+    async def run(self) -> None:
+        """Work until cancelled. An outage of the database is logged, and the next round follows."""
+        idle = MIN_PAUSE
+        try:
+            while True:
+                self.wake.clear()
+                pause = await self._run_round()
+                idle = MIN_PAUSE if self._tasks else min(idle * 2, MAX_PAUSE)
+                await wait_for(self.wake, min(pause, idle))
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._client.aclose()
+
+    async def run_once(self) -> None:
+        """Send all changes that are due, and store the results."""
+        while True:
+            await self._run_round()
+            if not self._tasks and not self._results:
+                return
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+
+    async def _run_round(self) -> float:
+        """Store results, start what is due; return the seconds until more is due."""
+        try:
+            await self._store_results()
+            return await self._start_due()
+        except DatabaseError as error:
+            log.warning("notifications_delayed", reason=error.reason)
+        except Exception as error:  # a bug in one round must not end the others
+            log.critical("unhandled_exception", exc_info=error)
+        return MIN_PAUSE
+
+    async def _start_due(self) -> float:
+        free = MAX_CONCURRENT - len(self._tasks)
+        if free <= 0:
+            return TIMEOUT
+        async with self._store.acquire() as bound:
+            notifications = await claim_notifications(bound, free)
+            seconds = None if notifications else await seconds_until_attempt(bound.connection)
+        for notification in notifications:
+            task = asyncio.create_task(self._deliver(notification))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if notifications:
+            self.wake.set()
+        return MAX_PAUSE if seconds is None else max(seconds, 0.0)
+
+    async def _deliver(self, notification: Notification) -> None:
+        result = await self._send(notification)
+        if result.reason:
+            level = log.warning if result.pause else log.error
+            level("notification_failed", change=make_id(notification), reason=result.reason, outcome=result.outcome)
+        self._on_outcome(result.outcome)
+        self._results.append(result)
+        self.wake.set()
+
+    async def _send(self, notification: Notification) -> Result:
+        message_id, body = make_id(notification), build_body(notification)
+        headers = sign(message_id, body, datetime.now(UTC), self._secrets)
+        answer = await self._post(body, dict(headers))
+        return judge(notification, answer, datetime.now(UTC))
+
+    async def _post(self, body: str, headers: dict[str, str]) -> Answer:
+        answer = Answer()
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                async with self._client.stream("POST", self._url, content=body, headers=headers) as response:
+                    answer = Answer(response.status_code, response.headers.get("retry-after"))
+                    await _read_a_little(response)
+        except TimeoutError:
+            return Answer(error="timeout")
+        except (httpx2.TransportError, httpx2.StreamError, httpx2.InvalidURL) as error:
+            # After a status only the body of the answer is broken.
+            return answer if answer.status else Answer(error=type(error).__name__)
+        return answer
+
+    async def _store_results(self) -> None:
+        if self._results:
+            count = len(self._results)
+            async with self._store.database.acquire() as connection:
+                await store_results(connection, self._results[:count])
+            del self._results[:count]
+
+
+async def _read_a_little(response: httpx2.Response) -> None:
+    """Read up to `MAX_ANSWER` bytes; the end of the block closes the connection of a longer answer."""
+    size = 0
+    with contextlib.suppress(httpx2.DecodingError):
+        async for part in response.aiter_raw():
+            size += len(part)
+            if size > MAX_ANSWER:
+                return
