@@ -42,12 +42,13 @@ class Result(Struct, frozen=True):
 
 
 class Delivery(Struct, frozen=True):
-    """One delivery, for operators."""
+    """One change and its delivery, for operators. `status` is None if the change is not posted."""
 
     id: str
     type: str
     clerk_id: str
-    status: str
+    columns: list[str]
+    status: str | None
     reason: str | None
     attempts: int
     at: datetime
@@ -92,19 +93,12 @@ async def list_deliveries(
 ) -> list[Delivery]:
     """Return deliveries, the newest first; without a status those that have failed."""
     rows = await connection.fetch(_LIST, status, limit, before.number if before else None)
-    return [
-        Delivery(
-            id=f"chg_{row['transaction_id']}-{row['id']}",
-            type=row["type"],
-            clerk_id=row["clerk_id"],
-            status=row["delivery"],
-            reason=row["reason"],
-            attempts=row["attempts"],
-            at=row["at"],
-            next_attempt_at=row["next_attempt_at"],
-        )
-        for row in rows
-    ]
+    return [Delivery(*row) for row in rows]
+
+
+async def list_user_changes(connection: Connection, clerk_id: str, limit: int) -> list[Delivery]:
+    """Return the changes of one user, the newest first."""
+    return [Delivery(*row) for row in await connection.fetch(_LIST_OF_USER, limit, clerk_id)]
 
 
 async def replay_delivery(connection: Connection, position: FeedPosition) -> bool:
@@ -131,9 +125,17 @@ _UNTIL_ATTEMPT = """
 select extract(epoch from min(next_attempt_at) - now())::float8 from clerk_sync.changes where delivery = 'pending'
 """
 
-_LIST = """
-select transaction_id::text, id, type, clerk_id, delivery, reason, attempts, at, next_attempt_at
+_DELIVERIES = """
+select
+    'chg_' || transaction_id::text || '-' || id, type, clerk_id, columns, delivery, reason, attempts, at,
+    next_attempt_at
 from clerk_sync.changes
+"""
+
+_LIST_OF_USER = f"{_DELIVERIES} where clerk_id = $2 order by id desc limit $1"
+
+_LIST = f"""
+{_DELIVERIES}
 where (delivery = $1 or ($1 is null and (delivery = 'dead' or (delivery = 'pending' and attempts > 0))))
     and id < coalesce($3, 9223372036854775807)
 order by id desc

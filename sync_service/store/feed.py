@@ -70,6 +70,11 @@ async def has_entries_to_come(connection: Connection, after: FeedPosition) -> bo
     return bool(await connection.fetchval(_TO_COME, str(after.transaction_id), after.number))
 
 
+async def adopt_restored_entries(connection: Connection) -> None:
+    """Put entries of another server, which a restore has brought, before those of this one."""
+    await connection.execute(_ADOPT)
+
+
 async def prune_entries(connection: Connection, limit: int) -> int:
     """Remove entries older than `RETENTION`; return their number."""
     tag = await connection.execute(_PRUNE, limit, RETENTION)
@@ -79,13 +84,22 @@ async def prune_entries(connection: Connection, limit: int) -> int:
 _READ = """
 select transaction_id::text, id, type, clerk_id, app_key::text, columns, at
 from clerk_sync.changes
-where (transaction_id, id) > ($1::text::xid8, $2::bigint)
+where
+    -- A cursor from before a restore into another server has an ID that this server has not reached.
+    (transaction_id, id) > (
+        case when $1::text::xid8 < pg_snapshot_xmax(pg_current_snapshot()) then $1::text::xid8 else '0'::xid8 end,
+        $2::bigint
+    )
     and transaction_id < pg_snapshot_xmin(pg_current_snapshot())
 order by transaction_id, id
 limit $3
 """
 
 _TO_COME = "select exists (select from clerk_sync.changes where (transaction_id, id) > ($1::text::xid8, $2::bigint))"
+
+_ADOPT = """
+update clerk_sync.changes set transaction_id = '0' where transaction_id >= pg_snapshot_xmax(pg_current_snapshot())
+"""
 
 # The inner limit ends the scan at the first entries, which are the oldest.
 _PRUNE = """

@@ -7,6 +7,7 @@ from msgspec import Raw, Struct
 from sync_service.clerk.events import USER_DELETED
 from sync_service.mapping.queries import LookupQueries
 from sync_service.postgres.pool import Connection
+from sync_service.store.deliveries import Delivery, list_user_changes
 from sync_service.store.event_filter import Filter
 from sync_service.store.events import EventSummary, list_events
 
@@ -37,7 +38,7 @@ class DeletionState(Struct, frozen=True):
 
 
 class UserHistory(Struct, frozen=True):
-    """A user: the row as JSON or null, the identity, the newest events, the changes that were posted to the app."""
+    """A user: the row as JSON or null, the identity, the newest events, the newest recorded changes."""
 
     clerk_id: str
     row: Raw
@@ -45,7 +46,7 @@ class UserHistory(Struct, frozen=True):
     deletion: DeletionState | None
     identity: Identity | None
     events: list[EventSummary]
-    changes: list[Struct]
+    changes: list[Delivery]
 
     @property
     def is_known(self) -> bool:
@@ -66,7 +67,7 @@ async def get_user_history(connection: Connection, lookups: LookupQueries, clerk
         deletion=await _read_deletion(connection, clerk_id, identity),
         identity=identity,
         events=events,
-        changes=[],
+        changes=await list_user_changes(connection, clerk_id, MAX_EVENTS),
     )
 
 

@@ -17,7 +17,7 @@ import structlog
 from sync_service.clerk.events import Event
 from sync_service.errors import DatabaseError
 from sync_service.store.changes import FIRST_PAUSE
-from sync_service.store.feed import prune_entries
+from sync_service.store.feed import adopt_restored_entries, prune_entries
 from sync_service.store.retry_queue import claim_due, prune, seconds_until_due
 from sync_service.sync.apply import Applier
 from sync_service.sync.email_conflict import restore_emails
@@ -147,5 +147,6 @@ class MaintenanceWorker:
 
     async def _prune(self) -> Counter[str]:
         async with self._applier.store.database.acquire() as connection:
+            await adopt_restored_entries(connection)
             pruned = await prune(connection, self._retention, PRUNE_BATCH_SIZE)
             return Counter(pruned=pruned + await prune_entries(connection, PRUNE_BATCH_SIZE))

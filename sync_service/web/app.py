@@ -37,7 +37,7 @@ from sync_service.sync.apply import Applier
 from sync_service.sync.change_signal import ChangeSignal
 from sync_service.sync.login import LoginService
 from sync_service.sync.maintenance import MaintenanceWorker
-from sync_service.sync.notifier import CLIENT_LIMITS, TIMEOUT, Notifier
+from sync_service.sync.notifier import Notifier, create_clients
 from sync_service.sync.reconcile import Reconciler
 from sync_service.sync.reconcile_request import ReconcileStarter
 from sync_service.sync.reconcile_schedule import ReconcileSchedule
@@ -290,7 +290,7 @@ def _start_notifier(
         return []
     notifier = Notifier(
         store.with_database(LimitedDatabase(store.database, MAX_NOTIFIER_CONNECTIONS)),
-        httpx2.AsyncClient(limits=CLIENT_LIMITS, timeout=TIMEOUT, follow_redirects=False),
+        create_clients(),
         settings.sync_notify_url,
         settings.sync_notify_secret,
         on_outcome=lambda outcome: metrics.deliveries.labels(outcome).inc(),

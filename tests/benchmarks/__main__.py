@@ -5,7 +5,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import decoding, load, login, reconcile, recording, start, webhook
+from tests.benchmarks import decoding, load, login, notifications, reconcile, recording, start, webhook
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "start": start.measure,
@@ -13,6 +13,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "webhook": webhook.measure,
     "load": load.measure,
     "recording": recording.measure,
+    "notifications": notifications.measure,
     "login": login.measure,
     "reconcile": reconcile.measure,
 }

@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from sync_service.store.feed import adopt_restored_entries
 from tests.conftest import Serve
 from tests.feed.conftest import OpenApplier, make
 from tests.feed.test_recording import MAPPING
@@ -143,3 +144,17 @@ async def test_the_feed_needs_the_service_token_and_recording(serve: Serve) -> N
         assert (await world.client.get("/changes")).status_code == 401
     async with serve(sync_api_token=TOKEN) as world:
         assert (await world.client.get("/changes", headers=HEADERS)).status_code == 404
+
+
+async def test_a_cursor_from_before_a_restore_into_another_server_skips_no_entry(
+    serve: Serve, db: asyncpg.Connection
+) -> None:
+    """The other server had reached a higher transaction ID than this one has."""
+    restored = "insert into clerk_sync.changes (transaction_id, type, clerk_id) values ('9000000', 'user.updated', $1)"
+    await db.execute(restored, "read")
+    await db.execute(restored, "restored")
+    await adopt_restored_entries(db)
+    async with serve(**RECORDING) as world:
+        await world.deliver_ok(make_event("user.created", "user_1", T1))
+        page = await read(world, after="9000000-1")
+        assert [change["clerk_id"] for change in page["changes"]] == ["restored", "user_1"]

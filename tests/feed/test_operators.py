@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import Serve
 from tests.processes import run_here
+from tests.world import make_event
 
 OPS_TOKEN = "ops_token_0123456789012345678901234567890"
 HEADERS = {"Authorization": f"Bearer {OPS_TOKEN}"}
@@ -37,6 +38,9 @@ async def test_the_interface_lists_and_repeats_deliveries(serve: Serve, db: asyn
         for unknown in ("x", "chg_1-1"):
             response = await world.client.post(f"/ops/changes/{unknown}/replay", headers=HEADERS)
             assert (response.status_code, response.json()["code"]) == (404, "unknown_change")
+        await world.deliver_ok(make_event("user.created", "user_1"))
+        changes = (await get("/ops/users/user_1", headers=HEADERS)).json()["changes"]
+        assert [change["id"] for change in changes] == ids[::-1]
         response = await world.client.post(f"/ops/changes/{ids[0]}/replay", headers=HEADERS)
         assert response.json() == {"outcome": "pending"}
         assert (await get("/ops/summary", headers=HEADERS)).json()["failed_deliveries"] == 0
