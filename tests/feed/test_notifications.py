@@ -34,7 +34,15 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 async def make_due(db: Connection) -> None:
-    await db.execute("update clerk_sync.changes set next_attempt_at = now() where delivery = 'pending'")
+    """End pauses and leases, and begin to count attempts again.
+
+    Rows that a process has locked are left, so that no deadlock follows.
+    """
+    await db.execute(
+        "update clerk_sync.changes set next_attempt_at = now(), attempts = 0"
+        " where delivery = 'pending' and id = any(array("
+        " select id from clerk_sync.changes where delivery = 'pending' order by id for update skip locked))"
+    )
 
 
 class Process:
@@ -173,6 +181,24 @@ async def test_slow_and_endless_answers_do_not_keep_other_users_waiting(
             "user_1": ("delivered", None),
             "user_2": ("delivered", None),
         }
+
+
+async def test_a_dead_endpoint_keeps_no_webhook_waiting(serve: Serve, receiver: Receiver) -> None:
+    """More deliveries than may run at once never end; webhooks and logins are answered as before."""
+
+    async def never_answer(_: dict[str, Any]) -> Response:
+        return await receiver.never_answer()
+
+    receiver.answer = never_answer
+    async with serve(mapping=MAPPING, **receiver.settings) as world:
+        for number in range(notifier.MAX_CONCURRENT + 10):
+            await world.deliver_ok(make_event("user.created", f"user_{number}", T1))
+        await wait_until(lambda: len(receiver.received) == notifier.MAX_CONCURRENT)
+        began = asyncio.get_running_loop().time()
+        for number in range(20):
+            assert await world.deliver_ok(make_event("user.updated", f"user_{number}", T2)) == "applied"
+        # A delivery waits for 15 s; one webhook that waited for it would exceed this time.
+        assert asyncio.get_running_loop().time() - began < 10
 
 
 async def test_each_committed_change_is_sent_in_order_in_spite_of_crashes(
