@@ -25,8 +25,8 @@ JITTER = 0.1
 MAX_RETRY_AFTER = timedelta(hours=24)
 
 
-class Answer(Struct, frozen=True):
-    """The answer of a receiver: its status and its `Retry-After`; or the class of the `error`."""
+class Reply(Struct, frozen=True):
+    """The reply of a receiver: its status and its `Retry-After`; or the class of the `error`."""
 
     status: int | None = None
     retry_after: str | None = None
@@ -70,16 +70,16 @@ def sign(message_id: str, body: str, at: datetime, secrets: Sequence[str]) -> Ma
     }
 
 
-def judge(notification: Notification, answer: Answer, at: datetime) -> Result:
+def judge(notification: Notification, reply: Reply, at: datetime) -> Result:
     """Return the result of an attempt that ended at this time."""
     position = notification.entry.position
-    if answer.status is not None and 200 <= answer.status < 300:
+    if reply.status is not None and 200 <= reply.status < 300:
         return Result(position)
-    reason = answer.error or f"http_{answer.status}"
+    reason = reply.error or f"http_{reply.status}"
     if notification.attempts >= len(PAUSES):
         return Result(position, reason)
     pause = PAUSES[notification.attempts] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  no secret
-    return Result(position, reason, max(pause, parse_retry_after(answer.retry_after, at)))
+    return Result(position, reason, max(pause, parse_retry_after(reply.retry_after, at)))
 
 
 def parse_retry_after(text: str | None, now: datetime) -> timedelta:

@@ -18,7 +18,7 @@ from sync_service.store.deliveries import (
     store_results,
 )
 from sync_service.sync.change_signal import wait_for
-from sync_service.sync.notification import Answer, build_body, judge, make_id, sign
+from sync_service.sync.notification import Reply, build_body, judge, make_id, sign
 
 log = structlog.get_logger()
 
@@ -27,8 +27,8 @@ MAX_CONCURRENT = 64
 # Seconds for one request, as Svix allows them.
 TIMEOUT = 15.0
 
-# Bytes of an answer that are read, so that the connection can serve the next request.
-MAX_ANSWER = 1024
+# Bytes of an reply that are read, so that the connection can serve the next request.
+MAX_RESPONSE_BYTES = 1024
 
 # Seconds between two looks for changes of other processes: commands, and services on other machines that have crashed.
 # The pause doubles while there is none, so that a sleeping database is not kept awake.
@@ -134,22 +134,22 @@ class Notifier:
     async def _send(self, notification: Notification, client: httpx2.AsyncClient) -> Result:
         message_id, body = make_id(notification), build_body(notification)
         headers = sign(message_id, body, datetime.now(UTC), self._secrets)
-        answer = await self._post(client, body, dict(headers))
-        return judge(notification, answer, datetime.now(UTC))
+        reply = await self._post(client, body, dict(headers))
+        return judge(notification, reply, datetime.now(UTC))
 
-    async def _post(self, client: httpx2.AsyncClient, body: str, headers: dict[str, str]) -> Answer:
-        answer = Answer()
+    async def _post(self, client: httpx2.AsyncClient, body: str, headers: dict[str, str]) -> Reply:
+        reply = Reply()
         try:
             async with asyncio.timeout(TIMEOUT):
                 async with client.stream("POST", self._url, content=body, headers=headers) as response:
-                    answer = Answer(response.status_code, response.headers.get("retry-after"))
+                    reply = Reply(response.status_code, response.headers.get("retry-after"))
                     await _read_a_little(response)
         except TimeoutError:
-            return Answer(error="timeout")
+            return Reply(error="timeout")
         except (httpx2.TransportError, httpx2.StreamError, httpx2.InvalidURL) as error:
-            # After a status only the body of the answer is broken.
-            return answer if answer.status else Answer(error=type(error).__name__)
-        return answer
+            # After a status only the body of the reply is broken.
+            return reply if reply.status else Reply(error=type(error).__name__)
+        return reply
 
     async def _store_results(self) -> None:
         if self._results:
@@ -160,10 +160,10 @@ class Notifier:
 
 
 async def _read_a_little(response: httpx2.Response) -> None:
-    """Read up to `MAX_ANSWER` bytes; the end of the block closes the connection of a longer answer."""
+    """Read up to `MAX_RESPONSE_BYTES` bytes; the end of the block closes the connection of a longer reply."""
     size = 0
     with contextlib.suppress(httpx2.DecodingError):
         async for part in response.aiter_raw():
             size += len(part)
-            if size > MAX_ANSWER:
+            if size > MAX_RESPONSE_BYTES:
                 return

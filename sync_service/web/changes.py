@@ -16,7 +16,7 @@ from sync_service.store.feed import START, FeedEntry, FeedPosition, has_entries_
 from sync_service.sync.change_signal import ChangeSignal, wait_for
 from sync_service.web.auth import Authenticator
 from sync_service.web.limits import TimeLimits, response_deadline
-from sync_service.web.operation import Answer, Operation, Parameter
+from sync_service.web.operation import Operation, Parameter, ResponseBody
 from sync_service.web.ops.parameters import LIMIT, MAX_LIMIT, parse_limit, read_parameters
 from sync_service.web.rows import Key, encode_row
 
@@ -55,7 +55,7 @@ CHANGES = Operation(
     method="GET",
     path="/changes",
     summary="Returns committed changes of the users table, the oldest first. 404 if none are recorded.",
-    answers={200: Answer("The changes after the cursor", ChangePage)},
+    responses={200: ResponseBody("The changes after the cursor", ChangePage)},
     errors=(BadRequest, BadToken, NotRecorded, TooManyWaiting, DatabaseError),
     security=("serviceToken",),
     parameters=(

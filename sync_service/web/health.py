@@ -14,7 +14,7 @@ from sync_service.postgres.errors import translate_errors
 from sync_service.postgres.migrate import SchemaState, read_schema_state
 from sync_service.postgres.pool import READ_ONLY, Connection, is_read_only
 from sync_service.store.access import Store
-from sync_service.web.operation import Answer, Operation
+from sync_service.web.operation import Operation, ResponseBody
 
 log = structlog.get_logger()
 
@@ -47,14 +47,17 @@ HEALTHZ = Operation(
     method="GET",
     path="/healthz",
     summary="Tells that the process lives. It does not ask the database.",
-    answers={200: Answer("The process lives", Liveness)},
+    responses={200: ResponseBody("The process lives", Liveness)},
 )
 
 READYZ = Operation(
     method="GET",
     path="/readyz",
     summary="Tells whether the database, its schema and the mapping are usable. It asks the database each time.",
-    answers={200: Answer("The service is ready", Ready), 503: Answer("The service is not ready", NotReady)},
+    responses={
+        200: ResponseBody("The service is ready", Ready),
+        503: ResponseBody("The service is not ready", NotReady),
+    },
 )
 
 

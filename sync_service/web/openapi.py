@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 
 from sync_service.errors import ClerkUnavailable, DatabaseError
-from sync_service.web.operation import Answer, Operation, Parameter, RouteError
+from sync_service.web.operation import Operation, Parameter, ResponseBody, RouteError
 from sync_service.web.problems import Problem
 
 OPENAPI = Operation(
     method="GET",
     path="/openapi.json",
     summary="This description.",
-    answers={200: Answer("The document", dict[str, Any])},
+    responses={200: ResponseBody("The document", dict[str, Any])},
 )
 
 _SECURITY_SCHEMES = {
@@ -64,7 +64,7 @@ def _list_types(operations: Iterable[Operation]) -> Iterator[Any]:
     yield Problem
     for operation in operations:
         yield from (parameter.type for parameter in operation.parameters)
-        yield from (variant for answer in operation.answers.values() for variant in answer.variants)
+        yield from (variant for response in operation.responses.values() for variant in response.variants)
         if operation.body is not None:
             yield operation.body
 
@@ -75,7 +75,9 @@ def _describe_operation(operation: Operation, schema_of: dict[Any, Any]) -> dict
         "operationId": _create_operation_id(operation),
         "parameters": [_describe_parameter(parameter, schema_of) for parameter in operation.parameters],
         "responses": {
-            **{str(status): _describe_answer(answer, schema_of) for status, answer in operation.answers.items()},
+            **{
+                str(status): _describe_response(response, schema_of) for status, response in operation.responses.items()
+            },
             **_describe_errors(operation.errors),
         },
         "security": [{scheme: []} for scheme in operation.security],
@@ -100,10 +102,10 @@ def _describe_parameter(parameter: Parameter, schema_of: dict[Any, Any]) -> dict
     }
 
 
-def _describe_answer(answer: Answer, schema_of: dict[Any, Any]) -> dict[str, Any]:
-    schemas = [schema_of[variant] for variant in answer.variants] or [{"type": "string"}]
+def _describe_response(response: ResponseBody, schema_of: dict[Any, Any]) -> dict[str, Any]:
+    schemas = [schema_of[variant] for variant in response.variants] or [{"type": "string"}]
     schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
-    return {"description": answer.description, "content": {answer.media_type: {"schema": schema}}}
+    return {"description": response.description, "content": {response.media_type: {"schema": schema}}}
 
 
 def _describe_errors(errors: Iterable[RouteError]) -> dict[str, Any]:

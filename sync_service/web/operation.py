@@ -34,7 +34,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ResponseBody:
     """A response that is not an error: its meaning and the type of its JSON body, or its media type without JSON."""
 
     description: str
@@ -59,7 +59,7 @@ class Operation:
     method: Method
     path: str
     summary: str
-    answers: Mapping[int, Answer]
+    responses: Mapping[int, ResponseBody]
     errors: tuple[RouteError, ...] = ()
     security: tuple[Scheme, ...] = ()
     parameters: tuple[Parameter, ...] = ()

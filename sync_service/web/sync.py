@@ -29,7 +29,7 @@ from sync_service.web.auth import Authenticator
 from sync_service.web.body import decode_body, read_body
 from sync_service.web.limits import TimeLimits, response_deadline
 from sync_service.web.metrics.families import Metrics, count_errors
-from sync_service.web.operation import BODY_ERRORS, Answer, Operation, Parameter
+from sync_service.web.operation import BODY_ERRORS, Operation, Parameter, ResponseBody
 from sync_service.web.rows import Row, encode_row
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ SYNC = Operation(
     method="POST",
     path="/sync",
     summary="Returns the row of the user who signs in. The row exists and is committed.",
-    answers={200: Answer("The row, by column name", SyncResponse)},
+    responses={200: ResponseBody("The row, by column name", SyncResponse)},
     errors=(
         *(BadRequest, BadToken, WrongUser, UnknownUser, DeletedUser, RowRefused, TooManyRequests),
         *(ClerkUnavailable, DatabaseError),

@@ -16,7 +16,7 @@ from sync_service.web.auth import Authenticator
 from sync_service.web.body import decode_body, read_body
 from sync_service.web.limits import TimeLimits, response_deadline
 from sync_service.web.metrics.families import Metrics, count_errors
-from sync_service.web.operation import BODY_ERRORS, Answer, Operation, Parameter
+from sync_service.web.operation import BODY_ERRORS, Operation, Parameter, ResponseBody
 from sync_service.web.rows import Key, Row, encode_row
 
 MAX_IDS = 1000
@@ -46,7 +46,7 @@ USER = Operation(
     method="GET",
     path="/users/{clerk_id}",
     summary="Returns one user's row from the database, without a request to Clerk.",
-    answers={200: Answer("The row, by column name", UserResponse)},
+    responses={200: ResponseBody("The row, by column name", UserResponse)},
     errors=(BadToken, UnknownUser, DeletedUser, DatabaseError),
     security=("serviceToken",),
     parameters=(Parameter("clerk_id", "The ID of the user in Clerk", place="path"),),
@@ -56,7 +56,7 @@ RESOLVE = Operation(
     method="POST",
     path="/users/resolve",
     summary="Returns the app's own keys of up to 1,000 users.",
-    answers={200: Answer("The keys by Clerk ID, and the IDs without a row", ResolveResponse)},
+    responses={200: ResponseBody("The keys by Clerk ID, and the IDs without a row", ResolveResponse)},
     errors=(BadRequest, BadToken, DatabaseError, *BODY_ERRORS),
     security=("serviceToken",),
     body=ResolveRequest,

@@ -30,7 +30,7 @@ from sync_service.sync.outcome import Outcome
 from sync_service.web.body import read_body
 from sync_service.web.limits import TimeLimits
 from sync_service.web.metrics.families import Metrics
-from sync_service.web.operation import BODY_ERRORS, Answer, Operation, Parameter
+from sync_service.web.operation import BODY_ERRORS, Operation, Parameter, ResponseBody
 from sync_service.web.problems import client_error, database_error, internal_error
 
 log = structlog.get_logger()
@@ -68,9 +68,9 @@ WEBHOOK = Operation(
     method="POST",
     path="/webhooks/clerk",
     summary="Takes an event of Clerk, signed by Svix.",
-    answers={
-        200: Answer("Committed: applied, superseded, repeated, or of a type that is not handled", ProcessedEvent),
-        202: Answer("Stored, but not applicable now. The service retries it", ParkedEvent),
+    responses={
+        200: ResponseBody("Committed: applied, superseded, repeated, or of a type that is not handled", ProcessedEvent),
+        202: ResponseBody("Stored, but not applicable now. The service retries it", ParkedEvent),
     },
     errors=(
         *(MissingHeaders, BadTimestamp, BadSignature, BadPayload, WrongInstance, DatabaseUnavailable),

@@ -13,13 +13,13 @@ from starlette.responses import Response
 from sync_service.web.metrics.database_figures import DatabaseFigures, build_families
 from sync_service.web.metrics.families import NO_SAMPLE, Metrics
 from sync_service.web.metrics.shared_folder import find_shared_folder
-from sync_service.web.operation import Answer, Operation
+from sync_service.web.operation import Operation, ResponseBody
 
 METRICS = Operation(
     method="GET",
     path="/metrics",
     summary="Returns the metrics of all processes of the service for Prometheus.",
-    answers={200: Answer("The metrics in Prometheus' text format", media_type="text/plain")},
+    responses={200: ResponseBody("The metrics in Prometheus' text format", media_type="text/plain")},
 )
 
 # Seconds between two updates of the gauges of a process for the other ones.

@@ -71,7 +71,7 @@ class Metrics:
         lost_lines.report_to(self._counter("log_lines_lost", "Log lines that could not be written").inc)
 
         self.webhook_seconds = self._histogram(
-            "webhook_duration_seconds", "Time of a webhook from its request head to the answer", SECONDS
+            "webhook_duration_seconds", "Time of a webhook from its request head to the response", SECONDS
         )
         self.login_seconds = self._histogram("login_duration_seconds", "Time of a call of /sync", SECONDS)
         self.batch_size = self._histogram("batch_size", "Events of one transaction", EVENTS)

@@ -17,7 +17,7 @@ from sync_service.sync.apply import Applier
 from sync_service.sync.reconcile_request import ReconcileStarter
 from sync_service.sync.refresh import UserRefresher
 from sync_service.web.limits import TimeLimits
-from sync_service.web.operation import BODY_ERRORS, Answer, Method, Operation, Parameter, RouteError
+from sync_service.web.operation import BODY_ERRORS, Method, Operation, Parameter, ResponseBody, RouteError
 from sync_service.web.ops.auth import Operator, OpsAuthenticator
 
 
@@ -56,7 +56,7 @@ class ApiRoute:
 def create_operation(
     method: Method,
     path: str,
-    answers: Mapping[int, Answer],
+    responses: Mapping[int, ResponseBody],
     errors: tuple[RouteError, ...] = (),
     *,
     summary: str,
@@ -71,7 +71,7 @@ def create_operation(
         method=method,
         path=path,
         summary=summary,
-        answers=answers,
+        responses=responses,
         errors=(*common, *of_method, *(BODY_ERRORS if body else ()), *errors),
         security=("opsToken",),
         parameters=parameters,

@@ -16,7 +16,7 @@ from sync_service.store.events import EventDetail, EventSummary, get_event, get_
 from sync_service.sync.preview import Preview, preview_event
 from sync_service.sync.replay import replay_all, replay_event
 from sync_service.web.body import decode_body, read_body
-from sync_service.web.operation import Answer, Parameter
+from sync_service.web.operation import Parameter, ResponseBody
 from sync_service.web.ops.auth import Operator
 from sync_service.web.ops.context import ApiRoute, OpsContext, Reply, create_operation, is_clerk_id
 from sync_service.web.ops.parameters import (
@@ -161,7 +161,7 @@ ROUTES = (
         create_operation(
             "GET",
             "/ops/events",
-            {200: Answer("One page, without payloads", EventList)},
+            {200: ResponseBody("One page, without payloads", EventList)},
             summary="Lists events, the newest first.",
             parameters=(
                 Parameter("status", "Only events with this status", Literal["", *STATUSES]),
@@ -181,8 +181,8 @@ ROUTES = (
             "POST",
             "/ops/events/{id:path}/replay",
             {
-                200: Answer("The outcome, or the change that the replay would make", ReplayResult | Preview),
-                202: Answer("Stored, but not applicable now", ReplayResult),
+                200: ResponseBody("The outcome, or the change that the replay would make", ReplayResult | Preview),
+                202: ResponseBody("Stored, but not applicable now", ReplayResult),
             },
             (UnknownEvent,),
             summary="Replays one event.",
@@ -196,7 +196,7 @@ ROUTES = (
         create_operation(
             "GET",
             "/ops/events/{id:path}",
-            {200: Answer("The event with its failures and its payload", EventDetail)},
+            {200: ResponseBody("The event with its failures and its payload", EventDetail)},
             (UnknownEvent,),
             summary="Returns one event.",
             parameters=(_ID,),
@@ -207,7 +207,7 @@ ROUTES = (
         create_operation(
             "POST",
             "/ops/replay",
-            {200: Answer("The number of events by outcome", BulkReplayResult)},
+            {200: ResponseBody("The number of events by outcome", BulkReplayResult)},
             summary="Replays all events that a filter selects.",
             body=BulkReplayRequest,
         ),

@@ -22,7 +22,7 @@ from sync_service.store.feed import FeedPosition, parse_position
 from sync_service.store.reconciles import RunReport, list_runs
 from sync_service.store.summary import read_summary
 from sync_service.web.body import decode_body, read_body
-from sync_service.web.operation import Answer, Parameter
+from sync_service.web.operation import Parameter, ResponseBody
 from sync_service.web.ops.auth import Operator
 from sync_service.web.ops.context import ApiRoute, OpsContext, Reply, create_operation
 from sync_service.web.ops.parameters import LIMIT, parse_limit, read_parameters
@@ -168,7 +168,7 @@ _reconcile_decoder = msgspec.json.Decoder(ReconcileRequest)
 ROUTES = (
     ApiRoute(
         create_operation(
-            "GET", "/ops/summary", {200: Answer("The figures", Summary)}, summary="Returns the state in figures."
+            "GET", "/ops/summary", {200: ResponseBody("The figures", Summary)}, summary="Returns the state in figures."
         ),
         show_summary,
     ),
@@ -176,7 +176,7 @@ ROUTES = (
         create_operation(
             "POST",
             "/ops/reconcile",
-            {202: Answer("The run, which continues in the background", RunReport)},
+            {202: ResponseBody("The run, which continues in the background", RunReport)},
             (ReconcileRunning, ClerkUnavailable),
             summary="Starts a run of the reconcile.",
             body=ReconcileRequest,
@@ -188,7 +188,7 @@ ROUTES = (
         create_operation(
             "GET",
             "/ops/reconcile",
-            {200: Answer("The runs with their reports", RunList)},
+            {200: ResponseBody("The runs with their reports", RunList)},
             summary="Lists the runs of the reconcile, the newest first.",
             parameters=(LIMIT,),
         ),
@@ -198,7 +198,7 @@ ROUTES = (
         create_operation(
             "GET",
             "/ops/audit",
-            {200: Answer("The actions", AuditList)},
+            {200: ResponseBody("The actions", AuditList)},
             summary="Lists the actions of operators, the newest first.",
             parameters=(LIMIT,),
         ),
@@ -208,7 +208,7 @@ ROUTES = (
         create_operation(
             "GET",
             "/ops/changes",
-            {200: Answer("The deliveries", ChangeList)},
+            {200: ResponseBody("The deliveries", ChangeList)},
             summary="Lists deliveries to the app, without a status those that have failed.",
             parameters=(
                 Parameter("status", "Only deliveries with this status", Literal["pending", "delivered", "dead"]),
@@ -222,7 +222,7 @@ ROUTES = (
         create_operation(
             "POST",
             "/ops/changes/{id}/replay",
-            {200: Answer("The delivery is due again", ReplayedChange)},
+            {200: ResponseBody("The delivery is due again", ReplayedChange)},
             (UnknownChange,),
             summary="Sends one delivery again.",
             parameters=(Parameter("id", "The ID of the change", place="path"),),

@@ -15,7 +15,7 @@ from sync_service.errors import (
 from sync_service.operator_errors import NoSecretKey, NotRestorable
 from sync_service.store.user_history import UserHistory, get_user_history
 from sync_service.sync.user_actions import refresh_user, restore_deleted_user
-from sync_service.web.operation import Answer, Parameter
+from sync_service.web.operation import Parameter, ResponseBody
 from sync_service.web.ops.auth import Operator
 from sync_service.web.ops.context import ApiRoute, OpsContext, Reply, create_operation, is_clerk_id
 from sync_service.web.ops.parameters import read_parameters
@@ -85,7 +85,7 @@ ROUTES = (
         create_operation(
             "GET",
             "/ops/users/{clerk_id}",
-            {200: Answer("The row, its version, a deletion, and the user's events", UserHistory)},
+            {200: ResponseBody("The row, its version, a deletion, and the user's events", UserHistory)},
             (UnknownUser,),
             summary="Returns the state of one user.",
             parameters=(_ID,),
@@ -96,7 +96,7 @@ ROUTES = (
         create_operation(
             "POST",
             "/ops/users/{clerk_id}/refresh",
-            {200: Answer("The row after the refresh", RefreshResult)},
+            {200: ResponseBody("The row after the refresh", RefreshResult)},
             (UnknownUser, DeletedUser, RowRefused, TooManyRequests, ClerkUnavailable),
             summary="Asks Clerk about one user, and writes the row.",
             parameters=(_ID,),
@@ -107,7 +107,7 @@ ROUTES = (
         create_operation(
             "POST",
             "/ops/users/{clerk_id}/restore",
-            {200: Answer("The deletion is cancelled", RestoreResult)},
+            {200: ResponseBody("The deletion is cancelled", RestoreResult)},
             (UnknownUser, NotRestorable, RowRefused),
             summary="Cancels the deferred deletion of one user.",
             parameters=(_ID,),
