@@ -37,7 +37,6 @@ from sync_service.sync.apply import Applier
 from sync_service.sync.change_signal import ChangeSignal
 from sync_service.sync.login import LoginService
 from sync_service.sync.maintenance import MaintenanceWorker
-from sync_service.sync.notifier import Notifier, create_clients
 from sync_service.sync.reconcile import Reconciler
 from sync_service.sync.reconcile_request import ReconcileStarter
 from sync_service.sync.reconcile_schedule import ReconcileSchedule
@@ -288,9 +287,12 @@ def _start_notifier(
     """Start the deliveries to the app if it has a URL for them."""
     if settings.sync_notify_url is None:
         return []
+    # Only a service with notifications needs the memory and the time of this import.
+    from sync_service.sync.notifier import Notifier, create_client  # noqa: PLC0415
+
     notifier = Notifier(
         store.with_database(LimitedDatabase(store.database, MAX_NOTIFIER_CONNECTIONS)),
-        create_clients(),
+        create_client(),
         settings.sync_notify_url,
         settings.sync_notify_secret,
         on_outcome=lambda outcome: metrics.deliveries.labels(outcome).inc(),

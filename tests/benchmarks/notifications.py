@@ -22,7 +22,7 @@ from sync_service.mapping.presets import DEFAULT
 from sync_service.postgres.migrate import migrate
 from sync_service.postgres.pool import open_database
 from sync_service.store.access import Store
-from sync_service.sync.notifier import Notifier, create_clients
+from sync_service.sync.notifier import Notifier, create_client
 from tests.world import SECRET, run_app, wait_until
 
 WAITING = 4000
@@ -58,7 +58,7 @@ async def _measure(dsn: str) -> None:
     await connection.execute(FILL, WAITING)
     database = await open_database(parse_dsn(dsn))
     async with run_app(receive_change) as url:
-        notifier = Notifier(Store(database, DEFAULT), create_clients(), f"{url}/", (SECRET,))
+        notifier = Notifier(Store(database, DEFAULT), create_client(), f"{url}/", (SECRET,))
         began = time.perf_counter()
         running = asyncio.create_task(notifier.run())
         await wait_until(lambda: len(arrivals) == WAITING, 120)

@@ -18,7 +18,7 @@ from sync_service.postgres.pool import Connection
 from sync_service.settings import read_settings
 from sync_service.sync import notifier
 from sync_service.sync.notification import PAUSES, parse_retry_after
-from sync_service.sync.notifier import Notifier, create_clients
+from sync_service.sync.notifier import Notifier, create_client
 from tests.conftest import Serve
 from tests.feed.conftest import OpenApplier, make
 from tests.feed.receiver import NOTIFY_SECRET, OLDER_NOTIFY_SECRET, Receiver, run_receiver
@@ -54,16 +54,15 @@ class Process:
 
     async def __aenter__(self) -> Self:
         self.applier = await self._open(MAPPING)
-        self.clients = create_clients()
+        self.client = create_client()
         self.outcomes: list[str] = []
         self.notifier = Notifier(
-            self.applier.store, self.clients, self._receiver.url, (NOTIFY_SECRET,), self.outcomes.append
+            self.applier.store, self.client, self._receiver.url, (NOTIFY_SECRET,), self.outcomes.append
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for client in self.clients:
-            await client.aclose()
+        await self.client.close()
 
 
 async def test_each_change_is_posted_soon_with_the_row(serve: Serve, receiver: Receiver) -> None:
@@ -110,7 +109,7 @@ async def test_a_secret_is_replaced_without_a_lost_notification(open_applier: Op
     """Each delivery has a signature of each secret."""
     receiver.secrets = (NOTIFY_SECRET, OLDER_NOTIFY_SECRET)
     async with Process(open_applier, receiver) as process:
-        both = Notifier(process.applier.store, process.clients, receiver.url, receiver.secrets)
+        both = Notifier(process.applier.store, process.client, receiver.url, receiver.secrets)
         await process.applier.apply([make("user.created", "user_1", T1)])
         await both.run_once()
         assert len(receiver.accepted) == 1
