@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import structlog
@@ -35,16 +37,19 @@ MIN_PAUSE = 1.0
 MAX_PAUSE = 900.0
 
 
-def create_client() -> aiohttp.ClientSession:
-    """Return the client of the deliveries. A request takes a fifth of the time that it takes with httpx2.
+def create_client(url: str) -> aiohttp.ClientSession:
+    """Return the client of the deliveries, with the proxy that the environment names for the URL.
 
-    Call it while an event loop runs.
+    A request takes a fifth of the time that it takes with httpx2. `trust_env` would look for the proxy, and for a
+    password in a file, in another thread for each request. Call it while an event loop runs.
     """
+    target = urlsplit(url)
+    proxy = None if proxy_bypass(target.hostname or "") else getproxies().get(target.scheme)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=MAX_CONCURRENT),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        trust_env=True,
+        proxy=proxy,
     )
 
 

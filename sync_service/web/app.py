@@ -292,7 +292,7 @@ def _start_notifier(
 
     notifier = Notifier(
         store.with_database(LimitedDatabase(store.database, MAX_NOTIFIER_CONNECTIONS)),
-        create_client(),
+        create_client(settings.sync_notify_url),
         settings.sync_notify_url,
         settings.sync_notify_secret,
         on_outcome=lambda outcome: metrics.deliveries.labels(outcome).inc(),

@@ -58,7 +58,7 @@ async def _measure(dsn: str) -> None:
     await connection.execute(FILL, WAITING)
     database = await open_database(parse_dsn(dsn))
     async with run_app(receive_change) as url:
-        notifier = Notifier(Store(database, DEFAULT), create_client(), f"{url}/", (SECRET,))
+        notifier = Notifier(Store(database, DEFAULT), create_client(url), f"{url}/", (SECRET,))
         began = time.perf_counter()
         running = asyncio.create_task(notifier.run())
         await wait_until(lambda: len(arrivals) == WAITING, 120)

@@ -54,7 +54,7 @@ class Process:
 
     async def __aenter__(self) -> Self:
         self.applier = await self._open(MAPPING)
-        self.client = create_client()
+        self.client = create_client(self._receiver.url)
         self.outcomes: list[str] = []
         self.notifier = Notifier(
             self.applier.store, self.client, self._receiver.url, (NOTIFY_SECRET,), self.outcomes.append
