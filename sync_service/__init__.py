@@ -210,7 +210,9 @@ tests/test_package_map.py compares the list with the imports.
     web.ops.page.views          overview, events, users, reconcile, audit, documentation
     web.ops.page.actions        search, previews, replays, and other forms
     web.ops.page.routes         the routes of the page, its login and its errors
-    web.openapi                 GET /openapi.json
+    web.openapi                 operations → an OpenAPI document
+    web.routes                  all routes, and GET /openapi.json
+    web.components              parts of the app that depend on the settings
     web.app                     settings → the ASGI app
     web.connections             limits on connections and their bodies, for each peer
     web.transport               one packet per response

@@ -16,9 +16,10 @@ from starlette.routing import Route
 
 from sync_service.cli.openapi import run as print_document
 from sync_service.settings import Settings
-from sync_service.web.app import OPERATIONS, create_app, encode_description
+from sync_service.web.app import create_app
 from sync_service.web.middleware import RequestLogMiddleware
 from sync_service.web.ops.routes import OpsHeaders
+from sync_service.web.routes import OPERATIONS, encode_description
 from tests.clerk_stub import API_TOKEN, ClerkStub
 from tests.conftest import Output, Serve
 from tests.sync_requests import build_settings

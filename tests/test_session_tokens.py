@@ -14,7 +14,7 @@ from sync_service.clerk.jwks import JwksCache, StaticKey
 from sync_service.clerk.session_tokens import SessionTokenVerifier
 from sync_service.errors import BadToken, ClerkUnavailable
 from sync_service.settings import Settings
-from sync_service.web.app import create_key_source
+from sync_service.web.components import create_key_source
 from tests.clerk_stub import ISSUER, PUBLISHABLE_KEY, SECRET_KEY, ClerkStub, export_public_key, make_session_token
 from tests.forged_tokens import forge_tokens
 from tests.world import INSTANCE, wait_until

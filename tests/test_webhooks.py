@@ -340,7 +340,7 @@ async def test_an_unexpected_exception_is_a_500_without_its_message(
     monkeypatch.setattr(Readiness, "endpoint", bug)
     responses = [await world.deliver(CREATED), await world.client.get("/readyz")]
     for response, line, where in zip(
-        responses, output.log("unhandled_exception"), ("webhooks.py", "app.py"), strict=True
+        responses, output.log("unhandled_exception"), ("webhooks.py", "routes.py"), strict=True
     ):
         assert (response.status_code, read_problem_code(response)) == (500, "internal_server_error")
         assert line["request_id"] == response.headers["x-request-id"]

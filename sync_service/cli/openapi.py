@@ -15,7 +15,7 @@ def add_parser(commands: Commands) -> None:
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the document as JSON."""
     # The import takes a third of a second. Other commands should not pay for it.
-    from sync_service.web.app import encode_description  # noqa: PLC0415
+    from sync_service.web.routes import encode_description  # noqa: PLC0415
 
     print(encode_description().decode())
     return 0

@@ -11,7 +11,7 @@ from sync_service.mapping.toml import parse_mapping
 from sync_service.store.event_filter import Filter
 from sync_service.store.events import count_events
 from sync_service.sync.replay import begin_bulk
-from sync_service.web.app import MAX_OPS_CONNECTIONS
+from sync_service.web.components import MAX_OPS_CONNECTIONS
 from sync_service.web.limits import TimeLimits
 from tests.ops.conftest import OpsWorld, ServeOps, hold_retries
 from tests.problems import read_problem_code
