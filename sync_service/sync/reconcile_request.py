@@ -46,7 +46,7 @@ class ReconcileStarter:
                 if not begun.done():  # the caller's time may be over
                     begun.set_result(begun_run.id)
                 log_report(await reconciler.run())
-        except Exception as error:
+        except Exception as error:  # the caller gets it, or the log: the error of a task would be lost
             if not begun.done():
                 begun.set_exception(error)
             elif isinstance(error, DatabaseError):

@@ -111,12 +111,9 @@ def _describe_response(response: ResponseBody, schema_of: dict[Any, Any]) -> dic
 def _describe_errors(errors: Iterable[RouteError]) -> dict[str, Any]:
     """Return the response of each status; several errors may have the same."""
     codes: dict[int, dict[str, str]] = defaultdict(dict)
-    has_retry_after = set()
     for error in errors:
         status, code, title = describe_error(error)
         codes[status][code] = title
-        if status in {429, 503}:
-            has_retry_after.add(status)
     responses: dict[str, Any] = {}
     for status, titles in sorted(codes.items()):
         code_schema = {"type": "object", "properties": {"code": {"enum": list(titles)}, "status": {"const": status}}}
@@ -126,7 +123,7 @@ def _describe_errors(errors: Iterable[RouteError]) -> dict[str, Any]:
             "description": description,
             "content": {"application/problem+json": {"schema": schema}},
         }
-        if status in has_retry_after:
+        if status in {429, 503}:
             header = {"description": "Seconds until the next attempt", "required": True, "schema": {"type": "string"}}
             responses[str(status)]["headers"] = {"Retry-After": header}
     return responses

@@ -4,7 +4,7 @@ The route and the OpenAPI document are both made from it. https://spec.openapis.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Literal, get_args
 
@@ -64,4 +64,4 @@ class Operation:
     security: tuple[Scheme, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     body: Any = None
-    body_required: bool = field(default=True)
+    body_required: bool = True
