@@ -41,9 +41,12 @@ tests/test_package_map.py compares the list with the imports.
     mapping.generators          generates keys for new rows
     mapping.computed_values     values computed from Clerk's user
     mapping.fields              the source of one column's value
+    mapping.table_names         names of tables and columns in `sync.toml`
+    mapping.carry_over          a table for data from before sign-up
     mapping.table               the mapping of one table
     mapping.presets             complete mappings by name
     mapping.column_entries      one entry of a column → its source
+    mapping.carry_over_entries  the tables below `[carry_over]`
     mapping.toml                the text of `sync.toml` → a mapping
     mapping.introspection       a table from PostgreSQL's catalogue
     mapping.obstacles           rules, defaults and missing indexes that refuse users

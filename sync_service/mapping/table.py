@@ -10,6 +10,7 @@ import msgspec
 
 from sync_service.clerk.change import DIGEST_SIZE, Snapshot, Version
 from sync_service.clerk.user import REDACTED_FIELDS
+from sync_service.mapping.carry_over import CarryOverTable
 from sync_service.mapping.fields import FieldSource, Value
 from sync_service.mapping.generators import NOW
 
@@ -24,7 +25,8 @@ class TableMapping:
     the row with the older claim has no email until it is free again; with `park`, the event waits. `deleted` are the
     columns that mark a deleted user, and their values; `deleted_at` is one more, a time or a boolean. `created_by` is
     the file in mapping/sql/ with which `migrate` creates a missing table. `records_changes`: changes are recorded in
-    `clerk_sync.changes`. `notifies`: each one is also posted to the app.
+    `clerk_sync.changes`. `notifies`: each one is also posted to the app. `carry_over`: the tables that take data from
+    before sign-up.
     """
 
     schema: str = "public"
@@ -42,6 +44,7 @@ class TableMapping:
     entity: str = "user"
     records_changes: bool = False
     notifies: bool = False
+    carry_over: tuple[CarryOverTable, ...] = ()
     # Computed once, because each event uses them.
     _readers: tuple[tuple[str, Value], ...] = field(init=False, repr=False, compare=False)
     _raw_json_columns: tuple[FieldSource, ...] = field(init=False, repr=False, compare=False)

@@ -7,15 +7,14 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from sync_service.errors import SettingsError
+from sync_service.mapping.carry_over_entries import find_unsafe_tables, read_carry_over_tables
 from sync_service.mapping.column_entries import read_column, read_mark, suggest_word
 from sync_service.mapping.computed_values import EXCLUSIVE_SOURCES
 from sync_service.mapping.fields import FieldSource
 from sync_service.mapping.presets import DEFAULT, PRESETS
 from sync_service.mapping.table import TableMapping
+from sync_service.mapping.table_names import parse_table_name, strip_quotes
 from sync_service.parsers import InvalidValue, parse_duration
-
-_NAME = r'(?:"((?:[^"]|"")+)"|([^".]+))'
-_TABLE = re.compile(rf"(?:{_NAME}\.)?{_NAME}")
 
 # Words in the names of columns that grant rights.
 _RIGHT = re.compile(r"(?:^|_)(?:roles?|permissions?|admin|superuser|staff|scopes?|tier|plan)(?:_|$)")
@@ -26,8 +25,9 @@ _CHOICES = {
 }
 _FLAGS = ("link_by_verified_email", "link_by_external_id")
 _TABLES = ("columns", "deleted")
-_FEED_KEYS = ("record",)
 _KEYS = ("preset", "table", "clerk_id", "deleted_at", "delete_grace", *_FLAGS, *_TABLES, *_CHOICES)
+# The tables of the file, each with its keys; the keys below `carry_over` are the app's own.
+_SECTIONS: Mapping[str, tuple[str, ...]] = {"users": _KEYS, "changes": ("record",), "carry_over": ()}
 # `migrate` creates only tables that it knows. A mapping that changes one of these fields describes another table.
 _SHAPE = ("schema", "table", "id_column", "columns", "deleted_at", "deleted")
 
@@ -44,9 +44,11 @@ _NO_ENTRY = (
 def parse_mapping(text: str) -> TableMapping:
     """Return the mapping that the file describes. Raises `SettingsError` with one sentence per error."""
     errors: list[str] = []
-    users, feed = _parse_tables(text, errors)
+    sections = _parse_sections(text, errors)
+    users = sections["users"]
     base = _choose_base(users, errors)
-    changes = _read_keys(users, errors) | _read_feed(feed, errors)
+    changes = _read_keys(users, errors) | _read_feed(sections["changes"], errors)
+    changes["carry_over"] = read_carry_over_tables(sections["carry_over"], errors)
     if "columns" in changes and "preset" in users:
         changes["columns"] = {**base.columns, **changes["columns"]}
     mapping = replace(base, **changes)
@@ -58,21 +60,26 @@ def parse_mapping(text: str) -> TableMapping:
     return mapping
 
 
-def _parse_tables(text: str, errors: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the TOML tables `users`, with a `preset` that stands before it, and `changes`."""
+def _parse_sections(text: str, errors: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the TOML tables of the file by their names. A `preset` may stand before the table `users`."""
     try:
         file = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError([f"is not TOML: {error}"]) from None
-    users, feed = _take_table(file, "users"), _take_table(file, "changes")
+    sections = {name: _take_table(file, name) for name in _SECTIONS}
     if "preset" in file:
-        users.setdefault("preset", file.pop("preset"))
-    errors += [f"{key}: unknown; all keys belong below [users] or [changes]" for key in file]
-    for name, table, keys in (("users", users, _KEYS), ("changes", feed, _FEED_KEYS)):
-        errors += [f"{name}.{key}: unknown{suggest_word(key, keys)}" for key in table.keys() - set(keys)]
-    if not errors and not feed and not any(value != {} for value in users.values()):
+        sections["users"].setdefault("preset", file.pop("preset"))
+    errors += [f"{key}: unknown; all keys belong below [users], [changes] or [carry_over.<name>]" for key in file]
+    errors += _find_unknown_keys(sections)
+    if not errors and all(value == {} for section in sections.values() for value in section.values()):
         raise SettingsError([_NO_ENTRY])
-    return users, feed
+    return sections
+
+
+def _find_unknown_keys(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for name, keys in _SECTIONS.items():
+        unknown = sections[name].keys() - set(keys) if keys else ()
+        yield from (f"{name}.{key}: unknown{suggest_word(key, keys)}" for key in unknown)
 
 
 def _take_table(file: dict[str, Any], name: str) -> dict[str, Any]:
@@ -129,10 +136,10 @@ def _read_value(key: str, given: Any, errors: list[str]) -> Any:
     if key in _CHOICES and given not in _CHOICES[key]:
         raise ValueError(f"is not one of {', '.join(_CHOICES[key])}")
     if key == "table":
-        return _parse_table_name(given)
+        return parse_table_name(given)
     if key == "delete_grace":
         return parse_duration(given)
-    return _strip_quotes(given)
+    return strip_quotes(given)
 
 
 def _read_flag(given: Any) -> bool:
@@ -141,24 +148,10 @@ def _read_flag(given: Any) -> bool:
     return given
 
 
-def _parse_table_name(text: str) -> tuple[str, str]:
-    """Return schema and table. Case is significant; only a name with a dot needs quotes."""
-    match = _TABLE.fullmatch(text)
-    if not match:
-        raise ValueError('is not a table; write public.users, or "my schema"."my.table"')
-    schema, table = match[1] or match[2], match[3] or match[4]
-    return (schema or "public").replace('""', '"'), table.replace('""', '"')
-
-
-def _strip_quotes(name: str) -> str:
-    is_quoted = len(name) > 2 and name[0] == name[-1] == '"'
-    return name[1:-1].replace('""', '"') if is_quoted else name
-
-
 def _read_entries(key: str, given: Any, read: _EntryReader, errors: list[str]) -> dict[str, FieldSource]:
     if not isinstance(given, dict):
         raise ValueError(f"must be a table; begin it with [users.{key}]")  # noqa: TRY004  caught as an invalid value
-    entries = {_strip_quotes(name): read(f"users.{key}.{name}", value, errors) for name, value in given.items()}
+    entries = {strip_quotes(name): read(f"users.{key}.{name}", value, errors) for name, value in given.items()}
     return {name: entry for name, entry in entries.items() if entry is not None}
 
 
@@ -173,6 +166,7 @@ def _find_contradictions(mapping: TableMapping) -> Iterator[str]:
         yield "users.link_by_verified_email: no column is filled from primary_email"
     yield from _find_wrong_marks(mapping)
     yield from _find_unsafe_rights(mapping)
+    yield from find_unsafe_tables(mapping.carry_over, (mapping.schema, mapping.table), mapping.id_column)
 
 
 def _find_wrong_marks(mapping: TableMapping) -> Iterator[str]:
