@@ -30,6 +30,7 @@ tests/test_package_map.py compares the list with the imports.
     clerk.event_types           the event types of Clerk, and misspelt ones
 
     postgres.errors             errors of asyncpg and the network → DatabaseError
+    postgres.hosts              connects to the primary among several hosts
     postgres.pool               connections
     postgres.limited_read       a read-only transaction with limits
     postgres.limited_access     a part of the pool, so that others keep the rest

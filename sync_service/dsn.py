@@ -1,9 +1,10 @@
 """Convert a database URL, as Neon, Supabase and Heroku print it, into a DSN that asyncpg accepts (pure)."""
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 SCHEMES = frozenset({"postgres", "postgresql", "postgresql+asyncpg", "postgres+asyncpg"})
 
@@ -23,6 +24,12 @@ FALSE_WORDS = frozenset({"false", "0", "no", "off"})
 # verifies no certificate.
 _SSL_MODES = dict.fromkeys(TRUE_WORDS, "require") | dict.fromkeys(FALSE_WORDS, "disable") | {"no-verify": "require"}
 
+# A list of hosts stands in the query for asyncpg. As an authority, Python refuses it if it has an IPv6 address.
+_HOST_LIST = re.compile(r"([^/?#]*//)([^/?#]*@)?([^/?#@]*,[^/?#@]*)([/?#].*)?", re.DOTALL)
+_HOST_AND_PORT = re.compile(r"(\[[^]]*\]|[^:]+)(?::([0-9]*))?")
+DEFAULT_PORT = "5432"
+TARGETS_THAT_READ = frozenset({"standby", "prefer-standby", "read-only"})
+
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
@@ -38,24 +45,43 @@ def parse_dsn(text: str) -> Dsn:
 
     Raises `ValueError`. Its message continues after the name of the setting and does not contain the value.
     """
+    text, hosts = _take_host_list(text)
     parts, given = _split_url(text)
-    kept = _select_parameters(given, parts.netloc)
+    given = hosts | given
+    kept = _select_parameters(given, parts.netloc + given.get("host", ""))
     authority = _build_authority(parts, kept)
     path = "" if kept.keys() & {"dbname", "database"} else parts.path
     query = f"?{urlencode(kept)}" if kept else ""
     return Dsn(
         url=f"postgresql://{authority}{path}{query}",
-        is_transaction_pooler=given.get("pgbouncer", "").lower() in TRUE_WORDS or _is_pooler_host(parts.netloc),
+        is_transaction_pooler=given.get("pgbouncer", "").lower() in TRUE_WORDS or _has_pooler_host(parts.netloc, hosts),
         ignored_parameters=tuple(sorted(given.keys() - kept.keys() - OWN_PARAMETERS)),
     )
+
+
+def _take_host_list(text: str) -> tuple[str, dict[str, str]]:
+    """Return the URL without a list of several hosts, and the list as the parameters `host` and `port`."""
+    match = _HOST_LIST.fullmatch(text)
+    if match is None:
+        return text, {}
+    scheme, login, hosts, rest = match.groups(default="")
+    found = [_HOST_AND_PORT.fullmatch(entry) for entry in hosts.split(",")]
+    if None in found:
+        raise ValueError(
+            "is not a valid URL: a list of hosts must look like host1:5432,host2:5432, an IPv6 address like [::1]:5432"
+        )
+    names, ports = zip(*(entry.groups(default="") for entry in found if entry), strict=True)
+    taken = {"host": ",".join(map(unquote, names))}
+    if any(ports):
+        taken["port"] = ",".join(port or DEFAULT_PORT for port in ports)
+    return f"{scheme}{login}{rest}", taken
 
 
 def _split_url(text: str) -> tuple[SplitResult, dict[str, str]]:
     """Return the parts of the URL and its query parameters."""
     try:
         parts = urlsplit(text)
-        if "," not in parts.netloc:  # several hosts have several ports
-            _ = parts.port
+        _ = parts.port
         query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
         raise ValueError(
@@ -75,10 +101,20 @@ def _select_parameters(given: Mapping[str, str], netloc: str) -> dict[str, str]:
         kept["sslmode"] = _SSL_MODES.get(mode.lower(), mode.lower())
     if kept.get("sslrootcert") == "system":
         _use_system_certificates(kept)
+    _select_server(kept)
     # Neon's proxy takes the endpoint for clients without SNI. asyncpg has SNI, and any other server refuses the option.
     if kept.get("options", "").startswith("endpoint=") and ".neon." not in netloc:
         del kept["options"]
     return kept
+
+
+def _select_server(kept: dict[str, str]) -> None:
+    """Ask for the primary server among several hosts: the service writes. asyncpg would take the first one."""
+    if "," in kept.get("host", ""):
+        kept["host"] = ",".join(map(_bracket_ipv6, kept["host"].split(",")))
+        kept.setdefault("target_session_attrs", "read-write")
+    if kept.get("target_session_attrs") in TARGETS_THAT_READ:
+        raise ValueError("has a wrong target_session_attrs: the service writes, so it needs primary or read-write")
 
 
 def _use_system_certificates(kept: dict[str, str]) -> None:
@@ -100,8 +136,6 @@ def _build_authority(parts: SplitResult, kept: dict[str, str]) -> str:
 
 
 def _build_hosts(hosts: str, parts: SplitResult, kept: dict[str, str]) -> str:
-    if "," in hosts:  # several hosts have several ports
-        return hosts
     port = kept.pop("port", "") or str(parts.port or "")
     if "host" in kept or not parts.hostname:
         if port:
@@ -111,7 +145,14 @@ def _build_hosts(hosts: str, parts: SplitResult, kept: dict[str, str]) -> str:
     return f"{name}:{port}" if port else name
 
 
-def _is_pooler_host(netloc: str) -> bool:
-    """Return whether the host is a transaction pooler by its platform's convention: Supabase's port, Neon's name."""
-    host = netloc.rpartition("@")[2]
-    return host.endswith(".pooler.supabase.com:6543") or "-pooler." in host
+def _bracket_ipv6(host: str) -> str:
+    """Return the name of a host as asyncpg takes it. libpq takes an IPv6 address without brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith(("/", "[")) else host
+
+
+def _has_pooler_host(netloc: str, several: Mapping[str, str]) -> bool:
+    """Return whether a host is a transaction pooler by its platform's convention: Supabase's port, Neon's name."""
+    hosts = [*several.get("host", "").split(","), netloc.rpartition("@")[2]]
+    ports = several.get("port", "").split(",")
+    names = [f"{host}:{port}" for host, port in zip(hosts, ports, strict=False)] + hosts
+    return any(name.endswith(".pooler.supabase.com:6543") or "-pooler." in name for name in names)

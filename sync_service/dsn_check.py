@@ -1,6 +1,7 @@
 """Checks a DSN with the parser of asyncpg, which also reads the certificate files."""
 
 import os
+from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 import asyncpg
@@ -20,6 +21,13 @@ _ARGUMENTS = """
 _UNSET = dict.fromkeys(_ARGUMENTS.split())
 
 
+class Address(NamedTuple):
+    """The address of a server: the name of its host, or the path of its socket, which contains the port."""
+
+    host: str
+    port: int = 5432
+
+
 def check_dsn(dsn: Dsn) -> None:
     """Raise `ValueError`, which names the faulty key of the URL, unless asyncpg accepts it and its files exist."""
     if _is_accepted(dsn.url):
@@ -36,10 +44,20 @@ def check_dsn(dsn: Dsn) -> None:
     raise ValueError("is not usable: host, port or several keys of the URL have wrong values")
 
 
+def list_addresses(url: str) -> list[Address]:
+    """Return the addresses of the servers of a URL, also those of the environment. Raises the errors of asyncpg.
+
+    asyncpg's own parser is called, without a connection.
+    """
+    addresses, _ = connect_utils._parse_connect_dsn_and_args(  # type: ignore[attr-defined]  # noqa: SLF001
+        dsn=url, **_UNSET
+    )
+    return [Address(found) if isinstance(found, str) else Address(*found) for found in addresses]
+
+
 def _is_accepted(url: str) -> bool:
-    """Return whether asyncpg accepts the URL. Its own parser is called, without a connection."""
     try:
-        connect_utils._parse_connect_dsn_and_args(dsn=url, **_UNSET)  # type: ignore[attr-defined]  # noqa: SLF001
-    except (asyncpg.ClientConfigurationError, asyncpg.InternalClientError, OSError, ValueError):
+        list_addresses(url)
+    except (asyncpg.ClientConfigurationError, asyncpg.InternalClientError, OSError, ValueError, IndexError):
         return False
     return True

@@ -118,7 +118,11 @@ async def test_a_database_without_the_schema_is_reported(empty_database: str) ->
 async def test_a_schema_ahead_or_behind_is_reported(database: str, db: Any) -> None:
     await db.execute("delete from clerk_sync.migrations where version > 1")
     assert (await run_doctor(database)).codes("wrong") == {"schema_behind"}
-    await db.execute("insert into clerk_sync.migrations (version, name, checksum) values (9999, 'x', 'x')")
+    await db.execute("insert into clerk_sync.migrations (version, name, checksum) values (9998, 'x', 'x')")
+    assert not (await run_doctor(database)).codes("wrong")
+    await db.execute(
+        "insert into clerk_sync.migrations (version, name, checksum) values (9999, 'x_requires_9999', 'x')"
+    )
     ahead = (await run_doctor(database)).one("schema_ahead")
     assert (ahead.run, ahead.do) == ((), ("deploy the newer sync-service",))
 

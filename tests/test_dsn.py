@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import trustme
@@ -10,6 +11,7 @@ import trustme
 from sync_service.dev.binaries import find_all_binaries
 from sync_service.dev.embedded import run_embedded_postgres
 from sync_service.dsn import parse_dsn
+from sync_service.dsn_check import check_dsn, list_addresses
 from sync_service.errors import SettingsError
 from sync_service.parsers import parse_database_url
 from sync_service.settings import read_settings
@@ -38,13 +40,8 @@ WITH_TLS = [place for place in find_all_binaries() if place.is_relative_to("/usr
         ),
         # SQLAlchemy
         ("postgresql+asyncpg://u:p@h/db?ssl=require", "postgresql://u:p@h/db?sslmode=require", ()),
-        # A socket; several hosts
+        # A socket
         ("postgresql:///db?host=/run/postgresql", "postgresql:///db?host=%2Frun%2Fpostgresql", ()),
-        (
-            "postgresql://u:p@a:1,b:2/db?target_session_attrs=primary",
-            "postgresql://u:p@a:1,b:2/db?target_session_attrs=primary",
-            (),
-        ),
     ],
 )
 def test_a_dsn_is_normalised(printed: str, cleaned: str, dropped: tuple[str, ...]) -> None:
@@ -80,6 +77,36 @@ def test_a_url_for_libpq_or_node_means_the_same_here(given: str, url: str) -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "addresses"),
+    [
+        ("a:1,b:2/db?target_session_attrs=primary", [("a", 1), ("b", 2)]),
+        ("a,b:2/db", [("a", 5432), ("b", 2)]),
+        ("a,b/db?sslmode=require&channel_binding=require", [("a", 5432), ("b", 5432)]),
+        ("a:1,b:2/db?port=6432", [("a", 6432), ("b", 6432)]),
+        ("a:1,b:2/db?port=3,4", [("a", 3), ("b", 4)]),
+        ("a:1,b:2/db?host=c,d", [("c", 1), ("d", 2)]),
+        ("a/db?host=c,d&port=1,2", [("c", 1), ("d", 2)]),
+        ("[::1]:1,b/db", [("::1", 1), ("b", 5432)]),
+        ("b,[::1]/db", [("b", 5432), ("::1", 5432)]),
+        ("/db?host=::1,fe80::1", [("::1", 5432), ("fe80::1", 5432)]),
+        ("%2Frun%2Fa,b/db", [("/run/a/.s.PGSQL.5432", 5432), ("b", 5432)]),
+    ],
+)
+def test_a_list_of_hosts_means_the_same_as_for_libpq(given: str, addresses: list[tuple[str, int]]) -> None:
+    dsn = parse_dsn(f"postgresql://u,x:p%2Cq%40@{given}")
+    check_dsn(dsn)
+    assert list_addresses(dsn.url) == addresses
+    assert parse_qs(urlsplit(dsn.url).query)["target_session_attrs"] in (["primary"], ["read-write"])
+    assert dsn.url.startswith("postgresql://u,x:p%2Cq%40@/db")
+
+
+@pytest.mark.parametrize("hosts", ["a,,b", "a:x,b", "a,[::1", ",", "a,b:1:2"])
+def test_a_wrong_list_of_hosts_is_refused(hosts: str) -> None:
+    with pytest.raises(SettingsError, match="list of hosts"):
+        read_settings({"DATABASE_URL": f"postgresql://u:SECRET_SENTINEL@{hosts}/db"})
+
+
 def test_the_system_s_certificates_verify_the_host() -> None:
     url = parse_database_url("postgresql://h/db?sslmode=require&sslrootcert=system").url
     assert "sslmode=verify-full" in url
@@ -100,6 +127,10 @@ def test_the_system_s_certificates_verify_the_host() -> None:
         ("target_session_attrs=somewhere", "target_session_attrs"),
         ("sslnegotiation=perhaps", "sslnegotiation"),
         ("port=x", "port"),
+        ("host=a,,b", "host"),
+        ("host=a,b,c&port=1,2", "port"),
+        ("target_session_attrs=standby", "target_session_attrs"),
+        ("target_session_attrs=prefer-standby", "target_session_attrs"),
     ],
 )
 def test_a_wrong_key_of_the_url_is_named(query: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +157,9 @@ def test_a_supabase_pooler_is_recognised_by_its_parameter() -> None:
         ("postgres://u.ref:p@aws-0-eu.pooler.supabase.com:5432/postgres", False),  # port 5432 is the session mode
         ("postgres://u:p@h:6543/db?pgbouncer=true", True),
         ("postgres://u:p@h:6543/db", False),
+        ("postgres://u:p@a,b/db?pgbouncer=true", True),
+        ("postgres://u:p@a.pooler.supabase.com:5432,b.pooler.supabase.com:6543/db", True),
+        ("postgres://u:p@ep-x.eu.example.com,ep-x-pooler.eu.example.com/db", True),
     ],
 )
 def test_a_transaction_pooler_is_recognised_by_host_or_parameter(printed: str, pooler: bool) -> None:

@@ -94,6 +94,23 @@ async def test_silent_connections_are_replaced_at_once(
         assert logins == [200] * 8
 
 
+async def test_a_host_that_drops_packets_costs_its_share_of_the_time_once(
+    serve: Serve, database: str, proxy: Proxy
+) -> None:
+    """With one timeout for all hosts, asyncpg never tried the second one, and the service never became ready."""
+    name = urlsplit(database).path
+    async with run_proxy(proxy.port) as dead:
+        dead.hold()
+        hosts = f"127.0.0.1:{dead.port},127.0.0.1:{proxy.port}"
+        async with serve(database=parse_dsn(f"postgresql://postgres@{hosts}{name}")) as world:
+            assert await world.deliver_ok(make_event("user.created", "user_1")) == "applied"
+            tried = dead.accepted
+            assert tried > 0
+            proxy.abort_connections()
+            assert await world.deliver_ok(make_event("user.created", "user_2")) == "applied"
+            assert dead.accepted == tried
+
+
 async def test_a_login_on_a_silent_connection_replaces_the_others(
     serve: Serve, db: asyncpg.Connection, database: str, proxy: Proxy
 ) -> None:

@@ -31,7 +31,7 @@ async def test_anonymous_callers_learn_no_secret_and_no_user_count(world: World)
     ("change", "word"),
     [
         ("delete from clerk_sync.migrations", "behind"),
-        ("update clerk_sync.migrations set version = 99 where version = 1", "ahead"),
+        ("update clerk_sync.migrations set version = 99, name = 'x_requires_0099' where version = 1", "ahead"),
     ],
 )
 async def test_a_schema_behind_or_ahead_is_not_ready_and_logged(

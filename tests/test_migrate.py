@@ -60,12 +60,28 @@ async def test_a_migration_edited_after_its_release_is_refused(db: asyncpg.Conne
         await migrate(db)
 
 
-async def test_a_database_ahead_is_refused(db: asyncpg.Connection) -> None:
-    await db.execute("insert into clerk_sync.migrations (version, name, checksum) values (99, 'later', 'x')")
+async def add_later_migration(db: asyncpg.Connection, name: str) -> None:
+    await db.execute("insert into clerk_sync.migrations (version, name, checksum) values (99, $1, 'x')", name)
+
+
+async def test_a_schema_of_a_newer_release_is_usable(db: asyncpg.Connection) -> None:
+    await add_later_migration(db, "later")
+    assert await migrate(db) == []
+    state = await read_schema_state(db)
+    assert (state.version, state.is_ready) == (99, True)
+    assert "newer" in str(state)
+
+
+async def test_a_schema_that_requires_a_newer_release_is_refused(db: asyncpg.Connection) -> None:
+    await add_later_migration(db, f"later_requires_{migrations.get_needed_version() + 1:04}")
     with pytest.raises(SchemaError, match=rf"ahead of {migrations.get_needed_version()}: deploy the newer"):
         await migrate(db)
-    state = await read_schema_state(db)
-    assert (state.version, state.is_ready) == (99, False)
+    assert not (await read_schema_state(db)).is_ready
+
+
+async def test_a_requirement_that_this_code_meets_is_no_obstacle(db: asyncpg.Connection) -> None:
+    await add_later_migration(db, f"later_requires_{migrations.get_needed_version():04}")
+    assert await migrate(db) == []
 
 
 async def test_a_database_without_the_schema_is_behind(empty_database: str) -> None:

@@ -13,6 +13,7 @@ _SENTENCES = {
     "invalid_authorization_specification": "the server does not accept the user",
     "too_many_connections": "the server has no free connection",
     "cannot_connect_now": "the server is starting or stopping",
+    "target_server_attribute_not_matched": "none of its servers accepts writes; a standby must be promoted first",
 }
 
 

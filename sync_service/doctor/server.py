@@ -75,8 +75,7 @@ def _check_schema(server: Server, state: SchemaState) -> Iterator[Finding]:
         code="schema_ahead" if is_ahead else code,
         kind="wrong",
         what=str(state).partition(":")[0].rstrip("."),
-        why="Every webhook gets status 503 until code and schema have the same version. Clerk repeats the events"
-        " meanwhile.",
+        why="Every webhook gets status 503 until code and schema fit. Clerk repeats the events meanwhile.",
         run=() if is_ahead else ("sync-service migrate",),
         do=("deploy the newer sync-service",) if is_ahead else (),
         data={"version": state.version, "needed": state.needed},

@@ -2,15 +2,18 @@
 
 import structlog
 
-from sync_service.errors import MappingMismatch
+from sync_service.errors import DatabaseUnavailable, MappingMismatch
 from sync_service.mapping.binding import BoundMapping, bind
 from sync_service.mapping.introspection import read_table
 from sync_service.mapping.queries import Queries, build_lookup_queries, build_queries
 from sync_service.mapping.table import TableMapping
 from sync_service.mapping.validation import partial_issues
+from sync_service.postgres.migrate import read_schema_state
 from sync_service.postgres.pool import Connection
 
 log = structlog.get_logger()
+
+SCHEMA_NOT_READY = "schema_not_ready"
 
 
 class TableBinding:
@@ -25,11 +28,15 @@ class TableBinding:
     async def ensure_bound(self, connection: Connection) -> Queries:
         """Return the queries; read the table first if that is necessary.
 
-        Raises `MappingMismatch`, which names the obstacles, and the errors of asyncpg.
+        Raises `MappingMismatch`, which names the obstacles, `DatabaseUnavailable` if this code does not fit the schema
+        of the service, and the errors of asyncpg.
         """
         if self._queries:
             return self._queries
         changes = self._changes
+        # A statement of other code on this schema might park an event. Without it the sender keeps the event.
+        if not (await read_schema_state(connection)).is_ready:
+            raise DatabaseUnavailable(SCHEMA_NOT_READY)
         table = await read_table(connection, self.mapping.schema, self.mapping.table)
         bound = bind(self.mapping, table)
         if not isinstance(bound, BoundMapping):

@@ -1,11 +1,16 @@
 """Brings the schema `clerk_sync` up to date, and reports whether it is.
 
+A rolling deployment runs two releases on one schema: the old one continues after the migrations of the new one. So a
+migration only adds. One that removes or renames something which older code uses has a name that ends with
+`_requires_NNNN`: code that needs a schema below that version refuses to run from then on.
+
 Considered instead: asyncpg-trek (no checksum, no lock against a second process, last release 2024), yoyo and dbmate
 (other drivers). The needed part is a few lines.
 """
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -35,22 +40,28 @@ class Migration:
 
 @dataclass(frozen=True, slots=True)
 class SchemaState:
-    """The version of the database's schema, and the version that this code needs."""
+    """The version of the database's schema, and the version that this code needs.
+
+    `required` is the lowest version that code must need to run on this schema.
+    """
 
     version: int
     needed: int
+    required: int = 0
 
     @property
     def is_ready(self) -> bool:
         """Whether this code can run on that schema."""
-        return self.version == self.needed
+        return self.required <= self.needed <= self.version
 
     def __str__(self) -> str:
-        if self.is_ready:
-            return f"The schema is up to date, at version {self.version}."
         if self.version < self.needed:
             return f"The schema is at version {self.version}, behind {self.needed}: run `sync-service migrate`."
-        return f"The schema is at version {self.version}, ahead of {self.needed}: deploy the newer sync-service."
+        if not self.is_ready:
+            return f"The schema is at version {self.version}, ahead of {self.needed}: deploy the newer sync-service."
+        if self.version > self.needed:
+            return f"The schema is at version {self.version}, newer than {self.needed}. This release can use it."
+        return f"The schema is up to date, at version {self.version}."
 
 
 @cache
@@ -72,10 +83,16 @@ def get_needed_version() -> int:
 async def read_schema_state(connection: Connection) -> SchemaState:
     """Return the version of the database's schema. Raises the errors of asyncpg."""
     try:
-        version = await connection.fetchval("select coalesce(max(version), 0) from clerk_sync.migrations")
+        rows = await connection.fetch("select version, name from clerk_sync.migrations")
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-        version = 0
-    return SchemaState(version, get_needed_version())
+        rows = []
+    return _build_state({row["version"]: row["name"] for row in rows})
+
+
+def _build_state(applied: Mapping[int, str]) -> SchemaState:
+    """Return the state of a schema by the names of the migrations that ran."""
+    requirements = [int(match[1]) for name in applied.values() if (match := _REQUIREMENT.search(name))]
+    return SchemaState(max(applied, default=0), get_needed_version(), max(requirements, default=0))
 
 
 async def lock_migrations(connection: Connection) -> None:
@@ -90,17 +107,18 @@ async def migrate(connection: Connection) -> list[Migration]:
     """Run the missing migrations, each in a transaction with its record; return those that ran.
 
     Any number of processes may call this at once: one works, the others wait and find no work. Raises `SchemaError`
-    when the database is ahead of this code, or when a migration was edited after it ran.
+    when this code is too old for the database, or when a migration was edited after it ran.
     """
     ran: list[Migration] = []
     for migration in list_migrations():
         async with connection.transaction():
             await lock_migrations(connection)
             await connection.execute(_CREATE_MIGRATIONS)
-            rows = await connection.fetch("select version, checksum from clerk_sync.migrations")
-            applied: dict[int, str] = {row["version"]: row["checksum"] for row in rows}
+            applied = await connection.fetch(
+                "select version, name, checksum from clerk_sync.migrations order by version"
+            )
             _check_applied(applied)
-            if migration.version not in applied:
+            if migration.version not in {row["version"] for row in applied}:
                 await connection.execute(migration.sql)
                 await connection.execute(
                     "insert into clerk_sync.migrations (version, name, checksum) values ($1, $2, $3)",
@@ -112,17 +130,20 @@ async def migrate(connection: Connection) -> list[Migration]:
     return ran
 
 
-def _check_applied(applied: dict[int, str]) -> None:
+def _check_applied(applied: Sequence[asyncpg.Record]) -> None:
+    state = _build_state({row["version"]: row["name"] for row in applied})
+    if state.required > state.needed:
+        raise SchemaError(str(state))
     known = {migration.version: migration for migration in list_migrations()}
-    if applied and max(applied) > get_needed_version():
-        raise SchemaError(str(SchemaState(max(applied), get_needed_version())))
-    for version, checksum in sorted(applied.items()):
-        if known[version].checksum != checksum:
+    for version, name, checksum in applied:
+        if version in known and known[version].checksum != checksum:
             raise SchemaError(
-                f"Migration {version:04} ({known[version].name}) ran with another text than this package contains."
+                f"Migration {version:04} ({name}) ran with another text than this package contains."
                 " Install the release that ran it; a released migration is never edited."
             )
 
+
+_REQUIREMENT = re.compile(r"_requires_([0-9]{4})$")
 
 _CREATE_MIGRATIONS = """
 create schema if not exists clerk_sync;

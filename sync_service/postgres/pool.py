@@ -10,6 +10,7 @@ import asyncpg
 from sync_service.dsn import Dsn
 from sync_service.errors import DatabaseError, DatabaseUnavailable
 from sync_service.postgres.errors import translate_error
+from sync_service.postgres.hosts import Hosts
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
@@ -135,7 +136,7 @@ async def open_database(dsn: Dsn) -> Database:
             timeout=CONNECT_TIMEOUT,
             command_timeout=COMMAND_TIMEOUT,
             connection_class=_PooledConnection,
-            connect=_Connector(behind_pooler=True if dsn.is_transaction_pooler else None),
+            connect=_Connector(Hosts(dsn.url), behind_pooler=True if dsn.is_transaction_pooler else None),
             # No setting of a session is ever changed, so there is no reset: one round trip less for each use.
             reset=_skip_reset,
         )
@@ -144,7 +145,7 @@ async def open_database(dsn: Dsn) -> Database:
 
 async def connect(dsn: Dsn) -> asyncpg.Connection:
     """Return one connection without a pool, for a command. Raises the errors of asyncpg."""
-    return await asyncpg.connect(dsn.url, timeout=10, statement_cache_size=0)
+    return await Hosts(dsn.url).connect(timeout=10, statement_cache_size=0)
 
 
 # PostgreSQL searches pg_catalog first, unless search_path names it after a schema of the app. An operator or a function
@@ -172,12 +173,13 @@ class _Connector:
     pooler is recognised by its greeting: the process ID there is invented and differs from the server's.
     """
 
-    def __init__(self, *, behind_pooler: bool | None) -> None:
+    def __init__(self, hosts: Hosts, *, behind_pooler: bool | None) -> None:
+        self._hosts = hosts
         self._behind_pooler = behind_pooler
 
-    async def __call__(self, *args: Any, **options: Any) -> asyncpg.Connection:
+    async def __call__(self, *_: Any, **options: Any) -> asyncpg.Connection:
         if self._behind_pooler is None:
-            probe: asyncpg.Connection = await asyncpg.connect(*args, **options, statement_cache_size=0)
+            probe = await self._hosts.connect(**options, statement_cache_size=0)
             try:
                 self._behind_pooler = await probe.fetchval("select pg_backend_pid()") != probe.get_server_pid()
             finally:
@@ -186,7 +188,7 @@ class _Connector:
             if self._behind_pooler:
                 return probe
         size = 0 if self._behind_pooler else 1024
-        connection: asyncpg.Connection = await asyncpg.connect(*args, **options, statement_cache_size=size)
+        connection = await self._hosts.connect(**options, statement_cache_size=size)
         if not self._behind_pooler:  # a pooler gives the session, and so the setting, to other clients
             try:
                 await connection.execute(_CATALOGUE_FIRST)

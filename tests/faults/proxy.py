@@ -16,6 +16,7 @@ class Proxy:
         self.target = target
         self.port = 0
         self.delay = 0.0
+        self.accepted = 0
         self.connections: set[asyncio.StreamWriter] = set()
         self.silent: set[asyncio.StreamWriter] = set()
         self.forwarding: set[asyncio.Task[None]] = set()
@@ -54,6 +55,7 @@ class Proxy:
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Accept a connection."""
+        self.accepted += 1
         task = asyncio.create_task(self._forward_connection(reader, writer))
         self.forwarding.add(task)
         task.add_done_callback(self.forwarding.discard)
