@@ -1,8 +1,13 @@
 """The change feed: the recorded changes in an order that never hides one from a reader.
 
-A sequence gives numbers before the commit, so a reader who has seen number 7 could miss number 6. The order is thus
-the transaction's ID, then the number, and a page ends before the oldest transaction that is still open: all entries
-before it are committed, or never will be.
+A sequence gives numbers before the commit, so a reader who has seen number 7 could miss number 6. The order is thus a
+transaction's ID, then the number. The ID is that of the writer, or of the newest transaction that had ended when the
+entry was written, if that is greater. So it only increases, also if transactions wait for each other.
+
+A page ends before the oldest open transaction that may write entries: it has PostgreSQL's lock for writers on the
+table. Other transactions do not matter, such as a long one of the app, or one in another database of the server. A page
+also ends with the last number and the newest ended transaction before the look at the locks: a later writer has a
+greater number, and no smaller ID.
 """
 
 import re
@@ -12,6 +17,7 @@ from typing import NamedTuple
 import asyncpg
 
 from sync_service.postgres.pool import Connection
+from sync_service.postgres.sql import read_sql
 
 MAX_INTEGER = 2**63 - 1
 
@@ -56,7 +62,10 @@ class FeedEntry(NamedTuple):
 
 async def read_entries(connection: Connection, after: FeedPosition, limit: int) -> list[FeedEntry]:
     """Return the entries after a position, the oldest first."""
-    return [make_entry(row) for row in await connection.fetch(_READ, str(after.transaction_id), after.number, limit)]
+    [end] = await connection.fetch(_READ_END)
+    # A second statement: its snapshot has the entries of all transactions that had ended before the look at the locks.
+    rows = await connection.fetch(_READ, str(after.transaction_id), after.number, limit, *end)
+    return [make_entry(row) for row in rows]
 
 
 def make_entry(row: asyncpg.Record) -> FeedEntry:
@@ -66,7 +75,7 @@ def make_entry(row: asyncpg.Record) -> FeedEntry:
 
 
 async def has_entries_to_come(connection: Connection, after: FeedPosition) -> bool:
-    """Return whether committed entries wait for an older transaction that is still open."""
+    """Return whether committed entries wait for an older writer that is still open."""
     return bool(await connection.fetchval(_TO_COME, str(after.transaction_id), after.number))
 
 
@@ -81,17 +90,21 @@ async def prune_entries(connection: Connection, limit: int) -> int:
     return int(tag.rpartition(" ")[2])
 
 
+_READ_END = read_sql(__package__, "read_feed_end.sql")
+
+# The order names the table's column. Without its name it would be that of the text in the result.
 _READ = """
-select transaction_id::text, id, type, clerk_id, app_key::text, columns, at
-from clerk_sync.changes
+select entry.transaction_id::text, id, type, clerk_id, app_key::text, columns, at
+from clerk_sync.changes as entry
 where
     -- A cursor from before a restore into another server has an ID that this server has not reached.
     (transaction_id, id) > (
         case when $1::text::xid8 < pg_snapshot_xmax(pg_current_snapshot()) then $1::text::xid8 else '0'::xid8 end,
         $2::bigint
     )
-    and transaction_id < pg_snapshot_xmin(pg_current_snapshot())
-order by transaction_id, id
+    and id <= $4
+    and transaction_id < $5::text::xid8
+order by entry.transaction_id, id
 limit $3
 """
 

@@ -28,7 +28,7 @@ MAX_WAITING = 100
 
 # Seconds between two looks at the database while a request waits. Other processes and machines commit, too.
 POLL = 2.0
-# An entry is committed, and an older transaction is still open.
+# An entry is committed, and an older writer is still open. The pause doubles up to `POLL`: a deletion may take minutes.
 SHORT_POLL = 0.02
 
 
@@ -102,6 +102,7 @@ class ChangesEndpoint:
     async def _read(self, request: Request, after: FeedPosition, limit: int, seconds: float) -> list[FeedEntry]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
+        pause = SHORT_POLL
         while True:
             commit = self._signal.next
             async with response_deadline(self._limits.response), self._store.database.acquire() as connection:
@@ -111,8 +112,10 @@ class ChangesEndpoint:
             if entries or left <= 0 or await request.is_disconnected():
                 return entries
             if is_near:
-                await asyncio.sleep(min(SHORT_POLL, left))
+                await asyncio.sleep(min(pause, left))
+                pause = min(pause * 2, POLL)
             else:
+                pause = SHORT_POLL
                 await wait_for(commit, min(POLL, left))
 
 

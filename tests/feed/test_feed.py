@@ -1,12 +1,14 @@
 """GET /changes: no entry is skipped, none is shown before its commit, and a request may wait for one."""
 
 import asyncio
+import random
 import time
 from typing import Any
 
 import asyncpg
 import pytest
 
+from sync_service.dev.embedded import EmbeddedServer
 from sync_service.store.feed import adopt_restored_entries
 from tests.conftest import Serve
 from tests.feed.conftest import OpenApplier, make
@@ -20,6 +22,11 @@ HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 RECORDING: dict[str, Any] = {"mapping": MAPPING, "sync_api_token": TOKEN}
 
 INSERT = "insert into clerk_sync.changes (type, clerk_id) values ('user.updated', $1)"
+INSERT_OF = """
+insert into clerk_sync.changes (transaction_id, type, clerk_id) values ($1::text::xid8, 'user.updated', $2)
+"""
+INSERT_VERSION = "insert into clerk_sync.changes (type, clerk_id, columns) values ('user.updated', $1, array[$2::text])"
+INCREASE = "update locks set version = version + 1 where id = $1 returning version"
 
 
 async def read(world: World, **parameters: Any) -> dict[str, Any]:
@@ -47,7 +54,7 @@ async def test_pages_follow_each_other(serve: Serve) -> None:
         assert len((await read(world))["changes"]) == 5
 
 
-async def test_an_open_transaction_hides_the_later_entries_and_none_is_skipped(
+async def test_an_open_writer_hides_the_later_entries_and_none_is_skipped(
     serve: Serve, db: asyncpg.Connection, database: str
 ) -> None:
     """Transactions commit in another order than they began; the reader sees each entry once."""
@@ -62,45 +69,97 @@ async def test_an_open_transaction_hides_the_later_entries_and_none_is_skipped(
         page = await read(world)
         assert page["changes"] == []
         await first.execute(INSERT, "early")
-        await late.commit()
-        assert (await read(world, after=page["next"]))["changes"] == []
         await early.commit()
+        assert (await read(world, after=page["next"]))["changes"] == []
+        await late.commit()
         page = await read(world, after=page["next"])
-        assert [change["clerk_id"] for change in page["changes"]] == ["early", "late", "committed"]
+        assert [change["clerk_id"] for change in page["changes"]] == ["late", "committed", "early"]
     await first.close()
     await second.close()
+
+
+async def test_an_entry_after_a_wait_for_a_lock_follows_the_one_of_the_lock(
+    serve: Serve, db: asyncpg.Connection, database: str
+) -> None:
+    """The waiting transaction has the smaller ID, because it has written another user before. Its entry is later."""
+    waiting = await asyncpg.connect(database)
+    async with serve(**RECORDING) as world:
+        transaction = waiting.transaction()
+        await transaction.start()
+        await waiting.execute("select pg_current_xact_id()")
+        await db.execute(INSERT, "before")
+        await waiting.execute(INSERT, "after")
+        await transaction.commit()
+        assert [change["clerk_id"] for change in (await read(world))["changes"]] == ["before", "after"]
+    await waiting.close()
+
+
+async def test_the_order_is_that_of_numbers(serve: Serve, db: asyncpg.Connection) -> None:
+    """Transaction 10 follows transaction 9, also on a page with one entry."""
+    for number in ("10", "9"):
+        await db.execute(INSERT_OF, number, f"user_{number}")
+    async with serve(**RECORDING) as world:
+        page = await read(world, limit=1)
+        assert page["changes"][0]["clerk_id"] == "user_9"
+        assert (await read(world, after=page["next"]))["changes"][0]["clerk_id"] == "user_10"
+
+
+async def test_only_a_writer_of_the_feed_delays_it(
+    serve: Serve, db: asyncpg.Connection, database: str, engine: EmbeddedServer
+) -> None:
+    """Long transactions that write other tables, or in other databases of the server, delay no entry."""
+    of_the_app, elsewhere = await asyncpg.connect(database), await asyncpg.connect(engine.dsn())
+    for connection in (of_the_app, elsewhere):
+        await connection.execute("begin; create temporary table report (n integer)")
+    async with serve(**RECORDING) as world:
+        await world.deliver_ok(make_event("user.created", "user_1", T1))
+        assert [change["clerk_id"] for change in (await read(world))["changes"]] == ["user_1"]
+    for connection in (of_the_app, elsewhere):
+        await connection.close()
 
 
 async def test_readers_during_many_transactions_see_each_entry_once(
     serve: Serve, database: str, db: asyncpg.Connection
 ) -> None:
-    """Writers hold their transactions open for random times while two consumers read by cursor."""
+    """Writers hold their transactions open for random times, and lock a few users, while two consumers read by cursor.
+
+    The version of a user, which only its lock holder increases, shows that the changes of one user are in order.
+    """
+    await db.execute("create table locks (id text primary key, version integer not null)")
+    await db.execute("insert into locks select 'user_' || n, 0 from generate_series(0, 3) as n")
     writers = [await asyncpg.connect(database) for _ in range(6)]
 
-    async def write(connection: asyncpg.Connection, number: int) -> None:
-        for n in range(12):
+    async def write(connection: asyncpg.Connection, rng: random.Random) -> None:
+        for _ in range(12):
             async with connection.transaction():
-                await connection.execute(INSERT, f"{number}_{n}")
-                await asyncio.sleep(0.001 * ((number * 7 + n * 3) % 10))
+                if rng.random() < 0.5:
+                    await connection.execute("select pg_current_xact_id()")
+                await asyncio.sleep(rng.random() / 100)
+                for user in sorted(rng.sample(range(4), 2)):
+                    version = await connection.fetchval(INCREASE, f"user_{user}")
+                    await connection.execute(INSERT_VERSION, f"user_{user}", str(version))
+                    await asyncio.sleep(rng.random() / 200)
 
-    async def consume(world: World, limit: int) -> list[str]:
-        found: list[str] = []
+    async def consume(world: World, limit: int) -> list[tuple[str, int]]:
+        found: list[tuple[str, int]] = []
         cursor = ""
-        while len(found) < 72:
+        while len(found) < 144:
             page = await read(world, after=cursor, limit=limit, wait="1s")
             cursor = page["next"]
-            found += [change["clerk_id"] for change in page["changes"]]
+            found += [(change["clerk_id"], int(change["columns"][0])) for change in page["changes"]]
         return found
 
     async with serve(**RECORDING) as world:
-        writing = [write(connection, number) for number, connection in enumerate(writers)]
+        writing = [write(connection, random.Random(number)) for number, connection in enumerate(writers)]
         readers = asyncio.gather(consume(world, 3), consume(world, 1000))
         async with asyncio.timeout(30):  # a reader that skips an entry would wait for it without an end
             await asyncio.gather(*writing)
             few, many = await readers
-    expected = sorted(f"{number}_{n}" for number in range(6) for n in range(12))
-    assert sorted(few) == sorted(many) == expected
     assert few == many
+    assert len(set(few)) == 144
+    for user in range(4):
+        versions = [version for name, version in few if name == f"user_{user}"]
+        assert versions == list(range(1, len(versions) + 1))
     for connection in writers:
         await connection.close()
 
@@ -151,9 +210,8 @@ async def test_a_cursor_from_before_a_restore_into_another_server_skips_no_entry
     serve: Serve, db: asyncpg.Connection
 ) -> None:
     """The other server had reached a higher transaction ID than this one has."""
-    restored = "insert into clerk_sync.changes (transaction_id, type, clerk_id) values ('9000000', 'user.updated', $1)"
-    await db.execute(restored, "read")
-    await db.execute(restored, "restored")
+    for user in ("read", "restored"):
+        await db.execute(INSERT_OF, "9000000", user)
     await adopt_restored_entries(db)
     async with serve(**RECORDING) as world:
         await world.deliver_ok(make_event("user.created", "user_1", T1))

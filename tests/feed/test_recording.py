@@ -244,7 +244,7 @@ async def test_the_entries_are_the_changes_of_the_table(
         columns = {name for name in MAPPED if was.get(name) != is_now.get(name)}
         if was and is_now and columns - {"changed_at"} and not is_now["deleted_at"]:
             changes.append((row["xid"], row["clerk_id"], sorted(columns)))
-    entries = await db.fetch("select transaction_id::text as xid, type, clerk_id, columns from clerk_sync.changes")
+    entries = await db.fetch("select xmin::text as xid, type, clerk_id, columns from clerk_sync.changes")
     updates = [
         (row["xid"], row["clerk_id"], sorted(row["columns"]))
         for row in entries
