@@ -66,6 +66,8 @@ tests/test_package_map.py compares the list with the imports.
     mapping.link_queries        SQL that links rows from before Clerk
     mapping.queries             a bound mapping → its SQL
     mapping.table_binding       binds lazily, and again after the table has changed
+    mapping.carry_over_checks   the issues of a table for carry-overs
+    mapping.carry_over_queries  SQL for the rows of a carry-over
     mapping.creation            creates the table of a preset
 
     suggest.names               words in the names of tables and columns
@@ -100,6 +102,8 @@ tests/test_package_map.py compares the list with the imports.
     store.email_claims          claims of two users to one unique value
     store.feed                  the change feed in its order, retention
     store.deliveries            deliveries of changes to the app, as a queue
+    store.carry_overs           the records of carry-overs
+    store.carried_rows          the rows of carry-overs in the app's tables
     store.links                 links rows from before Clerk to their users
     store.identities            state of a user, keys of many users, leases
     store.retry_queue           events that are due, retention
@@ -131,6 +135,7 @@ tests/test_package_map.py compares the list with the imports.
     sync.replay                 replays of stored events
     sync.refresh                asks Clerk about a user, single flight
     sync.login                  the row of a user who signs in
+    sync.carry_over             writes data from before sign-up
     sync.user_actions           refresh and restore of one user
     sync.drift_report           the report of a reconcile, and the limit on its deletions
     sync.row_repair             writes the rows that differ from Clerk
@@ -197,6 +202,7 @@ tests/test_package_map.py compares the list with the imports.
     web.webhooks                POST /webhooks/clerk
     web.rows                    rows and keys in responses
     web.auth                    service token or session token
+    web.carry_over              the form and the limits of a carry-over
     web.sync                    POST /sync
     web.users                   GET /users/{clerk_id}, POST /users/resolve
     web.ops.sessions            the signed cookie of the operators' page

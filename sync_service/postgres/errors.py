@@ -34,6 +34,9 @@ _PLPGSQL_FUNCTION = re.compile(r"PL/pgSQL(?:\W\w+)?\s(\S+?)\(")
 # PostgreSQL's own function that ends a statement after its lock timeout. NOWAIT and RAISE have the same code.
 _LOCK_TIMEOUT_SOURCE = "ProcessInterrupts"
 
+# PostgreSQL's own function behind RAISE.
+_RAISE_SOURCE = "exec_stmt_raise"
+
 
 def translate_error(error: BaseException | None, *, is_connecting: bool = False) -> DatabaseError | None:
     """Return the error as this service names it, or None for an error from elsewhere.
@@ -81,6 +84,11 @@ def _select_class(error: asyncpg.PostgresError, sqlstate: str, *, is_connecting:
     if isinstance(error, asyncpg.LockNotAvailableError) and error.server_source_function != _LOCK_TIMEOUT_SOURCE:
         return ChangeRejected
     return DoubtfulError if _TEMPORARY_SQLSTATES.match(sqlstate) else ChangeRejected
+
+
+def is_raised_by_function(error: asyncpg.PostgresError) -> bool:
+    """Return whether a RAISE of PL/pgSQL chose the code of the error, so that the code says nothing of the server."""
+    return error.server_source_function == _RAISE_SOURCE
 
 
 def _name_condition(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 import structlog
-from msgspec import Struct
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,9 +24,11 @@ from sync_service.errors import (
     UnknownUser,
     WrongUser,
 )
-from sync_service.sync.login import LoginService
+from sync_service.sync.carry_over import CarryOver, CarryOverService
+from sync_service.sync.login import Login, LoginService
 from sync_service.web.auth import Authenticator
 from sync_service.web.body import decode_body, read_body
+from sync_service.web.carry_over import CarryOverJson, CarryOverResponse, read_carry_over
 from sync_service.web.limits import TimeLimits, response_deadline
 from sync_service.web.metrics.families import Metrics, count_errors
 from sync_service.web.operation import BODY_ERRORS, Operation, Parameter, ResponseBody
@@ -36,10 +38,14 @@ log = structlog.get_logger()
 
 
 class SyncRequest(Struct):
-    """The user, with the service token. `profile` has Clerk's fields; it creates a missing row only."""
+    """The user, with the service token. `profile` has Clerk's fields; it creates a missing row only.
+
+    `carry_over` is data from before sign-up, which is written for the user.
+    """
 
     user_id: ClerkId | None = None
     profile: dict[str, Any] | None = None
+    carry_over: CarryOverJson = field(default_factory=Raw)
 
 
 class SyncResponse(Struct):
@@ -47,6 +53,7 @@ class SyncResponse(Struct):
 
     outcome: Literal["current", "created", "updated", "unverified"]
     user: Row
+    carry_over: CarryOverResponse | UnsetType = UNSET
 
 
 SYNC = Operation(
@@ -73,10 +80,16 @@ class SyncEndpoint:
     """The endpoint and its dependencies."""
 
     def __init__(
-        self, authenticator: Authenticator, login_service: LoginService, metrics: Metrics, limits: TimeLimits
+        self,
+        authenticator: Authenticator,
+        login_service: LoginService,
+        carry_overs: CarryOverService,
+        metrics: Metrics,
+        limits: TimeLimits,
     ) -> None:
         self._authenticator = authenticator
         self._login_service = login_service
+        self._carry_overs = carry_overs
         self._metrics = metrics
         self._limits = limits
 
@@ -95,7 +108,7 @@ class SyncEndpoint:
 
     async def _sync(self, request: Request) -> tuple[str, Response]:
         session = await self._authenticator.authenticate(request)
-        body = await _read_request(request, self._limits.body)
+        body, carry_over = await self._read_request(request)
         user_ids = {value.decode("latin-1") for name, value in request.scope["headers"] if name == b"x-clerk-user-id"}
         if body.user_id:
             user_ids.add(body.user_id)
@@ -104,33 +117,39 @@ class SyncEndpoint:
             user_ids.update(request.query_params.getlist("user_id"))
             refresh = _parse_refresh(request)
         if session:
-            if user_ids - {session.clerk_id}:
+            clerk_id = session.clerk_id
+            if user_ids - {clerk_id}:
                 raise WrongUser("The request names another user than its session token.")
-            login = await self._login_service.sync(
-                session.clerk_id, token_instance=session.instance_id, refresh=refresh
-            )
+            login = await self._login_service.sync(clerk_id, token_instance=session.instance_id, refresh=refresh)
         else:
             clerk_id = _parse_single_id(user_ids)
-            login = await self._login_service.sync(
-                clerk_id, refresh=refresh, profile=_parse_profile(clerk_id, body.profile)
-            )
-        content = msgspec.json.encode(SyncResponse(login.outcome, encode_row(login.row)))
-        return login.outcome, Response(content, media_type="application/json")
+            profile = _parse_profile(clerk_id, body.profile)
+            login = await self._login_service.sync(clerk_id, refresh=refresh, profile=profile)
+        return login.outcome, await self._create_response(clerk_id, login, carry_over)
 
+    async def _read_request(self, request: Request) -> tuple[SyncRequest, CarryOver | None]:
+        """Return the body. Nothing has been written before it is known to be right."""
+        if not _BODY_HEADERS.intersection(name for name, _ in request.scope["headers"]):
+            return SyncRequest(), None  # most requests have no body
+        content = await read_body(request, self._limits.body)
+        if not content.strip():
+            return SyncRequest(), None
+        try:
+            body, replaced = parse_tolerantly(_decoder.decode, content)
+        except UNREADABLE_JSON:
+            return decode_body(_decoder, content), None  # raises the error for the caller
+        if replaced:
+            log.warning("value_replaced", fields=replaced)
+        return body, read_carry_over(body.carry_over, content, self._carry_overs.tables)
 
-async def _read_request(request: Request, seconds: float) -> SyncRequest:
-    if not _BODY_HEADERS.intersection(name for name, _ in request.scope["headers"]):
-        return SyncRequest()  # most requests have no body
-    content = await read_body(request, seconds)
-    if not content.strip():
-        return SyncRequest()
-    try:
-        body, replaced = parse_tolerantly(_decoder.decode, content)
-    except UNREADABLE_JSON:
-        return decode_body(_decoder, content)  # raises the error for the caller
-    if replaced:
-        log.warning("value_replaced", fields=replaced)
-    return body
+    async def _create_response(self, clerk_id: str, login: Login, carry_over: CarryOver | None) -> Response:
+        response = SyncResponse(login.outcome, encode_row(login.row))
+        if carry_over:
+            result = await self._carry_overs.write(clerk_id, carry_over)
+            response.carry_over = CarryOverResponse(result.status, result.reason)
+            if result.user_row:
+                response.user = encode_row(result.user_row)
+        return Response(msgspec.json.encode(response), media_type="application/json")
 
 
 def _parse_refresh(request: Request) -> bool:
