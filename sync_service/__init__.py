@@ -136,6 +136,7 @@ tests/test_package_map.py compares the list with the imports.
     sync.refresh                asks Clerk about a user, single flight
     sync.login                  the row of a user who signs in
     sync.carry_over             writes data from before sign-up
+    sync.carry_over_removal     rolls a carry-over back
     sync.user_actions           refresh and restore of one user
     sync.drift_report           the report of a reconcile, and the limit on its deletions
     sync.row_repair             writes the rows that differ from Clerk
@@ -166,6 +167,7 @@ tests/test_package_map.py compares the list with the imports.
     doctor.table_fixes          the correction of each mapping issue
     doctor.table                checks of the users table against its mapping
     doctor.columns              checks of its columns
+    doctor.carry_over           checks of the tables for carry-overs
     doctor.app_rules            checks against the app's own ways
     doctor.foreign_key_graph    the foreign keys below it, as a graph
     doctor.foreign_key_indexes  checks of their indexes
@@ -246,6 +248,7 @@ tests/test_package_map.py compares the list with the imports.
     cli.replay                  `events replay`
     cli.events                  `events list`, `events show`
     cli.changes                 `changes list`, `changes replay`
+    cli.carry_overs             `carry-overs list`, `carry-overs show`, `carry-overs roll-back`
     cli.reconcile_progress      the progress of `reconcile`
     cli.reconcile_report        the report of `reconcile`
     cli.reconcile_run           one run of `reconcile`

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from sync_service.cli import (
+    carry_overs,
     changes,
     dev,
     docs,
@@ -30,7 +31,22 @@ from sync_service.errors import MappingMismatch, SettingsError, SyncError
 from sync_service.settings import MAPPING_FILE
 from sync_service.terminal import escape_controls
 
-COMMANDS = (dev, serve, migrate, send, token, events, changes, reconcile, doctor, mapping, users, docs, openapi)
+COMMANDS = (
+    dev,
+    serve,
+    migrate,
+    send,
+    token,
+    events,
+    changes,
+    carry_overs,
+    reconcile,
+    doctor,
+    mapping,
+    users,
+    docs,
+    openapi,
+)
 
 STANDARD_ERROR = 2
 

@@ -11,6 +11,8 @@ from sync_service.logs import configure_logging
 from sync_service.mapping.table_binding import TableBinding
 from sync_service.postgres.migrate import read_schema_state
 from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
+from sync_service.store.access import BoundConnection
+from sync_service.store.carried_rows import read_targets
 from sync_service.suggest.lookup import check_default_table
 from sync_service.web.listener import bind_sockets
 from sync_service.web.metrics.shared_folder import forget_shared_folder
@@ -47,7 +49,8 @@ async def check_mapping(settings: Settings) -> None:
         async with asyncio.timeout(CHECK_TIMEOUT), open_connection(settings) as connection:
             await check_default_table(connection, settings.mapping)
             if (await read_schema_state(connection)).is_ready:
-                await TableBinding(settings.mapping).ensure_bound(connection)
+                queries = await TableBinding(settings.mapping).ensure_bound(connection)
+                await read_targets(BoundConnection(connection, queries), settings.mapping.carry_over)
     except MappingMismatch:
         raise
     except (SyncError, TimeoutError):

@@ -7,6 +7,7 @@ import asyncpg
 
 from sync_service.clerk.client import InstanceLookup, find_known_users, look_up_host_instance, look_up_key_instance
 from sync_service.doctor.app_rules import check_app_rules
+from sync_service.doctor.carry_over import check_target, report_missing_target
 from sync_service.doctor.clerk_keys import check_instances, check_keys, report_missing_signing_secret
 from sync_service.doctor.columns import check_columns
 from sync_service.doctor.counts import Counter
@@ -40,6 +41,7 @@ from sync_service.mapping.introspection import Table, read_table
 from sync_service.postgres.limited_read import begin_limited_read
 from sync_service.postgres.migrate import read_schema_state
 from sync_service.settings import Settings
+from sync_service.store.carried_rows import read_target
 
 # Gets a noun phrase: the subject of the current check.
 ProgressCallback: TypeAlias = Callable[[str], None]
@@ -109,11 +111,23 @@ class CheckRun:
         self._add(check_table(mapping, table, server, hints))
         self._add(check_columns(mapping, table))
         self._add(check_app_rules(mapping, table, hints))
+        await self._check_carry_over(counter, table, server)
         if not is_readable:
             return
         users = await self._check_users(counter, table, has_identities=has_identities)
         edges = await self._check_foreign_keys(counter, table, users)
         await self._check_missing_foreign_keys(counter, table, edges)
+
+    async def _check_carry_over(self, counter: Counter, table: Table, server: Server) -> None:
+        mapping = self.settings.mapping
+        for entry in mapping.carry_over:
+            self._on_progress(entry.table_name)
+            async with begin_limited_read(counter.connection):
+                target = await read_target(counter.connection, entry, table)
+            if target is None:
+                self.findings.append(report_missing_target(entry))
+            else:
+                self._add(check_target(mapping, table, target, server.role))
 
     async def _check_users(self, counter: Counter, table: Table, *, has_identities: bool) -> UserCounts:
         mapping = self.settings.mapping

@@ -27,6 +27,9 @@ _SQLSTATES_OF_APP = frozenset({"42P01", "3F000", "3D000", "XX000"})
 # PostgreSQL's name of the error.
 WRONG_TYPE = "datatype_mismatch"
 
+NO_PRIMARY_KEY = "no_primary_key"
+ROW_NOT_REMOVED = "row_not_removed"
+
 
 class RowRefusedByTable(Exception):
     """The app's table refuses a row. `reason` is the class of the error."""
@@ -109,7 +112,7 @@ def raise_if_refused(error: asyncpg.PostgresError, place: RefusedRow) -> None:
         return
     refused = msgspec.structs.replace(
         place,
-        table=translated.table or place.table,
+        table=f"{error.schema_name}.{error.table_name}" if error.table_name else place.table,
         column=translated.column,
         constraint=translated.constraint,
         function=translated.function,
@@ -117,26 +120,27 @@ def raise_if_refused(error: asyncpg.PostgresError, place: RefusedRow) -> None:
     raise RowRefusedByTable(translated.reason, refused) from None
 
 
-async def remove_row(connection: Connection, row: RowKey) -> bool:
-    """Delete one row; return False if it is gone already. Raises `RowRefusedByTable` or errors of asyncpg."""
-    table = await read_table(connection, row.schema, row.table)
+async def remove_row(connection: Connection, table: Table | None, row: RowKey) -> bool:
+    """Delete one row of the table; return False if it is gone already.
+
+    Raises `RowRefusedByTable` or errors of asyncpg.
+    """
     if table is None:
         return False
+    place = RefusedRow(f"{row.schema}.{row.table}")
     key = msgspec.json.decode(row.key, type=dict[str, Raw] | None)
-    name = f"{row.schema}.{row.table}"
-    if not key or any(table.column(column) is None for column in key):
-        raise RowRefusedByTable("no_primary_key", RefusedRow(name))
-    queries, text = build_removal_queries(table, tuple(key)), msgspec.json.encode(key).decode()
+    if not key or any(table.column(name) is None for name in key):
+        raise RowRefusedByTable(NO_PRIMARY_KEY, place)
+    queries, text = build_removal_queries(table, tuple(key)), bytes(row.key).decode()
     try:
         tag = await connection.execute(queries.remove, text)
+        await check_deferred_constraints(connection)
     except asyncpg.PostgresError as error:
-        raise_if_refused(error, RefusedRow(name))
+        raise_if_refused(error, place)
         raise
-    if tag != "DELETE 0":
-        return True
-    if await connection.fetchval(queries.exists, text):  # a trigger keeps it
-        raise RowRefusedByTable("row_not_removed", RefusedRow(name))
-    return False
+    if tag == "DELETE 0" and await connection.fetchval(queries.exists, text):  # a trigger keeps it
+        raise RowRefusedByTable(ROW_NOT_REMOVED, place)
+    return bool(tag != "DELETE 0")
 
 
 _USER_FOREIGN_KEYS = read_sql("sync_service.mapping", "user_foreign_keys.sql")

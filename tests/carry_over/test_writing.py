@@ -132,7 +132,7 @@ async def test_a_refusal_by_the_table_does_not_fail_the_login_and_stays_a_failur
         assert read_result(await carry(world, corrected)) == ("failed", reason), name
     assert await count_rows(db) == [0, 0, 0, len(REFUSED)]
     assert json.loads((await read_record(db, "visit-0"))["failure"]) == {
-        "table": "user_profiles",
+        "table": "app.user_profiles",
         "row": 1,
         "column": None,
         "constraint": "user_profiles_age_check",

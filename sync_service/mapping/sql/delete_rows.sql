@@ -53,3 +53,4 @@ where (select count(*) from gone) is not null
         not exists (select from doomed where not exists (select from gone where gone.clerk_id = doomed.clerk_id))
         or clerk_sync.raise_row_not_written()
     )
+    and clerk_sync.forget_carried_rows(wanted.clerk_id)

@@ -21,3 +21,10 @@ create table clerk_sync.carry_overs (
 
 create index carry_overs_of_a_user on clerk_sync.carry_overs (clerk_id);
 create index carry_overs_newest_first on clerk_sync.carry_overs (created_at, id);
+
+-- The primary key of a row may contain a value of the user. A statement of its own sees a carry-over that was committed
+-- while the deletion waited for the lock on the user's row.
+create function clerk_sync.forget_carried_rows(deleted_id text) returns boolean language sql as $$
+    update clerk_sync.carry_overs set keys = '[]' where clerk_id = deleted_id and keys <> '[]';
+    select true;
+$$;
