@@ -250,6 +250,7 @@ def test_the_commands_are_complete() -> None:
         "token",
         "events",
         "changes",
+        "carry_overs",
         "reconcile",
         "doctor",
         "mapping",

@@ -25,7 +25,7 @@ DOCUMENTS = [README, ROOT / "CHANGELOG.md", *PAGES]
 
 MAX_README_LINES = 180
 
-PAGE_NAMES = ["changes", "deploy", "doctor", "http", "login", "mapping", "operations"]
+PAGE_NAMES = ["carry-over", "changes", "deploy", "doctor", "http", "login", "mapping", "operations"]
 
 
 def page(name: str) -> str:
@@ -130,7 +130,7 @@ def test_the_commands_table_has_every_command_with_its_options_and_no_other() ->
     described = {}
     for row in rows:
         words = re.sub(r"[`\[\]]", "", row).split()[1:]
-        name = " ".join(word for word in words if re.fullmatch(r"[a-z]+", word))
+        name = " ".join(word for word in words if re.fullmatch(r"[a-z]+(?:-[a-z]+)*", word))
         described[name] = {word for word in words if word.startswith("--")}
     assert described == commands
 

@@ -102,13 +102,21 @@ def _check_foreign_key(
     mapping: TableMapping, users: Table, key: Column | None, target: CarryOverTarget
 ) -> Iterator[Finding]:
     entry, table = target.entry, target.table
-    if any(set(entry.owner_columns) & set(names) for names in target.user_keys):
-        return
     column = table.column(entry.user or entry.clerk_id)
-    referenced = key.name if key and entry.user else mapping.id_column
-    if column is None:
+    if column is None or any(set(entry.owner_columns) & set(names) for names in target.user_keys):
         return
-    child = UnconstrainedColumn(
+    child = _make_child(table, column)
+    referenced = key.name if key and entry.user else mapping.id_column
+    fix = Fix(do=(f"add a foreign key to {child.display_name} in your app's schema",))
+    if mapping.on_delete == "cascade" and table.kind == "r" and users.is_unique_on(referenced):
+        fix = Fix(add_foreign_key(child, users, referenced))
+    what = f"{child.display_name}: has no foreign key to {mapping.name}"
+    yield _report(entry, "carry_over_foreign_key", "warning", what, fix)
+
+
+def _make_child(table: Table, column: Column) -> UnconstrainedColumn:
+    is_indexed = any(index.valid and not index.partial and index.keys[0] == column.name for index in table.indexes)
+    return UnconstrainedColumn(
         schema=table.schema,
         table=table.name,
         partitioned=table.kind == "p",
@@ -117,13 +125,9 @@ def _check_foreign_key(
         category=column.category,
         base=column.base,
         length=column.length,
-        indexed=any(index.valid and not index.partial and index.keys[0] == column.name for index in table.indexes),
+        indexed=is_indexed,
         already_referenced=False,
     )
-    can_add = mapping.on_delete == "cascade" and table.kind == "r" and users.is_unique_on(referenced)
-    what = f"{child.display_name}: has no foreign key to {mapping.name}"
-    fix = Fix(add_foreign_key(child, users, referenced)) if can_add else Fix(do=(f"add a foreign key to {child.name}",))
-    yield _report(entry, "carry_over_foreign_key", "warning", what, fix)
 
 
 def _check_safety(target: CarryOverTarget, role: str) -> Iterator[Finding]:
