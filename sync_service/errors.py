@@ -260,6 +260,7 @@ class DatabaseError(SyncError):
         self.column = column
         self.constraint = constraint
         self.function = function
+        self.parent_id: str | None = None
 
 
 class DatabaseUnavailable(DatabaseError):
@@ -280,3 +281,11 @@ class MappingMismatch(DatabaseUnavailable):
 
 class ChangeRejected(DatabaseError):
     """PostgreSQL or the app's table rejected the change. Only the operator can repair that, not the sender."""
+
+
+class ParentMissing(ChangeRejected):
+    """The row of the parent does not exist yet. The event waits for it; that is no failed attempt."""
+
+    def __init__(self, reason: str, parent_id: str) -> None:
+        super().__init__(reason)
+        self.parent_id = parent_id

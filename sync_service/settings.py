@@ -143,7 +143,7 @@ def _list_missing(given: Collection[str], required: tuple[str, ...]) -> list[str
 
 def _with_notifications(settings: Settings) -> Settings:
     """Return the settings with a mapping that records each change for its delivery."""
-    return replace(settings, mapping=replace(settings.mapping, records_changes=True, notifies=True))
+    return replace(settings, mapping=settings.mapping.with_recording(notifies=True))
 
 
 # The variables that `serve` needs.

@@ -99,7 +99,11 @@ def test_only_an_unchanged_preset_s_table_is_created() -> None:
     [
         ("x", "is not TOML: Expected '=' after a key in a key/value pair (at end of document)"),
         ("users = 1", "users: must be a table; begin it with [users]"),
-        ("[user]", "user: unknown; all keys belong below [users], [changes] or [carry_over.<name>]"),
+        (
+            "[user]",
+            "user: unknown; all keys belong below [users], [organizations], [sessions], [memberships], [changes] or"
+            " [carry_over.<name>]",
+        ),
         ("[users]\non_delet = 1", "users.on_delet: unknown; did you mean on_delete?"),
         ('[users]\non_delete = "keep"', "users.on_delete: is not one of cascade, soft, anonymize"),
         (

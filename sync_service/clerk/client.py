@@ -19,7 +19,8 @@ import structlog
 from sync_service.clerk.change import Snapshot, Version
 from sync_service.clerk.circuit_breaker import CircuitBreaker
 from sync_service.clerk.json_repair import parse_tolerantly
-from sync_service.clerk.user import UNREADABLE_JSON, decode_user
+from sync_service.clerk.resource import UNREADABLE_JSON
+from sync_service.clerk.user import decode_user
 from sync_service.errors import ClerkAuthError, ClerkRequestRefused, ClerkUnavailable, UnconfirmedDeletion
 
 log = structlog.get_logger()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sync_service.clerk.user import UNREADABLE_JSON
+from sync_service.clerk.resource import UNREADABLE_JSON
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt.types import Options
 
 from sync_service.clerk.jwks import KeySource
-from sync_service.clerk.user import UNREADABLE_JSON
+from sync_service.clerk.resource import UNREADABLE_JSON
 from sync_service.errors import BadToken
 
 # A session token of Clerk must fit into a cookie of 4 kB.

@@ -1,22 +1,15 @@
 """Clerk's user.
 
-Names are Clerk's own (its Backend API, object `User`). Only the fields that a mapping may need are here. Decoding is
-lenient: a missing field and null are both None, and unknown fields are ignored.
+Names are Clerk's own (its Backend API, object `User`). Only the fields that a mapping may need are here.
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw, Struct
 
-# Milliseconds since 1970, up to the year 9999. JSON has one kind of number, so 1716883200000.0 must be accepted like
-# 1716883200000. `float` accepts both, and represents these numbers exactly.
-Milliseconds: TypeAlias = Annotated[float, Meta(ge=0, le=253_402_300_799_999)]
-ClerkId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[!-~]+$")]
-
-# The errors that msgspec raises for JSON that cannot be read: wrong syntax or type, not UTF-8, nested too deeply.
-UNREADABLE_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+from sync_service.clerk.resource import Milliseconds, Resource
 
 # Private metadata may contain secrets of the app; the users themselves write unsafe metadata. Neither is stored in any
 # table, unless the mapping names it.
@@ -47,12 +40,9 @@ class PhoneNumber(Struct, frozen=True):
 Contact = TypeVar("Contact", EmailAddress, PhoneNumber)
 
 
-class User(Struct, frozen=True, kw_only=True):
+class User(Resource, frozen=True, kw_only=True):
     """A user as of `updated_at`."""
 
-    id: ClerkId
-    updated_at: Milliseconds
-    created_at: Milliseconds | None = None
     last_sign_in_at: Milliseconds | None = None
     primary_email_address_id: str | None = None
     primary_phone_number_id: str | None = None

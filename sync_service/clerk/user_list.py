@@ -17,7 +17,8 @@ from sync_service.clerk.change import Snapshot, Version
 from sync_service.clerk.client import ClerkClient, QueryParameters
 from sync_service.clerk.json_repair import has_nul, is_deep, parse_tolerantly, repair_json
 from sync_service.clerk.rate_limit import RateLimiter
-from sync_service.clerk.user import UNREADABLE_JSON, ClerkId, Milliseconds, User, decode_user
+from sync_service.clerk.resource import UNREADABLE_JSON, ClerkId, Milliseconds
+from sync_service.clerk.user import User, decode_user
 from sync_service.errors import ClerkAuthError, ClerkRequestRefused, ClerkUnavailable
 
 log = structlog.get_logger()

@@ -7,8 +7,8 @@ from sync_service.mapping.deletion_marks import list_marks
 from sync_service.mapping.table import TableMapping
 from sync_service.postgres.sql import fill_gaps, quote_ident, quote_literal, read_gaps, read_sql
 
-# The type of the entry for a deleted user, by the mapping's `on_delete`.
-DELETION_TYPES = {"cascade": "user.deleted", "soft": "user.soft_deleted", "anonymize": "user.anonymized"}
+# The last part of the type of the entry for a deletion, by the mapping's `on_delete`.
+DELETION_SUFFIXES = {"cascade": "deleted", "soft": "soft_deleted", "anonymize": "anonymized"}
 
 _CHANGED_ROWS = """(
         select changed.clerk_id, false as is_new, changed.app_key, found.row_before, changed.row_after
@@ -27,7 +27,8 @@ def render_recording(mapping: TableMapping, bound: BoundMapping, names: dict[str
     steps["row_before"] = read_gaps(steps["found"])["row_before"]
     if not mapping.records_changes:
         return dict.fromkeys([*steps, "record_written", "record_linked", "record_mark"], "")
-    gaps = names | _describe_content(mapping, bound) | {"change_type": _quote_type(mapping), "is_final": "true"}
+    gaps = names | _describe_content(mapping, bound) | {"is_final": "true"}
+    gaps |= {"change_type": _quote_type(mapping, mapping.on_delete), "change_entity": quote_literal(mapping.entity)}
     parts = read_gaps(steps["record"])
     gaps |= {name: parts[name] if mapping.notifies else "" for name in ("delivery", "pending")}
     gaps["row_before"] = fill_gaps(steps["row_before"], gaps)
@@ -37,7 +38,7 @@ def render_recording(mapping: TableMapping, bound: BoundMapping, names: dict[str
         "unless_deleted": parts["unless_deleted"],
     }
     linked = changed | {"change": _CHANGED_ROWS.format(changed="linked", found="locked")}
-    mark = {"change_type": quote_literal(DELETION_TYPES["soft"]), "is_final": "false"}
+    mark = {"change_type": _quote_type(mapping, "soft"), "is_final": "false"}
     return {name: fill_gaps(text, gaps | changed) for name, text in steps.items()} | {
         "record_written": fill_gaps(steps["record"], gaps | written),
         "record_linked": fill_gaps(steps["record"], gaps | linked),
@@ -57,8 +58,8 @@ def _describe_content(mapping: TableMapping, bound: BoundMapping) -> dict[str, s
     }
 
 
-def _quote_type(mapping: TableMapping) -> str:
-    return quote_literal(DELETION_TYPES[mapping.on_delete])
+def _quote_type(mapping: TableMapping, on_delete: str) -> str:
+    return quote_literal(f"{mapping.entity}.{DELETION_SUFFIXES[on_delete]}")
 
 
 def _render_array(names: Iterable[str]) -> str:

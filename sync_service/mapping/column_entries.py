@@ -1,11 +1,13 @@
 """One entry of `[users.columns]` or `[users.deleted]` → the source of its column, or the errors of the entry (pure)."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import date, datetime, time
 from difflib import get_close_matches
 from typing import Any
 
-from sync_service.mapping.computed_values import COMPUTED, WHOLE_USER
+from sync_service.clerk.entities import USER, Entity
+from sync_service.mapping.computed_values import COMPUTED, PARENT_KEYS, WHOLE_USER
 from sync_service.mapping.fields import PLACEHOLDER, FieldSource
 from sync_service.mapping.generators import NOW, parse_key_format
 from sync_service.mapping.paths import parse_path
@@ -21,13 +23,30 @@ _SIMILAR_FIELDS = frozenset(
     {"primary_email_address_id", "primary_phone_number_id", "profile_image_url", "unsafe_metadata"}
 )
 
+# The fields whose misspelt names are errors, by the entity (from Clerk's OpenAPI files).
+_FIELDS: Mapping[str, Iterable[str]] = {
+    "user": COMPUTED,
+    "session": (
+        *("id", "user_id", "client_id", "status", "created_at", "updated_at", "last_active_at", "expire_at"),
+        *("abandon_at", "ended_at", "latest_activity", "actor", "last_active_organization_id"),
+    ),
+    "organization": (
+        *("id", "name", "slug", "image_url", "has_image", "created_by", "created_at", "updated_at", "members_count"),
+        *("public_metadata", "private_metadata", "max_allowed_memberships", "pending_invitations_count"),
+    ),
+    "membership": (
+        *("id", "role", "role_name", "permissions", "created_at", "updated_at", "organization", "public_user_data"),
+        *("public_metadata", "private_metadata"),
+    ),
+}
 
-def read_column(key: str, given: Any, errors: list[str]) -> FieldSource | None:
+
+def read_column(key: str, given: Any, errors: list[str], entity: Entity = USER) -> FieldSource | None:
     """Return the source that an entry of `[users.columns]` describes; None after an error. `key` is for messages."""
     entry = _expand(key, given)
-    found = list(_check_entry(key, entry)) if isinstance(entry, Mapping) else [entry]
+    found = list(_check_entry(key, entry, entity)) if isinstance(entry, Mapping) else [entry]
     errors += found
-    return None if found or isinstance(entry, str) else _make_source(entry)
+    return None if found or isinstance(entry, str) else replace(_make_source(entry), entity=entity.name)
 
 
 def read_mark(key: str, given: Any, errors: list[str]) -> FieldSource | None:
@@ -74,17 +93,17 @@ def _make_source(entry: Mapping[str, Any]) -> FieldSource:
     )
 
 
-def _check_entry(key: str, entry: Mapping[str, Any]) -> Iterator[str]:
+def _check_entry(key: str, entry: Mapping[str, Any], entity: Entity) -> Iterator[str]:
     for name in sorted(entry.keys() - set(_KEYS)):
         yield f"{key}.{name}: unknown{suggest_word(name, _KEYS)}"
     if sum(form in entry for form in _FORMS) != 1:
-        yield f"{key}: needs one of `from`, a field of Clerk's user, `constant` and `generate`"
+        yield f"{key}: needs one of `from`, a field of Clerk's {entity.name}, `constant` and `generate`"
         return
     for name, choices in _CHOICES.items():
         if entry.get(name, choices[0]) not in choices:
             yield f"{key}.{name}: is not {' or '.join(choices)}"
     if "from" in entry:
-        yield from _check_sources(key, entry)
+        yield from _check_sources(key, entry, entity)
         return
     for name in _KEYS_OF_FROM:
         if name in entry:
@@ -93,7 +112,7 @@ def _check_entry(key: str, entry: Mapping[str, Any]) -> Iterator[str]:
         yield from _check_generator(key, entry)
 
 
-def _check_sources(key: str, entry: Mapping[str, Any]) -> Iterator[str]:
+def _check_sources(key: str, entry: Mapping[str, Any], entity: Entity) -> Iterator[str]:
     given = entry["from"]
     sources = given if isinstance(given, list) else [given]
     if not sources:
@@ -101,8 +120,8 @@ def _check_sources(key: str, entry: Mapping[str, Any]) -> Iterator[str]:
     for source in sources:
         if not _is_path(source):
             yield f"{key}: must be a field such as first_name or public_metadata.plan, or $"
-        elif hint := _suggest_source(source):
-            yield f"{key}: Clerk's user has no {source}{hint}"
+        elif (hint := _suggest_source(source, entity)) is not None:
+            yield f"{key}: Clerk's {entity.name} has no {source}{hint}"
     yield from _check_null(key, entry)
 
 
@@ -140,14 +159,20 @@ def _is_path(source: Any) -> bool:
     return True
 
 
-def _suggest_source(source: str) -> str:
-    """Return a hint if the source looks like a misspelt field, else an empty text.
+def _suggest_source(source: str, entity: Entity) -> str | None:
+    """Return a hint if the source looks like a misspelt field, or cannot exist; else None.
 
     Clerk may add fields at any time, so an unknown field is an error only if it is similar to a known one.
     """
+    keys = {PARENT_KEYS[parent.entity] for parent in entity.parents}
+    if source in keys:
+        return None
+    if source in PARENT_KEYS.values() or (keys and source.startswith("user.")):
+        return f"; write {' or '.join(sorted(keys))}" if keys else ""
+    known = _FIELDS[entity.name]
     is_path = "." in source or "[" in source
-    is_known = source == WHOLE_USER or source in COMPUTED or is_path or source in _SIMILAR_FIELDS
-    return "" if is_known else suggest_word(source, COMPUTED)
+    is_known = source == WHOLE_USER or source in known or is_path or source in _SIMILAR_FIELDS
+    return None if is_known else suggest_word(source, known) or None
 
 
 def _to_json(value: Any) -> Any:

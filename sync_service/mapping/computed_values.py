@@ -1,8 +1,10 @@
-"""Values that are computed from Clerk's user, and the properties of sources by their names (pure)."""
+"""Values that are computed from an object of Clerk, and the properties of sources by their names (pure)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sync_service.clerk.entities import SESSION, USER
+from sync_service.clerk.resource import Resource, Session
 from sync_service.clerk.user import User
 
 WHOLE_USER = "$"
@@ -62,10 +64,41 @@ COMPUTED: Mapping[str, Callable[[User], Any]] = {
     "updated_at": lambda user: _to_int(user.updated_at),
 }
 
+_OF_RESOURCES: Mapping[str, Callable[[Resource], Any]] = {
+    "id": lambda resource: resource.id,
+    "created_at": lambda resource: _to_int(resource.created_at),
+    "updated_at": lambda resource: _to_int(resource.updated_at),
+}
+
+_OF_SESSIONS: Mapping[str, Callable[[Session], Any]] = {
+    "id": lambda session: session.id,
+    "created_at": lambda session: _to_int(session.created_at),
+    "updated_at": lambda session: _to_int(session.not_before_creation(session.updated_at)),
+    "last_active_at": lambda session: _to_int(session.not_before_creation(session.last_active_at)),
+    "expire_at": lambda session: _to_int(session.not_before_creation(session.expire_at)),
+    "abandon_at": lambda session: _to_int(session.not_before_creation(session.abandon_at)),
+    "ended_at": lambda session: _to_int(session.ended_at),
+}
+
+_BY_ENTITY: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {USER.name: COMPUTED, SESSION.name: _OF_SESSIONS}
+
+
+def get_computed(entity: str) -> Mapping[str, Callable[[Any], Any]]:
+    """Return the computed values of an entity, by name."""
+    return _BY_ENTITY.get(entity, _OF_RESOURCES)
+
+
+# The app's own keys of the parents, by the parent. The service finds them in the tables of the parents.
+PARENT_KEYS: Mapping[str, str] = {"user": "user.key", "organization": "organization.key"}
+
 # Sources that always have a value, so that a NOT NULL column needs no `when_null` for them.
-NEVER_NULL_SOURCES = frozenset(
-    {"id", "primary_email_verified", "banned", "locked", "public_metadata", "created_at", "updated_at", WHOLE_USER}
-)
+_ALWAYS = frozenset({"id", "created_at", "updated_at", WHOLE_USER, *PARENT_KEYS.values()})
+NEVER_NULL_SOURCES: Mapping[str, frozenset[str]] = {
+    "user": _ALWAYS | {"primary_email_verified", "banned", "locked", "public_metadata"},
+    "session": _ALWAYS | {"user_id", "client_id", "status", "last_active_at", "expire_at", "abandon_at"},
+    "organization": _ALWAYS | {"name", "public_metadata"},
+    "membership": _ALWAYS | {"role", "public_metadata", "organization.id", "public_user_data.user_id"},
+}
 
 # Sources that do not identify a person. Their columns keep their values when a row is anonymized.
 IMPERSONAL_FIELDS = frozenset(
@@ -78,5 +111,11 @@ IMPERSONAL_FIELDS = frozenset(
         "updated_at",
         "last_sign_in_at",
         "last_active_at",
+        "status",
+        "expire_at",
+        "abandon_at",
+        "ended_at",
+        "role",
+        *PARENT_KEYS,
     }
 )

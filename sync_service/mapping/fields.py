@@ -5,28 +5,35 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from sync_service.clerk.user import REDACTED_FIELDS, User
+from sync_service.clerk.entities import USER
+from sync_service.clerk.resource import Resource
+from sync_service.clerk.user import REDACTED_FIELDS
 from sync_service.mapping.computed_values import (
-    COMPUTED,
     EXCLUSIVE_SOURCES,
     IMPERSONAL_FIELDS,
     NEVER_NULL_SOURCES,
+    PARENT_KEYS,
     PRIMARY_EMAIL,
     WHOLE_USER,
+    get_computed,
 )
 from sync_service.mapping.generators import NOW, parse_key_format
 from sync_service.mapping.paths import Step, follow_path, get_root_field, parse_path
 
 Data: TypeAlias = Mapping[str, Any]
 
-# Returns a column's value from the user and from Clerk's whole JSON of the user.
-Value: TypeAlias = Callable[[User, Data], Any]
+# Returns a column's value from an object of Clerk and from the whole JSON of it.
+Value: TypeAlias = Callable[[Resource, Data], Any]
 
 PLACEHOLDER = "{clerk_id}"
 
 
 # Documents of the app. In them "" is a value; in Clerk's own fields it means null.
 _METADATA = frozenset({"public_metadata", "private_metadata", "unsafe_metadata"})
+
+# sync/parents.py adds these to the JSON of a child.
+_PARENT_KEYS = frozenset(PARENT_KEYS.values())
+_NOT_IN_DOCUMENT = _PARENT_KEYS | set(REDACTED_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,8 @@ class FieldSource:
     `keep_on_null` leaves the value of the app; a new row has `when_null` then, or the default. An `insert_only` column
     is written on insert and never again. `generate` names a generator (mapping/generators.py). `extra_keys` are added
     to `$`, for columns that the table generates from them. Columns of a preset are `optional`: they are ignored if the
-    table does not have them, and their `when_null` is used only if the column is NOT NULL.
+    table does not have them, and their `when_null` is used only if the column is NOT NULL. `entity` is the object with
+    the value (clerk/entities.py).
     """
 
     source: str | None
@@ -52,6 +60,7 @@ class FieldSource:
     generate: str | None = None
     insert_only: bool = False
     keep_on_null: bool = False
+    entity: str = USER.name
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -66,16 +75,22 @@ class FieldSource:
     @property
     def is_exclusive(self) -> bool:
         """Whether Clerk gives the value to one user only."""
-        return self.equals is None and bool(self.sources) and set(self.sources) <= set(EXCLUSIVE_SOURCES)
+        is_users = self.equals is None and self.entity == USER.name
+        return is_users and bool(self.sources) and set(self.sources) <= set(EXCLUSIVE_SOURCES)
 
     @property
     def shows_email(self) -> bool:
         """Whether the value may be the primary email."""
-        return self.equals is None and PRIMARY_EMAIL in self.sources
+        return self.equals is None and self.entity == USER.name and PRIMARY_EMAIL in self.sources
+
+    @property
+    def is_parent_key(self) -> bool:
+        """Whether the value is the app's own key of a parent."""
+        return self.source in _PARENT_KEYS
 
     @property
     def root_fields(self) -> frozenset[str]:
-        """The fields of Clerk's user at the start of the paths."""
+        """The fields of Clerk's object at the start of the paths."""
         return frozenset(map(get_root_field, self.sources))
 
     @property
@@ -85,14 +100,14 @@ class FieldSource:
 
     @property
     def needs_raw_json(self) -> bool:
-        """Whether the value needs Clerk's whole JSON, because it is not computed from the fields of `User`."""
-        return any(source not in COMPUTED for source in self.sources)
+        """Whether the value needs Clerk's whole JSON, because it is not computed from the fields of the object."""
+        return any(source not in get_computed(self.entity) for source in self.sources)
 
     @property
     def can_be_null(self) -> bool:
         """Whether some users have no value, and nothing replaces it."""
         is_replaced = self.equals is not None or self.when_null is not None
-        return bool(self.sources) and not is_replaced and NEVER_NULL_SOURCES.isdisjoint(self.sources)
+        return bool(self.sources) and not is_replaced and NEVER_NULL_SOURCES[self.entity].isdisjoint(self.sources)
 
     @property
     def is_constant(self) -> bool:
@@ -117,30 +132,33 @@ class FieldSource:
         if self.generate is not None and not self.is_now:
             generate = parse_key_format(self.generate).make_generator()
             return lambda *_: generate()
-        compute = COMPUTED.get(self.source or "")
+        compute = get_computed(self.entity).get(self.source or "")
         if compute is None or self.fallbacks or self.equals is not None or self.when_null is not None:
             return self.read_value
-        return lambda user, _: compute(user)
+        return lambda resource, _: compute(resource)
 
-    def read_value(self, user: User, data: Data) -> Any:
+    def read_value(self, resource: Resource, data: Data) -> Any:
         """Return the value in JSON's types. `data` is Clerk's whole JSON if a column of the mapping needs it."""
         if self.source is None:
             return self.constant
-        values = (self._read(source, user, data) for source in self.sources)
+        values = (self._read(source, resource, data) for source in self.sources)
         value = next((value for value in values if value is not None), None)
         if self.equals is not None:
             # Python's True equals 1; in JSON they are different values.
             return value == self.equals and isinstance(value, bool) is isinstance(self.equals, bool)
         if value is None and not self.keep_on_null:
-            return fill_placeholder(self.when_null, user.id)
+            return fill_placeholder(self.when_null, resource.id)
         return value
 
-    def _read(self, source: str, user: User, data: Data) -> Any:
-        if compute := COMPUTED.get(source):
-            return compute(user)
+    def _read(self, source: str, resource: Resource, data: Data) -> Any:
+        computed = get_computed(self.entity)
+        if compute := computed.get(source):
+            return compute(resource)
         if source == WHOLE_USER:
-            document = {name: value for name, value in data.items() if name not in REDACTED_FIELDS}
-            return document | {key: COMPUTED[name](user) for key, name in self.extra_keys.items()}
+            document = {name: value for name, value in data.items() if name not in _NOT_IN_DOCUMENT}
+            return document | {key: computed[name](resource) for key, name in self.extra_keys.items()}
+        if source in _PARENT_KEYS:
+            return data.get(source)
         value = follow_path(data, _parse_path(source))
         return None if value == "" and get_root_field(source) not in _METADATA else value
 

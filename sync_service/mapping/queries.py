@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sync_service.mapping.assignments import Assignments, needs_update_first, render_assignments
 from sync_service.mapping.binding import BoundMapping
 from sync_service.mapping.change_recording import render_recording
+from sync_service.mapping.child_queries import FamilyQueries, build_family_queries, render_entity_gaps
 from sync_service.mapping.deletion_queries import build_deletion_queries
 from sync_service.mapping.email_policy import EmailPolicy, read_email_policy
 from sync_service.mapping.link_queries import build_link_queries
@@ -61,6 +62,7 @@ class Queries:
     find_links_by_key: str | None
     unmark_linked: str | None
     claims: tuple[ClaimQueries, ...]
+    family: FamilyQueries
 
     def read_columns(self, columns: Sequence[str]) -> str:
         """Return a statement that reads some columns of a row from JSON; it fails if the type of one rejects its value.
@@ -115,6 +117,7 @@ def build_queries(mapping: TableMapping, bound: BoundMapping) -> Queries:
         find_links_by_key=links.find_by_key,
         unmark_linked=links.unmark,
         claims=tuple(_build_claim_queries(email, rule, gaps) for rule in list_unique_rules(bound.mapping, bound.table)),
+        family=build_family_queries(bound, gaps),
     )
 
 
@@ -142,6 +145,7 @@ def _render_apply(bound: BoundMapping, names: dict[str, str], source: dict[str, 
         "update_first": "",
         "unless_updated": "",
         "or_updated": "",
+        **render_entity_gaps(bound.mapping, source),
     }
     if needs_update_first(bound):
         step = read_gaps(read_sql(__package__, "update_first.sql"))

@@ -1,14 +1,14 @@
 """Mapping of one table of the app (pure). Columns that the mapping does not name belong to the app."""
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from sync_service.clerk.change import DIGEST_SIZE, Snapshot, Version
+from sync_service.clerk.change import Snapshot, Version
+from sync_service.clerk.entities import ENTITIES, USER, Entity
 from sync_service.clerk.user import REDACTED_FIELDS
 from sync_service.mapping.carry_over import CarryOverTable
 from sync_service.mapping.fields import FieldSource, Value
@@ -26,7 +26,9 @@ class TableMapping:
     columns that mark a deleted user, and their values; `deleted_at` is one more, a time or a boolean. `created_by` is
     the file in mapping/sql/ with which `migrate` creates a missing table. `records_changes`: changes are recorded in
     `clerk_sync.changes`. `notifies`: each one is also posted to the app. `carry_over`: the tables that take data from
-    before sign-up.
+    before sign-up. `entity` is the object of Clerk that the rows show, `keep` the age at which the service deletes the
+    row of an ended session. `related` are the mappings of the other entities, which that of the users has.
+    `has_children`: rows of another table wait for those of this one.
     """
 
     schema: str = "public"
@@ -41,7 +43,10 @@ class TableMapping:
     link_by_verified_email: bool = False
     link_by_external_id: bool = False
     created_by: str | None = None
-    entity: str = "user"
+    entity: str = USER.name
+    keep: timedelta | None = None
+    related: tuple["TableMapping", ...] = ()
+    has_children: bool = False
     records_changes: bool = False
     notifies: bool = False
     carry_over: tuple[CarryOverTable, ...] = ()
@@ -54,7 +59,11 @@ class TableMapping:
         set_ = object.__setattr__
         readers = ((name, column.make_reader()) for name, column in self.columns.items() if not column.is_now)
         set_(self, "_readers", tuple(readers))
-        set_(self, "_raw_json_columns", tuple(column for column in self.columns.values() if column.needs_raw_json))
+        set_(
+            self,
+            "_raw_json_columns",
+            tuple(c for c in self.columns.values() if c.needs_raw_json and not c.is_parent_key),
+        )
 
     @property
     def name(self) -> str:
@@ -80,20 +89,36 @@ class TableMapping:
     @property
     def deletion_type(self) -> str:
         """The type of the events that delete an entity of this table."""
-        return f"{self.entity}.deleted"
+        return self.kind.deletion
+
+    @property
+    def kind(self) -> Entity:
+        """The kind of Clerk's object."""
+        return ENTITIES[self.entity]
+
+    def with_recording(self, *, notifies: bool) -> "TableMapping":
+        """Return the mapping with recorded changes, and the related ones too."""
+        related = tuple(other.with_recording(notifies=notifies) for other in self.related)
+        return replace(self, records_changes=True, notifies=notifies, related=related)
+
+    @property
+    def all(self) -> tuple["TableMapping", ...]:
+        """This mapping and the related ones, parents first."""
+        order = list(ENTITIES)
+        return tuple(sorted((self, *self.related), key=lambda mapping: order.index(mapping.entity)))
 
     @property
     def redacted_fields(self) -> tuple[str, ...]:
-        """The fields of Clerk's user that are not stored in any table, because no column names them."""
+        """The fields of Clerk's object that are not stored in any table, because no column names them."""
         named = {root for column in self.columns.values() for root in column.root_fields}
         return tuple(name for name in REDACTED_FIELDS if name not in named)
 
     def build_row(self, snapshot: Snapshot) -> Row:
         """Return the values of the mapped columns, in JSON's types; not the times of a write."""
-        user, data = snapshot.user, snapshot.data
-        row = {self.id_column: user.id}
+        resource, data = snapshot.resource, snapshot.data
+        row = {self.id_column: resource.id}
         for name, read in self._readers:
-            row[name] = read(user, data)
+            row[name] = read(resource, data)
         return row
 
     def compute_version(self, snapshot: Snapshot) -> Version:
@@ -105,7 +130,5 @@ class TableMapping:
         tiebreak = snapshot.version.tiebreak
         if not (self._raw_json_columns and tiebreak):
             return snapshot.version
-        values = [column.read_value(snapshot.user, snapshot.data) for column in self._raw_json_columns]
-        content = snapshot.version.digest + msgspec.json.encode(values, order="sorted")
-        digest = hashlib.blake2b(content, digest_size=DIGEST_SIZE).digest()
-        return Version(snapshot.version.updated_at, tiebreak[:-DIGEST_SIZE] + digest)
+        values = [column.read_value(snapshot.resource, snapshot.data) for column in self._raw_json_columns]
+        return snapshot.version.with_content(msgspec.json.encode(values, order="sorted"), snapshot.resource)

@@ -1,6 +1,6 @@
 """Writes changes: snapshots and deletions are applied and filed, each by one statement for many events."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 import asyncpg
@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import astuple
 
 from sync_service.clerk.change import Snapshot
+from sync_service.clerk.entities import USER
 from sync_service.clerk.events import Event
 from sync_service.errors import ChangeRejected, DatabaseError
 from sync_service.mapping.obstacles import find_refusing_rules, list_session_defaults
@@ -49,19 +50,33 @@ class _EventParameters(Struct, frozen=True):
     user_row: str | None = None
 
 
+# The kind of an event whose parent is deleted.
+ORPHAN = "orphan"
+
+
 async def apply_changes(
-    bound: BoundConnection, events: Sequence[Event], *, source: str, lock_timeout_ms: int, row: Row | None = None
+    bound: BoundConnection,
+    events: Sequence[Event],
+    *,
+    source: str,
+    lock_timeout_ms: int,
+    row: Row | None = None,
+    orphans: Collection[str | None] = (),
 ) -> list[asyncpg.Record]:
     """Apply and file snapshots in one statement; return `status` and `same_instant` of each event, in order.
 
-    `row` replaces the mapped row of a single event. Deletions go through `file_deletions` and `delete_rows`.
+    `row` replaces the mapped row of a single event. `orphans` are the IDs of objects whose parent is deleted; their
+    events are filed only. Deletions go through `file_deletions` and `delete_rows`.
     """
-    parameters = [_event_parameters(bound.queries, event, row) for event in events]
-    common = source, str(lock_timeout_ms)
+    parameters = [_event_parameters(bound.queries, event, row, orphans) for event in events]
+    common: list[object] = [source, str(lock_timeout_ms)]
+    has_owners = bound.queries.bound.mapping.entity != USER.name
     try:
         if len(parameters) == 1:
+            common += [event.user_id for event in events if has_owners]
             return await bound.connection.fetch(bound.queries.apply_one, *parameters[0], *common)
         columns = map(_list_values, zip(*parameters, strict=True))
+        common += [[event.user_id for event in events]] if has_owners else []
         return await bound.connection.fetch(bound.queries.apply_many, *columns, *common)
     except asyncpg.PostgresError as error:
         raise_if_not_written(bound, error)
@@ -104,7 +119,8 @@ async def file_deletions(
     """
     grace, timeout_ms = bound.queries.bound.mapping.delete_grace, str(lock_timeout_ms)
     columns = zip(*((event.id, event.type, event.instance_id, event.clerk_id) for event in events), strict=True)
-    records = await bound.connection.fetch(_FILE_DELETIONS, *map(list, columns), source, grace, lease, timeout_ms)
+    common = source, grace, lease, timeout_ms, bound.queries.bound.mapping.entity
+    records = await bound.connection.fetch(_FILE_DELETIONS, *map(list, columns), *common)
     deferred = [event for event, record in zip(events, records, strict=True) if record["state"] == "deferred"]
     if deferred:
         await bound.connection.execute(bound.queries.mark_deleted, _clerk_ids(deferred), timeout_ms)
@@ -188,6 +204,8 @@ async def park_event(
         error.constraint,
         error.function,
         event.error is None,
+        error.parent_id,
+        event.user_id,
     )
     return status
 
@@ -222,9 +240,13 @@ def _clerk_ids(events: Sequence[Event]) -> list[str]:
     return sorted({event.clerk_id for event in events if event.clerk_id})
 
 
-def _event_parameters(queries: Queries, event: Event, row: Row | None) -> tuple[object, ...]:
-    if not isinstance(event.change, Snapshot):
-        return astuple(_EventParameters(event.id, event.type, event.instance_id, event.clerk_id))
+def _event_parameters(
+    queries: Queries, event: Event, row: Row | None, orphans: Collection[str | None]
+) -> tuple[object, ...]:
+    is_orphan = event.clerk_id in orphans
+    if is_orphan or not isinstance(event.change, Snapshot):
+        kind = ORPHAN if is_orphan else "none"
+        return astuple(_EventParameters(event.id, event.type, event.instance_id, event.clerk_id, kind))
     version = queries.bound.mapping.compute_version(event.change)
     user_row = row_for(queries, event.change) if row is None else row
     return astuple(

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from sync_service.clerk.events import HANDLED_TYPES, SNAPSHOT_TYPES, USER_DELETED, Event, event_from_row
+from sync_service.clerk.entities import DELETION_TYPES
+from sync_service.clerk.events import HANDLED_TYPES, USER_SNAPSHOT_TYPES, Event, event_from_row
 from sync_service.clerk.json_repair import parse_tolerantly, repair_json
 from sync_service.postgres.pool import Connection, Database
 from sync_service.postgres.sql import fill_gaps, read_sql
@@ -82,7 +83,7 @@ def decode_json(text: str) -> Any:
 async def count_events(connection: Connection, selection: Filter) -> tuple[int, datetime]:
     """Return the number of events that a replay would apply, and the time of the count."""
     sql, parameters = _render(_COUNT, selection, first=3)
-    row = await connection.fetchrow(sql, HANDLED_TYPES, USER_DELETED, *parameters)
+    row = await connection.fetchrow(sql, HANDLED_TYPES, DELETION_TYPES, *parameters)
     assert row is not None  # noqa: S101  an aggregate always returns one row
     return row["events"], row["counted_at"]
 
@@ -96,7 +97,7 @@ async def iter_pages(database: Database, selection: Filter) -> AsyncGenerator[tu
     after: tuple[datetime | None, str] = (None, "")
     while True:
         async with database.acquire() as connection:
-            rows = await connection.fetch(sql, HANDLED_TYPES, USER_DELETED, PAGE_SIZE, *after, *parameters)
+            rows = await connection.fetch(sql, HANDLED_TYPES, DELETION_TYPES, PAGE_SIZE, *after, *parameters)
         if rows:
             yield rows[0]["received_at"], [event_from_row(dict(row)) for row in rows]
         if len(rows) < PAGE_SIZE:
@@ -109,7 +110,7 @@ async def iter_last_states(database: Database) -> AsyncIterator[list[Event]]:
     last = ""
     while True:
         async with database.acquire() as connection:
-            rows = await connection.fetch(_LAST_STATES, last, SNAPSHOT_TYPES, PAGE_SIZE)
+            rows = await connection.fetch(_LAST_STATES, last, USER_SNAPSHOT_TYPES, PAGE_SIZE)
         if rows:
             yield [event_from_row(dict(row)) for row in rows]
         if len(rows) < PAGE_SIZE:
@@ -119,7 +120,7 @@ async def iter_last_states(database: Database) -> AsyncIterator[list[Event]]:
 
 async def list_newest_states(connection: Connection, limit: int) -> list[Event]:
     """Return the events among the newest `limit` ones that have the version that the identity of their user has."""
-    return [event_from_row(dict(row)) for row in await connection.fetch(_NEWEST_STATES, SNAPSHOT_TYPES, limit)]
+    return [event_from_row(dict(row)) for row in await connection.fetch(_NEWEST_STATES, USER_SNAPSHOT_TYPES, limit)]
 
 
 async def get_events(connection: Connection, ids: list[str]) -> list[Event]:
@@ -146,15 +147,15 @@ from clerk_sync.events where id = $1
 """
 
 _BY_ID = """
-select id, type, instance_id, clerk_id, payload
+select id, type, instance_id, clerk_id, user_id, payload
 from clerk_sync.events join unnest($1::text[]) with ordinality as wanted (id, n) using (id)
 order by n
 """
 
 _LAST_STATES = """
-select distinct on (clerk_id) id, type, instance_id, clerk_id, payload
+select distinct on (clerk_id) id, type, instance_id, clerk_id, user_id, payload
 from clerk_sync.events
-where clerk_id > $1 and type = any($2) and payload is not null
+where clerk_id > $1 and type = any($2) and user_id is null and payload is not null
 order by
     clerk_id,
     case when jsonb_typeof(payload -> 'updated_at') = 'number' then (payload ->> 'updated_at')::numeric end
@@ -164,9 +165,12 @@ limit $3
 """
 
 _NEWEST_STATES = """
-select distinct on (clerk_id) newest.id, newest.type, newest.instance_id, clerk_id, newest.payload
+select distinct on (clerk_id) newest.id, newest.type, newest.instance_id, clerk_id, newest.user_id, newest.payload
 from (
-    select * from clerk_sync.events where type = any($1) and payload is not null order by received_at desc limit $2
+    select * from clerk_sync.events
+    where type = any($1) and user_id is null and payload is not null
+    order by received_at desc
+    limit $2
 ) as newest
 join clerk_sync.identities as known using (clerk_id)
 where known.deleted_at is null

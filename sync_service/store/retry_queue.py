@@ -2,7 +2,8 @@
 
 from datetime import timedelta
 
-from sync_service.clerk.events import USER_DELETED, Event, event_from_row
+from sync_service.clerk.entities import DELETION_TYPES
+from sync_service.clerk.events import Event, event_from_row
 from sync_service.postgres.pool import Connection
 
 # A claim is a lease. After a crash it expires and another process retries the event. It is long enough for a deletion
@@ -19,7 +20,8 @@ REPLAY_WINDOW = timedelta(days=90)
 async def claim_due(connection: Connection, limit: int, *, deletions: bool = False) -> list[Event]:
     """Return up to `limit` failed events that are due, deletions or all others, leased to the caller."""
     lease = LEASE if deletions else SAVE_LEASE
-    return [event_from_row(dict(row)) for row in await connection.fetch(_CLAIM, limit, lease, USER_DELETED, deletions)]
+    rows = await connection.fetch(_CLAIM, limit, lease, DELETION_TYPES, deletions)
+    return [event_from_row(dict(row)) for row in rows]
 
 
 async def prune(connection: Connection, retention: timedelta, limit: int) -> int:
@@ -40,7 +42,7 @@ async def seconds_until_due(connection: Connection, *, can_refetch: bool, can_de
     `can_refetch` tells whether Clerk can be asked about users with a pending refetch, `can_delete` whether another
     deletion may start.
     """
-    seconds: float | None = await connection.fetchval(_UNTIL_DUE, can_refetch, can_delete, USER_DELETED)
+    seconds: float | None = await connection.fetchval(_UNTIL_DUE, can_refetch, can_delete, DELETION_TYPES)
     return seconds
 
 
@@ -49,13 +51,13 @@ update clerk_sync.events as e
 set next_attempt_at = now() + $2
 from (
     select id from clerk_sync.events
-    where status = 'failed' and next_attempt_at <= now() and (type = $3) = $4
+    where status = 'failed' and next_attempt_at <= now() and (type = any($3)) = $4
     order by next_attempt_at
     limit $1
     for update skip locked
 ) as due
 where e.id = due.id
-returning e.id, e.type, e.instance_id, e.clerk_id, e.payload
+returning e.id, e.type, e.instance_id, e.clerk_id, e.user_id, e.payload
 """
 
 # The order and the array make PostgreSQL use indexes. It knows neither the interval nor the limit when it plans, and
@@ -102,5 +104,5 @@ select least(
     (select 5 from clerk_sync.identities where email_pending and changed_at > now() - interval '1 hour' limit 1),
     (select 5 from clerk_sync.identities where $1 and refetch_pending and deleted_at is null limit 1)
 )
-from clerk_sync.events where status = 'failed' and ($2 or type <> $3)
+from clerk_sync.events where status = 'failed' and ($2 or type <> all($3))
 """

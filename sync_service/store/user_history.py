@@ -4,7 +4,7 @@ from datetime import datetime
 
 from msgspec import Raw, Struct
 
-from sync_service.clerk.events import USER_DELETED
+from sync_service.clerk.entities import USER
 from sync_service.mapping.queries import LookupQueries
 from sync_service.postgres.pool import Connection
 from sync_service.store.deliveries import Delivery, list_user_changes
@@ -74,7 +74,7 @@ async def get_user_history(connection: Connection, lookups: LookupQueries, clerk
 async def _read_deletion(connection: Connection, clerk_id: str, identity: Identity | None) -> DeletionState | None:
     if identity is None or identity.deleted_at is None:
         return None
-    waiting = await connection.fetchrow(_WAITING_DELETION, clerk_id, USER_DELETED, DELETE_GRACE)
+    waiting = await connection.fetchrow(_WAITING_DELETION, clerk_id, USER.deletion, DELETE_GRACE)
     if waiting is None:
         return DeletionState("completed", identity.deleted_at, None)
     state = "deferred" if waiting["reason"] == DELETE_GRACE else "waiting"

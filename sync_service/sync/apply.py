@@ -1,4 +1,4 @@
-"""The only way to write a user: many changes in, the outcome of each one out, committed."""
+"""The only way to write a row: many changes in, the outcome of each one out, committed."""
 
 import asyncio
 import contextlib
@@ -9,13 +9,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
+import msgspec
 import structlog
 
 from sync_service.clerk.change import Deletion, Snapshot
+from sync_service.clerk.entities import ENTITIES, USER
 from sync_service.clerk.events import Event
-from sync_service.errors import ChangeRejected, DatabaseError, MappingMismatch
+from sync_service.errors import ChangeRejected, DatabaseError, MappingMismatch, ParentMissing
+from sync_service.sync.children import delete_children
 from sync_service.sync.commit import DUE, DUE_AGAIN, LOCK_TIMEOUT_MS, BatchCommitter
-from sync_service.sync.outcome import Outcome
+from sync_service.sync.outcome import Outcome, Waiting
 from sync_service.sync.park import name_rejected_column, park
 from sync_service.sync.recovery import Batch, Recovery, Work, recover
 
@@ -41,7 +44,7 @@ _SAVE = Batch(0)
 
 @dataclass(frozen=True, slots=True)
 class Applier(BatchCommitter):
-    """Applies changes to one mapped table: commits batches, and isolates the events that fail."""
+    """Applies changes to the mapped tables: commits batches of each table, and isolates the events that fail."""
 
     parts: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_CONCURRENT_PARTS))
 
@@ -78,6 +81,22 @@ class Applier(BatchCommitter):
 
     async def apply_batch(self, events: Sequence[Event]) -> list[Outcome | None]:
         """Do the same as `apply`, but return None for each event that must wait: it is not applied yet."""
+        events = [_ignore_unmapped(event, self.store.bindings) for event in events]
+        if len(self.store.bindings) == 1:
+            return await self.apply_to_table(events)
+        carried = [(n, user) for n, event in enumerate(events) if (user := _carried_user(event))]
+        saved = await self.apply_to_table([user for _, user in carried])
+        found: dict[int, Outcome | None] = {
+            n: None for (n, _), outcome in zip(carried, saved, strict=True) if outcome is None
+        }
+        for entity, numbers in _group_by_entity(events, self.store.bindings):
+            part = [n for n in numbers if n not in found]
+            applier = replace(self, store=self.store.for_entity(entity))
+            found |= zip(part, await applier.apply_to_table([events[n] for n in part]), strict=True)
+        return [found[n] for n in range(len(events))]
+
+    async def apply_to_table(self, events: Sequence[Event]) -> list[Outcome | None]:
+        """Apply events of this store's entity; those of an entity without a table are filed as ignored."""
         found: dict[int, Outcome | None] = {}
         deletions: list[int] = []
         saves: list[int] = []
@@ -89,13 +108,16 @@ class Applier(BatchCommitter):
             else:
                 saves.append(n)
         # Deletions first: a snapshot of a deleted user is then stale.
-        found |= zip(deletions, await self._delete([events[n] for n in deletions]), strict=True)
-        found |= zip(saves, await self._apply_group([events[n] for n in saves]), strict=True)
+        found |= zip(deletions, await self.delete([events[n] for n in deletions]), strict=True)
+        found |= zip(saves, await self.save([events[n] for n in saves]), strict=True)
         return [found[n] for n in range(len(events))]
 
     async def apply_waiting_for_lock(self, event: Event) -> Outcome:
         """Apply one event; wait for the lock of its user as long as the sender waits."""
-        apply = self._delete if isinstance(event.change, Deletion) else self._apply_group
+        if user := _carried_user(event):
+            await self.apply_waiting_for_lock(user)
+        applier = replace(self, store=self.store.for_entity(event.entity))
+        apply = applier.delete if isinstance(event.change, Deletion) else applier.save
         [outcome] = await apply([event], lock_timeout_ms=LOCK_TIMEOUT_MS)
         return outcome or LOCKED
 
@@ -108,12 +130,28 @@ class Applier(BatchCommitter):
                 outcomes.append(LOCKED if is_locked else await self.apply_waiting_for_lock(event))
         return outcomes
 
-    async def _delete(
+    async def save(
+        self, events: Sequence[Event], *, lock_timeout_ms: int = BATCH_LOCK_TIMEOUT_MS
+    ) -> list[Outcome | None]:
+        """Apply snapshots; park those whose parent does not exist yet."""
+        found = await self._apply_group(events, lock_timeout_ms=lock_timeout_ms)
+        for n, outcome in enumerate(found):
+            if isinstance(outcome, Waiting):
+                found[n] = await self._park(events[n], ParentMissing(outcome.reason or "", outcome.parent_id))
+        return found
+
+    async def delete(
         self, events: Sequence[Event], *, lock_timeout_ms: int = BATCH_LOCK_TIMEOUT_MS
     ) -> list[Outcome | None]:
         """Take both steps of deletions; return None for each one whose first step must wait."""
         found = await self._apply_group(events, Batch(0, work=Work.FILING), lock_timeout_ms=lock_timeout_ms)
         due = [n for n, outcome in enumerate(found) if outcome in {DUE, DUE_AGAIN}]
+        if due and self.store.children:
+            try:
+                await delete_children(self.store, [events[n] for n in due], self.apply, has_time=self.is_background)
+            except DatabaseError as error:
+                deferred = await self.defer_deletions([events[n] for n in due], error)
+                return [*(dict(enumerate(found)) | dict(zip(due, deferred, strict=True))).values()]
         work = Work.BACKGROUND_CASCADE if self.is_background else Work.CASCADE
         timeout_ms = LOCK_TIMEOUT_MS if self.is_background else lock_timeout_ms
         deleted = await self._apply_group([events[n] for n in due], Batch(0, work=work), lock_timeout_ms=timeout_ms)
@@ -136,7 +174,13 @@ class Applier(BatchCommitter):
         """
         if not events:
             return []
-        batch = replace(like, size=len(events), users=len({event.clerk_id for event in events}), tries=1)
+        batch = replace(
+            like,
+            size=len(events),
+            users=len({event.clerk_id for event in events}),
+            tries=1,
+            has_claims=self.store.mapping.entity == USER.name,
+        )
         while True:
             try:
                 async with slot:
@@ -199,6 +243,26 @@ _SAME_BATCH: Mapping[Recovery, Callable[[Batch], Batch]] = {
     Recovery.REBIND: lambda batch: replace(batch, was_rebound=True),
     Recovery.RESOLVE_EMAIL: lambda batch: replace(batch, settles_email=True, tries=1),
 }
+
+
+def _carried_user(event: Event) -> Event | None:
+    """Return the change of the user whom a session contains. It has no row in the inbox."""
+    user = event.carried_user
+    return Event(None, event.type, event.instance_id, user.clerk_id, user) if user else None
+
+
+def _ignore_unmapped(event: Event, mapped: Collection[str]) -> Event:
+    """Return an event that is filed only, if its entity has no table any more."""
+    is_mapped = event.entity in mapped
+    return event if is_mapped else msgspec.structs.replace(event, change=None, error=None, entity=USER.name)
+
+
+def _group_by_entity(events: Sequence[Event], mapped: Collection[str]) -> list[tuple[str, list[int]]]:
+    """Return the positions of the events by entity, parents first."""
+    groups: dict[str, list[int]] = {name: [] for name in ENTITIES if name in mapped}
+    for n, event in enumerate(events):
+        groups[event.entity].append(n)
+    return [(entity, numbers) for entity, numbers in groups.items() if numbers]
 
 
 def _split(events: Sequence[Event]) -> list[range]:

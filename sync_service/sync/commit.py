@@ -9,6 +9,7 @@ import asyncpg
 import structlog
 
 from sync_service.clerk.change import Snapshot
+from sync_service.clerk.entities import USER
 from sync_service.clerk.events import Event
 from sync_service.errors import DatabaseError
 from sync_service.store.access import BoundConnection, Store
@@ -24,7 +25,8 @@ from sync_service.store.identities import request_refetch
 from sync_service.store.links import link_rows
 from sync_service.store.retry_queue import LEASE
 from sync_service.sync.email_conflict import resolve_email_conflict
-from sync_service.sync.outcome import Outcome
+from sync_service.sync.outcome import Outcome, Waiting
+from sync_service.sync.parents import resolve_parents
 from sync_service.sync.recovery import TIMEOUT, Batch, Work
 
 log = structlog.get_logger()
@@ -99,10 +101,12 @@ class BatchCommitter:
             case Work.SAVE if batch.settles_email:
                 return [await self._settle_email(events[0])]
             case Work.SAVE:
-                return await self._save(events, lock_timeout_ms)
+                return await self._save_batch(events, lock_timeout_ms)
 
-    async def _save(self, events: Sequence[Event], lock_timeout_ms: int) -> list[Outcome]:
+    async def _save_batch(self, events: Sequence[Event], lock_timeout_ms: int) -> list[Outcome]:
         async with self.store.acquire() as bound:
+            if self.store.parents:
+                return await self._save_children(bound, events, lock_timeout_ms)
             if self.store.mapping.links_rows:
                 records = await self._link_and_save(bound, events, lock_timeout_ms)
             else:
@@ -111,12 +115,34 @@ class BatchCommitter:
             await self._follow_up(bound, events, records)
         return [Outcome(record["status"]) for record in records]
 
+    async def _save_children(
+        self, bound: BoundConnection, events: Sequence[Event], lock_timeout_ms: int
+    ) -> list[Outcome]:
+        """Apply the events whose parents exist; the outcome of the others is `Waiting`."""
+        async with bound.connection.transaction():
+            found = await resolve_parents(self.store, bound, events, lock_timeout_ms)
+            ready = [*found.ready.values()]
+            records = []
+            if ready:
+                records = await apply_changes(
+                    bound, ready, source=self.source, lock_timeout_ms=lock_timeout_ms, orphans=found.orphans
+                )
+        await self._follow_up(bound, ready, records)
+        outcomes: dict[int, Outcome] = {
+            n: Waiting("waiting", error.reason, error.parent_id or "") for n, error in found.waiting.items()
+        }
+        outcomes |= {n: Outcome(record["status"]) for n, record in zip(found.ready, records, strict=True)}
+        return [outcomes[n] for n in range(len(events))]
+
     async def _follow_up(
         self, bound: BoundConnection, events: Sequence[Event], records: Sequence[asyncpg.Record]
     ) -> None:
         """Record the rare facts about a batch; most batches cost no further statement."""
         ambiguous = [e.clerk_id for e, r in zip(events, records, strict=True) if r["same_instant"] and e.clerk_id]
-        if ambiguous:
+        if any(record["has_woken"] for record in records):
+            self.on_work_left()
+        # Only users can be read one at a time from Clerk's API by an ID alone.
+        if ambiguous and self.store.mapping.entity == USER.name:
             await request_refetch(bound.connection, ambiguous)
             self.on_work_left()
         if replaced := [event.id for event in events if event.replaced and event.id]:

@@ -5,7 +5,7 @@ import structlog
 
 from sync_service.clerk.change import Snapshot, Version
 from sync_service.clerk.events import Event, parse_change
-from sync_service.clerk.user import UNREADABLE_JSON
+from sync_service.clerk.resource import UNREADABLE_JSON
 from sync_service.errors import ChangeRejected, DoubtfulError
 from sync_service.mapping.fields import fill_placeholder
 from sync_service.mapping.queries import ClaimQueries

@@ -12,3 +12,9 @@ class Outcome(Struct, frozen=True):
 
     outcome: str
     reason: str | None = None
+
+
+class Waiting(Outcome, frozen=True):
+    """Not filed yet: the parent's row does not exist."""
+
+    parent_id: str = ""

@@ -78,7 +78,8 @@ class Recovery(Enum):
 class Batch:
     """The facts about a failed batch that affect its handling.
 
-    `can_write` is the result of the probe, None before it. The parts of a batch inherit it and `was_rebound`.
+    `can_write` is the result of the probe, None before it. `has_claims`: another user may hold a unique value until the
+    user's own event arrives. The parts of a batch inherit it and `was_rebound`.
     """
 
     size: int
@@ -88,6 +89,7 @@ class Batch:
     was_rebound: bool = False
     can_write: bool | None = None
     settles_email: bool = False
+    has_claims: bool = True
 
 
 _SAME_FOR_ALL = {
@@ -146,7 +148,7 @@ def classify_failure(error: DatabaseError, batch: Batch) -> Failure:
         return Failure.TABLE_CHANGED
     if not isinstance(error, ChangeRejected):
         return _classify_unavailability(error, batch)
-    if error.sqlstate in UNIQUE_SQLSTATES and not batch.settles_email:
+    if error.sqlstate in UNIQUE_SQLSTATES and batch.has_claims and not batch.settles_email:
         return Failure.UNIQUE
     if error.sqlstate.startswith(INVALID_VALUE_SQLSTATES) and error.column is None:
         return Failure.INVALID_VALUE

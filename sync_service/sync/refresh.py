@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from sync_service.clerk.change import Deletion, Snapshot
+from sync_service.clerk.change import Snapshot
 from sync_service.clerk.client import ClerkClient, UserNotFound
-from sync_service.clerk.events import USER_DELETED, Event
+from sync_service.clerk.entities import USER
+from sync_service.clerk.events import Event, make_deletion
 from sync_service.clerk.rate_limit import RateLimiter
 from sync_service.clerk.user import User
 from sync_service.errors import (
@@ -221,7 +222,7 @@ class UserRefresher:
                 log.error("clerk_key_of_other_instance", setting="CLERK_SECRET_KEY")
             raise UnconfirmedDeletion("the key set does not name the pinned instance")
         # The event has an ID, so that an obstacle is filed and the retries finish the deletion.
-        event = Event(f"login_{clerk_id}", USER_DELETED, None, clerk_id, Deletion(clerk_id))
+        event = make_deletion(USER.name, clerk_id, f"login_{clerk_id}")
         outcome = await apply_event(self._applier, "login", event)
         log.info("user_deleted_at_login", outcome=outcome.outcome, reason=outcome.reason)
 

@@ -8,8 +8,8 @@ from datetime import datetime
 
 import structlog
 
-from sync_service.clerk.change import Deletion
-from sync_service.clerk.events import USER_DELETED, Event
+from sync_service.clerk.entities import USER
+from sync_service.clerk.events import make_deletion
 from sync_service.clerk.user_list import LISTABLE_ID, MAX_IDS, UserList
 from sync_service.store.comparison import count_identities, iter_deletable
 from sync_service.sync.commit import DELETE_GRACE
@@ -106,7 +106,7 @@ async def delete_users(repair: RowRepair, clerk_ids: Sequence[str]) -> None:
     if repair.report.dry_run:
         return
     # The events have IDs, so that an obstacle is filed and the retries finish the deletion.
-    events = [Event(f"{SOURCE}_{i}", USER_DELETED, None, i, Deletion(i)) for i in clerk_ids]
+    events = [make_deletion(USER.name, i, f"{SOURCE}_{i}") for i in clerk_ids]
     for outcome in await repair.applier.apply_again(events):
         is_deferred = outcome.reason == DELETE_GRACE
         repair.report.count_outcome("applied" if is_deferred else outcome.outcome)

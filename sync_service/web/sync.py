@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from sync_service.clerk.change import Snapshot, Version
 from sync_service.clerk.json_repair import parse_tolerantly
-from sync_service.clerk.user import UNREADABLE_JSON, ClerkId, User
+from sync_service.clerk.resource import UNREADABLE_JSON, ClerkId
+from sync_service.clerk.user import User
 from sync_service.errors import (
     BadRequest,
     BadToken,

@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sync_service.clerk.user import ClerkId
+from sync_service.clerk.resource import ClerkId
 from sync_service.errors import BadRequest, BadToken, DatabaseError, DeletedUser, UnknownUser
 from sync_service.store.identities import resolve_keys
 from sync_service.sync.apply import Applier

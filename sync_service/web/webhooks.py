@@ -99,7 +99,7 @@ class WebhookEndpoint:
         """Accept events of `instance_id` only; None stands for the instance that the database has pinned."""
         self._verifier = verifier
         self._database = applier.store.database
-        self._redacted_fields = applier.store.mapping.redacted_fields
+        self._redactions = {mapping.entity: mapping.redacted_fields for mapping in applier.store.mapping.all}
         self._batcher = EventBatcher(
             applier.apply_batch,
             applier.apply_waiting_for_lock,
@@ -122,7 +122,7 @@ class WebhookEndpoint:
             signature = read_signature(_select_signature_headers(request), now=time.time())
             body = await read_body(request, self._limits.body)
             message_id = self._verifier.verify_body(signature, body)
-            event = parse_event(message_id, body, self._redacted_fields)
+            event = parse_event(message_id, body, self._redactions)
             if event.replaced:
                 self._log.warning("value_replaced", fields=event.replaced)
             outcome = await self._apply(event)

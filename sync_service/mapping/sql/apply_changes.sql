@@ -19,11 +19,11 @@ with /*<input>*/input as (
 newest as (
     select distinct on (clerk_id) *
     from input
-    where kind <> 'none'
+    where kind = 'snapshot'
     order by clerk_id, version desc, tiebreak desc
 )/*</input>*/,
 joined as (
-    insert into clerk_sync.identities as known (clerk_id, version, tiebreak, created_by, confirmed_at)
+    insert into clerk_sync.identities as known (clerk_id, version, tiebreak, created_by, confirmed_at/*<entity_column>*/, entity/*</entity_column>*/)
     select
         clerk_id, version, tiebreak, $10,
         -- Clerk confirmed a replayed event when it arrived, and never confirmed a profile that the application sent.
@@ -31,7 +31,7 @@ joined as (
             when 'replay' then (select received_at from clerk_sync.events where id = newest.event_id)
             when 'profile' then null
             else now()
-        end
+        end/*<entity>*/, 'user'/*</entity>*/
     from newest
     order by clerk_id
     on conflict (clerk_id) do update
@@ -39,7 +39,7 @@ joined as (
             confirmed_at = excluded.confirmed_at, email_pending = false,
             -- Two contents of one millisecond: the tiebreak chooses one of them, and only Clerk knows the right one.
             -- A tiebreak longer than a digest comes from Clerk's API (clerk/change.py), which needs no second request.
-            refetch_pending = excluded.version = known.version and excluded.tiebreak <> known.tiebreak
+            refetch_pending = /*<can_refetch>*/true/*</can_refetch>*/ and excluded.version = known.version and excluded.tiebreak <> known.tiebreak
                 and greatest(length(excluded.tiebreak), length(known.tiebreak)) <= 16
         where known.deleted_at is null
             and (
@@ -100,7 +100,20 @@ saved as (
 -- The rows that PostgreSQL wrote. A trigger may suppress a row, or give it another key.
 written as (
     select saved_id/*<row_columns>*//*</row_columns>*/ from saved/*<or_updated>*//*</or_updated>*/
-)/*<record_written>*//*</record_written>*/,
+)/*<record_written>*//*</record_written>*//*<wake_children>*/,
+-- Events that wait for this parent are due now. One that another transaction handles is left out.
+woken as (
+    update clerk_sync.events as e
+    set next_attempt_at = now()
+    where e.id = any(array(
+        select waiting.id
+        from joined
+        join clerk_sync.events as waiting on waiting.waiting_for = joined.clerk_id and waiting.status = 'failed'
+        order by waiting.id
+        for update of waiting skip locked
+    ))
+    returning e.id
+)/*</wake_children>*/,
 outcome as (
     select
         input.*,
@@ -111,20 +124,22 @@ outcome as (
         ) as same_instant,
         case
             when kind = 'none' then 'ignored'
+            -- The parent is deleted.
+            when kind = 'orphan' then 'stale'
             -- Applied: the row shows exactly this content, written now or before. The last 16 bytes are its digest.
             when (input.version, substr(input.tiebreak, greatest(length(input.tiebreak) - 15, 1)))
                 = (latest.version, substr(latest.tiebreak, greatest(length(latest.tiebreak) - 15, 1)))
             then 'applied'
             else 'stale'
         end as status,
-        latest.deleted_at is not null as is_deleted
+        kind = 'orphan' or latest.deleted_at is not null as is_deleted
     from input
     left join joined using (clerk_id)
     -- Another transaction may have changed the identity after this statement's snapshot and before its lock.
     left join lateral (
         select i.version, i.tiebreak, i.deleted_at
         from clerk_sync.current_identity(input.clerk_id) as i
-        where joined.clerk_id is null and input.kind <> 'none'
+        where joined.clerk_id is null and input.kind = 'snapshot'
         offset 0
     ) as known on true
     cross join lateral (
@@ -135,12 +150,12 @@ outcome as (
     ) as latest
 ),
 filed as (
-    insert into clerk_sync.events as e (id, type, instance_id, clerk_id, status, payload, finished_at)
+    insert into clerk_sync.events as e (id, type, instance_id, clerk_id, status, payload, finished_at/*<owner_column>*/, user_id/*</owner_column>*/)
     select
         event_id, type, instance_id, clerk_id, status,
         -- Of a deleted user no data is kept.
         case when not is_deleted then /*<payload>*/($8::jsonb[])[n]/*</payload>*/ end,
-        now()
+        now()/*<owner>*/, ($12::text[])[n]/*</owner>*/
     from outcome
     where event_id is not null and first
     order by event_id
@@ -153,6 +168,7 @@ filed as (
 )
 select
     same_instant,
+    /*<has_woken>*/exists (select from woken)/*</has_woken>*/ as has_woken,
     case
         -- A replay reports the outcome again instead of `duplicate`.
         when outcome.event_id is null or $10 = 'replay' then status

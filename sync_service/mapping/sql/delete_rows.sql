@@ -28,8 +28,10 @@ concerned as (
     from clerk_sync.events as e
     -- Read after the rows, for which the statement may have waited: an operator may have restored the user meanwhile.
     where (select count(*) from gone) is not null
-        and e.clerk_id = any($1)
-        and (clerk_sync.current_identity(e.clerk_id)).deleted_at is not null
+        -- The sessions and memberships of a user are the user's data, too.
+        and (e.clerk_id = any($1) or e.user_id = any($1))
+        and (clerk_sync.current_identity(case when e.clerk_id = any($1) then e.clerk_id else e.user_id end)).deleted_at
+            is not null
 ),
 finished as (
     update clerk_sync.events as e

@@ -9,6 +9,7 @@ input as not materialized (
         $6::bigint as version, $7::bytea as tiebreak, 1 as n, true as first
 ),
 newest as not materialized (
-    select * from input where kind <> 'none' and exists (select from lock_timeout)
+    select * from input where kind = 'snapshot' and exists (select from lock_timeout)
 )/*</input>*/
-select newest.*, /*<payload>*/$8::jsonb/*</payload>*/, /*<user_row>*/$9::jsonb/*</user_row>*/, $10::text from newest
+select newest.*, /*<payload>*/$8::jsonb/*</payload>*/, /*<user_row>*/$9::jsonb/*</user_row>*//*<owner>*/, $12::text/*</owner>*/, $10::text
+from newest

@@ -49,7 +49,7 @@ changed as (
 recorded as (
     insert into clerk_sync.changes (type, clerk_id, app_key, columns/*<delivery>*/, delivery, next_attempt_at/*</delivery>*/)
     select
-        case when change.is_new and change.row_before is null then 'user.created' else 'user.updated' end,
+        /*<change_entity>*/'user'/*</change_entity>*/ || case when change.is_new and change.row_before is null then '.created' else '.updated' end,
         change.clerk_id, change.app_key, differing.columns/*<pending>*/, 'pending', now()/*</pending>*/
     from /*<change>*/(
         select joined.clerk_id, joined.is_new, app_key, row_after,

@@ -49,7 +49,7 @@ no_longer_deleted as (
 ),
 recorded_again as (
     insert into clerk_sync.changes (type, clerk_id, app_key/*<delivery>*//*</delivery>*/)
-    select 'user.restored', clerk_id, (select app_key from unmarked limit 1)/*<pending>*//*</pending>*/
+    select /*<change_entity>*/'user'/*</change_entity>*/ || '.restored', clerk_id, (select app_key from unmarked limit 1)/*<pending>*//*</pending>*/
     from (select distinct clerk_id from no_longer_deleted) as user_again
 )/*</record_restoration>*/
 select from doomed

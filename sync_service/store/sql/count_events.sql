@@ -3,4 +3,4 @@
 select count(*) as events, clock_timestamp() as counted_at
 from clerk_sync.events
 where /*<conditions>*/true/*</conditions>*/
-    and type = any($1::text[]) and (payload is not null or finished_at is null or type = $2)
+    and type = any($1::text[]) and (payload is not null or finished_at is null or type = any($2))

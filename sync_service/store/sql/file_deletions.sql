@@ -9,8 +9,8 @@ with input as (
             with ordinality as i (event_id, type, instance_id, clerk_id, n)
 ),
 tombstoned as (
-    insert into clerk_sync.identities as known (clerk_id, deleted_at, created_by, confirmed_at)
-    select distinct clerk_id, now(), $5, now()
+    insert into clerk_sync.identities as known (clerk_id, deleted_at, created_by, confirmed_at, entity)
+    select distinct clerk_id, now(), $5, now(), $9::text
     from input
     order by clerk_id
     on conflict (clerk_id) do update

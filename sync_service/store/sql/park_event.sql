@@ -12,22 +12,30 @@ parked as materialized (
 ),
 filed as (
     insert into clerk_sync.events as e
-        (id, type, instance_id, clerk_id, status, reason, payload, failures, next_attempt_at, finished_at)
+        (id, type, instance_id, clerk_id, status, reason, payload, failures, next_attempt_at, finished_at, waiting_for,
+        user_id, attempts)
     select
         $1::text, $2::text, $3::text, $4,
-        case when is_stale then 'stale' when $9::integer > 1 then 'failed' else 'dead' end,
+        case when is_stale then 'stale' when $9::integer > 1 or $14::text is not null then 'failed' else 'dead' end,
         case when not is_stale then $6::text end,
         case when not is_stale then $5::jsonb end,
         jsonb_build_array(jsonb_build_object(
             'at', now(), 'reason', $6, 'table', $7::text, 'column', $8::text, 'constraint', $11::text
         ) || jsonb_strip_nulls(jsonb_build_object('function', $12::text))),
-        case when $9 > 1 and not is_stale then now() + $10::interval end,
-        case when is_stale then now() end
+        case when ($9 > 1 or $14 is not null) and not is_stale then now() + $10::interval end,
+        case when is_stale then now() end,
+        case when not is_stale then $14 end,
+        $15,
+        -- Waiting for a parent is no attempt.
+        case when $14 is null then 1 else 0 end
     from parked
     on conflict (id) do update
         set reason = excluded.reason,
-            attempts = e.attempts + 1,
-            failures = e.failures || excluded.failures,
+            attempts = e.attempts + excluded.attempts,
+            failures = case
+                when excluded.waiting_for = e.waiting_for then e.failures else e.failures || excluded.failures
+            end,
+            waiting_for = excluded.waiting_for,
             payload = case
                 when excluded.status = 'stale' then null
                 when e.finished_at is null then e.payload
@@ -35,11 +43,16 @@ filed as (
             end,
             finished_at = excluded.finished_at,
             status = case
-                when excluded.status = 'stale' then 'stale' when e.attempts + 1 < $9 then 'failed' else 'dead'
+                when excluded.status = 'stale' then 'stale'
+                when $14 is not null or e.attempts + 1 < $9 then 'failed'
+                else 'dead'
             end,
             -- Exponential backoff: three times as long with each attempt, up to an hour. A temporary obstacle costs
             -- seconds, and one that needs an operator leaves hours. Jitter of a quarter spreads the load.
             next_attempt_at = case
+                when excluded.waiting_for is not null
+                -- The pause grows with the time that the event has waited. The arrival of the parent ends it.
+                then now() + least(greatest($10, now() - e.received_at), interval '1 hour') * (0.75 + random() / 2)
                 when excluded.status <> 'stale' and e.attempts + 1 < $9
                 then now() + least($10 * 3 ^ least(e.attempts, 12), interval '1 hour') * (0.75 + random() / 2)
             end

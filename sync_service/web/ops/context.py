@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sync_service.big_integers import quote_big_integers
-from sync_service.clerk.user import ClerkId
+from sync_service.clerk.resource import ClerkId
 from sync_service.errors import BadRequest, BadToken, DatabaseError
 from sync_service.operator_errors import BadCsrfToken, TooManyLogins
 from sync_service.store.access import Store

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from starlette.requests import Request
 
 from sync_service.clerk.events import Event
-from sync_service.clerk.user import ClerkId
+from sync_service.clerk.resource import ClerkId
 from sync_service.errors import BadRequest, DatabaseUnavailable
 from sync_service.operator_errors import UnknownEvent
 from sync_service.store.event_filter import STATUSES, Filter

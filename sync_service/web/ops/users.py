@@ -3,7 +3,7 @@
 from msgspec import Struct
 from starlette.requests import Request
 
-from sync_service.clerk.user import ClerkId
+from sync_service.clerk.resource import ClerkId
 from sync_service.errors import (
     ChangeRejected,
     ClerkUnavailable,

@@ -1,0 +1,91 @@
+"""SQL that ties the rows of sessions and memberships to those of their parents (pure)."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sync_service.clerk.entities import ENTITIES, Parent
+from sync_service.mapping.binding import BoundMapping
+from sync_service.mapping.coercion import TIME_TYPES
+from sync_service.mapping.computed_values import PARENT_KEYS
+from sync_service.mapping.introspection import Column
+from sync_service.mapping.table import TableMapping
+from sync_service.postgres.sql import fill_gaps, quote_ident, quote_literal, read_gaps, read_sql
+
+
+@dataclass(frozen=True, slots=True)
+class ChildrenQuery:
+    """The statement that lists the rows of deleted parents, by the parents' keys in the app or Clerk IDs."""
+
+    sql: str
+    by_key: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyQueries:
+    """Statements of a table as a parent, and as a child: `children` by the parent, `expired` for sessions."""
+
+    lock_parents: str
+    lock_deleted_parents: str
+    children: Mapping[str, ChildrenQuery]
+    expired: str
+
+
+def build_family_queries(bound: BoundMapping, names: Mapping[str, str]) -> FamilyQueries:
+    """Return the statements; `names` has the gaps for the names of the table."""
+    lock, listing = read_sql(__package__, "lock_parents.sql"), read_sql(__package__, "list_children.sql")
+    links = {parent.entity: _find_link(bound, parent) for parent in bound.mapping.kind.parents}
+    return FamilyQueries(
+        lock_parents=fill_gaps(lock, {**names, "strength": "key share"}),
+        lock_deleted_parents=fill_gaps(lock, {**names, "strength": "update"}),
+        children={
+            parent: ChildrenQuery(fill_gaps(listing, {**names, **_name_link(link[0])}), by_key=link[1])
+            for parent, link in links.items()
+            if link
+        },
+        expired=fill_gaps(
+            read_sql(__package__, "list_expired.sql"),
+            {**names, "end": "".join(f"{end}, " for end in _list_ends(bound))},
+        ),
+    )
+
+
+def render_entity_gaps(mapping: TableMapping, source: Mapping[str, str]) -> dict[str, str]:
+    """Return the gaps of apply_changes.sql that depend on the entity; `source` has the place of the owner's ID."""
+    defaults = read_gaps(read_sql(__package__, "apply_changes.sql"))
+    gaps = dict.fromkeys(("entity_column", "entity", "owner_column", "owner", "wake_children"), "")
+    gaps |= {"can_refetch": "true", "has_woken": "false"}
+    if mapping.entity != "user":
+        gaps |= {"entity_column": defaults["entity_column"], "entity": f", {quote_literal(mapping.entity)}"}
+        gaps |= {"can_refetch": "false", "owner_column": defaults["owner_column"], "owner": source["owner"]}
+    if mapping.has_children:
+        gaps |= {"wake_children": defaults["wake_children"], "has_woken": defaults["has_woken"]}
+    return gaps
+
+
+def _find_link(bound: BoundMapping, parent: Parent) -> tuple[Column, bool] | None:
+    """Return the column that refers to the parent, and whether it has the app's key; None without one."""
+    by_source = {field.only_source: bound.column_types[name] for name, field in bound.mapping.columns.items()}
+    if column := by_source.get(".".join(parent.path)):
+        return column, False
+    column = by_source.get(PARENT_KEYS[parent.entity])
+    return (column, True) if column else None
+
+
+def _name_link(column: Column) -> dict[str, str]:
+    return {"link": quote_ident(column.name), "link_type": "text" if column.category == "S" else column.plain_type}
+
+
+def _list_ends(bound: BoundMapping) -> Iterator[str]:
+    """Yield SQL for the times at which a session ends, the most exact first."""
+    for source in ("ended_at", "expire_at"):
+        for name, field in bound.mapping.columns.items():
+            column = bound.column_types[name]
+            if field.only_source == source and column.base in TIME_TYPES:
+                zone = " at time zone 'utc'" if column.base == "timestamp" else ""
+                yield f"(child.{quote_ident(name)}{zone})::timestamptz"
+                break
+
+
+def list_children(entity: str) -> list[str]:
+    """Return the entities that have this parent."""
+    return [child.name for child in ENTITIES.values() if any(parent.entity == entity for parent in child.parents)]

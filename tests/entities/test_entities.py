@@ -1,0 +1,147 @@
+"""Sessions, organizations and memberships through the webhook: their rows, their parents, their deletion."""
+
+import asyncpg
+import pytest
+
+from tests.entities.conftest import (
+    make_membership_event,
+    make_organization_event,
+    make_session_event,
+    read_rows,
+)
+from tests.world import T0, T1, T2, T3, World, make_event, make_message_id, wait_until
+
+
+async def read_one(db: asyncpg.Connection, table: str) -> dict:
+    [row] = await read_rows(db, table)
+    return row
+
+
+async def test_a_session_shows_its_activity_and_its_end(world: World) -> None:
+    assert await world.deliver_ok(make_session_event("session.created", "sess_1", "user_1", T1)) == "applied"
+    row = await read_one(world.db, "user_sessions")
+    user = await world.get_user("user_1")
+    assert user
+    assert row["user_id"] == user["id"]
+    assert (row["clerk_id"], str(row["ip_address"]), row["device_type"]) == ("user_1", "192.0.2.7", "desktop")
+    assert (row["browser"], row["country"], row["city"]) == ("Firefox", "DE", "PII_SENTINEL City")
+    assert (row["is_active"], row["ended_at"], row["impersonator"]) == (True, None, None)
+    await world.db.execute("update user_sessions set note = 'of the app'")
+    assert await world.deliver_ok(make_session_event("session.ended", "sess_1", "user_1", T2)) == "applied"
+    row = await read_one(world.db, "user_sessions")
+    assert (row["is_active"], row["ended_at"].timestamp() * 1000, row["note"]) == (False, T2, "of the app")
+    assert await world.deliver_ok(make_session_event("session.created", "sess_1", "user_1", T1)) == "stale"
+
+
+async def test_of_two_states_of_one_millisecond_the_end_wins(world: World) -> None:
+    for event_type in ("session.ended", "session.created", "session.pending"):
+        await world.deliver_ok(make_session_event(event_type, "sess_1", "user_1", T1))
+    assert (await read_one(world.db, "user_sessions"))["is_active"] is False
+    for event_type in ("session.created", "session.removed"):
+        await world.deliver_ok(make_session_event(event_type, "sess_2", "user_1", T1))
+    assert [row["is_active"] for row in await read_rows(world.db, "user_sessions")] == [False, False]
+
+
+async def test_times_of_a_session_are_in_order(world: World) -> None:
+    """Clerk's own times differ by milliseconds, which the app's CHECK would refuse."""
+    event = make_session_event("session.ended", "sess_1", "user_1", T0 - 1, last_active_at=T0 - 3)
+    assert await world.deliver_ok(event) == "applied"
+    row = await read_one(world.db, "user_sessions")
+    assert row["created_at"] == row["last_active_at"] == row["ended_at"]
+
+
+async def test_a_session_without_its_user_waits_for_it(world: World) -> None:
+    message_id = make_message_id()
+    event = make_session_event("session.created", "sess_1", "user_1", T1, user=None)
+    response = await world.deliver(event, message_id)
+    assert (response.status_code, response.json()) == (202, {"outcome": "parked", "reason": "waiting_for_user"})
+    stored = await world.get_event(message_id)
+    assert stored
+    assert (stored["status"], stored["attempts"], stored["waiting_for"]) == ("failed", 0, "user_1")
+    await world.deliver_ok(make_event("user.created", "user_1"))
+    await wait_until(lambda: world.db.fetchval("select count(*) = 1 from user_sessions"), seconds=3)
+    stored = await world.get_event(message_id)
+    assert stored
+    assert (stored["status"], stored["attempts"]) == ("applied", 1)
+
+
+async def test_a_membership_waits_for_both_parents(world: World) -> None:
+    assert await world.deliver_ok(make_membership_event("created", "orgmem_1", "org_1", "user_1")) == "parked"
+    await world.deliver_ok(make_organization_event("organization.created", "org_1"))
+    assert await world.db.fetchval("select count(*) from team_members") == 0
+    await world.deliver_ok(make_event("user.created", "user_1"))
+    await wait_until(lambda: world.db.fetchval("select count(*) = 1 from team_members"), seconds=6)
+    row, team = await read_one(world.db, "team_members"), await read_one(world.db, "teams")
+    assert (row["team_id"], row["role"]) == (team["id"], "org:admin")
+    assert await world.deliver_ok(
+        make_membership_event("updated", "orgmem_1", "org_1", "user_1", T1, role="org:member")
+    )
+    assert (await read_one(world.db, "team_members"))["role"] == "org:member"
+
+
+async def test_the_deletion_of_an_organization_takes_its_memberships(world: World) -> None:
+    await world.deliver_ok(make_organization_event("organization.created", "org_1"))
+    await world.db.execute("insert into documents (team_id) select id from teams")
+    for number in (1, 2):
+        await world.deliver_ok(make_event("user.created", f"user_{number}"))
+        await world.deliver_ok(make_membership_event("created", f"orgmem_{number}", "org_1", f"user_{number}"))
+    assert await world.deliver_ok(make_organization_event("organization.deleted", "org_1")) == "applied"
+    for table in ("teams", "team_members", "documents"):
+        assert await read_rows(world.db, table) == []
+    assert len(await world.get_users()) == 2
+    late = make_membership_event("updated", "orgmem_1", "org_1", "user_1", T3)
+    assert await world.deliver_ok(late) == "stale"
+    message_id = make_message_id()
+    new = make_membership_event("created", "orgmem_3", "org_1", "user_1", T3)
+    assert await world.deliver_ok(new, message_id) == "stale"
+    stored = await world.get_event(message_id)
+    assert stored
+    assert stored["payload"] is None
+    types = [row["type"] for row in await world.db.fetch("select type from clerk_sync.changes order by id")]
+    assert types == [
+        "organization.created",
+        *("user.created", "membership.created") * 2,
+        *("membership.deleted",) * 2,
+        "organization.deleted",
+    ]
+
+
+async def test_the_deletion_of_a_user_removes_all_their_data(world: World) -> None:
+    await world.deliver_ok(make_organization_event("organization.created", "org_1"))
+    await world.deliver_ok(make_session_event("session.created", "sess_1", "user_1", T1))
+    await world.deliver_ok(make_session_event("session.ended", "sess_2", "user_1", T1))
+    await world.deliver_ok(make_membership_event("created", "orgmem_1", "org_1", "user_1"))
+    waiting = make_message_id()
+    assert await world.deliver_ok(make_membership_event("created", "orgmem_2", "org_9", "user_1"), waiting) == "parked"
+    assert await world.deliver_ok(make_event("user.deleted", "user_1")) == "applied"
+    for table in ("people", "user_sessions", "team_members"):
+        assert await read_rows(world.db, table) == []
+    assert await world.db.fetchval("select count(*) from clerk_sync.events where payload::text like '%PII%'") == 0
+    stored = await world.get_event(waiting)
+    assert stored
+    assert (stored["status"], stored["payload"]) == ("stale", None)
+    assert await world.deliver_ok(make_session_event("session.removed", "sess_2", "user_1", T3)) == "stale"
+
+
+async def test_a_deleted_membership_is_final(world: World) -> None:
+    await world.deliver_ok(make_organization_event("organization.created", "org_1"))
+    await world.deliver_ok(make_event("user.created", "user_1"))
+    assert await world.deliver_ok(make_membership_event("deleted", "orgmem_1", "org_1", "user_1")) == "applied"
+    assert await world.deliver_ok(make_membership_event("created", "orgmem_1", "org_1", "user_1")) == "stale"
+    assert await world.deliver_ok(make_membership_event("created", "orgmem_2", "org_1", "user_1")) == "applied"
+
+
+async def test_payloads_have_no_private_data(world: World) -> None:
+    await world.deliver_ok(make_organization_event("organization.created", "org_1"))
+    user = make_event("user.created", "user_1")["data"] | {"private_metadata": {"k": "SECRET_SENTINEL"}}
+    await world.deliver_ok(make_session_event("session.created", "sess_1", "user_1", T1, user=user))
+    await world.deliver_ok(make_membership_event("created", "orgmem_1", "org_1", "user_1"))
+    payloads = "".join(row["payload"] for row in await world.db.fetch("select payload::text from clerk_sync.events"))
+    assert "SECRET_SENTINEL" not in payloads
+    assert "Ada" not in payloads
+
+
+@pytest.mark.parametrize("event_type", ["session.created", "session.pending", "session.removed", "session.revoked"])
+async def test_each_event_of_a_session_saves_its_user(world: World, event_type: str) -> None:
+    await world.deliver_ok(make_session_event(event_type, "sess_1", "user_1", T1))
+    assert await world.get_user("user_1")
