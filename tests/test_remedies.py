@@ -6,7 +6,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from sync_service.clerk.events import UNREADABLE_USER
+from sync_service.clerk.entities import ENTITIES
+from sync_service.clerk.events import name_unreadable
 from sync_service.postgres.errors import _name_condition
 from sync_service.store.changes import ROW_NOT_WRITTEN
 from sync_service.store.remedies import OTHER, REMEDIES, Remedy, find_remedy
@@ -14,7 +15,9 @@ from sync_service.sync.commit import DELETE_GRACE, LONG_DELETION
 from sync_service.sync.email_conflict import EMAIL_CONFLICT
 
 PAGE = (Path(__file__).resolve().parents[1] / "sync_service" / "docs" / "operations.md").read_text()
-OWN_REASONS = {DELETE_GRACE, EMAIL_CONFLICT, LONG_DELETION, ROW_NOT_WRITTEN, UNREADABLE_USER, "value_replaced"}
+OWN_REASONS = {DELETE_GRACE, EMAIL_CONFLICT, LONG_DELETION, ROW_NOT_WRITTEN, "value_replaced"}
+OWN_REASONS |= {name_unreadable(entity) for entity in ENTITIES.values()}
+OWN_REASONS |= {f"waiting_for_{parent.entity}" for entity in ENTITIES.values() for parent in entity.parents}
 
 
 def list_postgres_reasons() -> set[str]:

@@ -38,6 +38,7 @@ class DriftCounts(Struct, frozen=True):
 async def count_drift(counter: Counter, mapping: TableMapping, table: Table) -> DriftCounts:
     """Return the counts. Raises errors of asyncpg, also without the schema clerk_sync."""
     names = {"table": quote_table(table.schema, table.name), "clerk_id": quote_ident(mapping.id_column)}
+    names["entity"] = mapping.entity
     found = await counter.fetch_row(_LAST_RUN_SQL)
     if table.column(mapping.id_column):
         found |= await counter.fetch_row(_MISSING_ROWS_SQL.format(**names))
@@ -90,7 +91,7 @@ def _report_last_run(counts: DriftCounts, age: float) -> Finding:
 _MISSING_ROWS_SQL = """
 select count(*) as missing_rows
 from clerk_sync.identities as known
-where known.deleted_at is null
+where known.deleted_at is null and known.entity = '{entity}'
     and not exists (select from {table} as app where app.{clerk_id}::text = known.clerk_id)
 """
 

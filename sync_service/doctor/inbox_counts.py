@@ -58,4 +58,5 @@ select
         (select max(received_at) from clerk_sync.events), '-infinity')) as new_users_since_last_webhook,
     count(*) filter (where email_pending) as pending_emails
 from clerk_sync.identities
+where entity = 'user'
 """

@@ -96,6 +96,7 @@ def build_queries(mapping: TableMapping, bound: BoundMapping) -> Queries:
         "id_type": _id_type(bound),
         "key": quote_ident(bound.key),
         "deletion_type": quote_literal(mapping.deletion_type),
+        "entity_name": quote_literal(mapping.entity),
     }
     gaps |= render_recording(mapping, bound, gaps)
     deletion, links = build_deletion_queries(bound, email, gaps), build_link_queries(bound, email, gaps)

@@ -150,6 +150,7 @@ async def iter_deletable(store: Store, before: datetime) -> AsyncIterator[list[s
 
 
 async def count_identities(store: Store) -> int:
-    """Return the number of users who are not deleted."""
+    """Return the number of objects of this store's entity that are not deleted."""
     async with store.database.acquire() as connection:
-        return int(await connection.fetchval("select count(*) from clerk_sync.identities where deleted_at is null"))
+        sql = "select count(*) from clerk_sync.identities where deleted_at is null and entity = $1"
+        return int(await connection.fetchval(sql, store.mapping.entity))

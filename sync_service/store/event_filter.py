@@ -72,7 +72,7 @@ def _iter_conditions(selection: Filter) -> Iterator[tuple[str, object]]:
 _CONDITIONS = {
     "status": "status = ${n}",
     "type": "type = ${n}",
-    "clerk_id": "clerk_id = ${n}",
+    "clerk_id": "(clerk_id = ${n} or user_id = ${n})",
     "reason": "reason = ${n}",
     "since": "received_at >= ${n}",
     "until": "received_at < ${n}",

@@ -121,10 +121,16 @@ REMEDIES = (
         ),
     ),
     Remedy(
+        "Missing parent",
+        "The session or membership belongs to a user or an organization that has no row yet.",
+        "Wait, because the arrival of the parent applies the event, or run `sync-service reconcile`.",
+        ("waiting_for_user", "waiting_for_organization"),
+    ),
+    Remedy(
         "Unreadable user",
-        "The service cannot read the user in this event.",
+        "The service cannot read the user, session, organization or membership in this event.",
         "Install the newest release, then replay the event.",
-        ("unreadable_user",),
+        ("unreadable_user", "unreadable_session", "unreadable_organization", "unreadable_membership"),
     ),
     Remedy(
         "Long deletion",

@@ -1,4 +1,4 @@
-"""Background maintenance: retries, long deletions, refetches, emails that become free, retention.
+"""Background maintenance: retries, long deletions, refetches, emails that become free, old sessions, retention.
 
 `run` loops; `run_once` does the work and returns its counts. Any number of processes may run at once and crash
 anywhere: a claim is a lease, and each step is idempotent. A step that fails does not stop the others.
@@ -22,6 +22,7 @@ from sync_service.store.retry_queue import claim_due, prune, seconds_until_due
 from sync_service.sync.apply import Applier
 from sync_service.sync.email_conflict import restore_emails
 from sync_service.sync.refresh import UserRefresher
+from sync_service.sync.session_retention import MAX_SESSIONS, PAUSE, delete_expired_sessions
 
 log = structlog.get_logger()
 
@@ -51,6 +52,7 @@ class MaintenanceWorker:
         self._applier = applier
         self._retention = retention
         self._last_restored = ""
+        self._next_expiry = 0.0
         self._cascades: set[asyncio.Task[Counter[str]]] = set()
 
     async def run(self) -> None:
@@ -59,7 +61,9 @@ class MaintenanceWorker:
             while True:
                 self._wake.clear()
                 counts = await self._run_steps()
-                has_more = counts["pruned"] >= PRUNE_BATCH_SIZE or self._last_restored
+                has_more = (
+                    counts["pruned"] >= PRUNE_BATCH_SIZE or counts["expired"] >= MAX_SESSIONS or self._last_restored
+                )
                 seconds = FIRST_PAUSE.total_seconds()
                 if not counts["errors"]:
                     seconds = MIN_PAUSE if has_more else await self._seconds_to_wait()
@@ -85,7 +89,8 @@ class MaintenanceWorker:
     async def run_once(self) -> Counter[str]:
         """Do the work that is due, until its end; return the number of events by outcome.
 
-        The counts also include users `refetched`, emails `restored`, rows `pruned` and steps that failed as `errors`.
+        The counts also include users `refetched`, emails `restored`, sessions `expired`, rows `pruned`, and steps that
+        failed as `errors`.
         """
         counts = await self._run_steps()
         while self._cascades:
@@ -97,7 +102,11 @@ class MaintenanceWorker:
     async def _run_steps(self) -> Counter[str]:
         """Do each step in turn; deletions continue beside the later steps and rounds."""
         counts: Counter[str] = Counter()
-        for step in (self._start_deletions, self._retry, self._refetch, self._restore_emails, self._prune):
+        steps = (
+            *(self._start_deletions, self._retry, self._refetch, self._restore_emails),
+            *(self._delete_expired_sessions, self._prune),
+        )
+        for step in steps:
             counts.update(await self._run_step(step))
         return counts
 
@@ -144,6 +153,15 @@ class MaintenanceWorker:
     async def _restore_emails(self) -> Counter[str]:
         restored, self._last_restored = await restore_emails(self._applier.store, after=self._last_restored)
         return Counter(restored=restored)
+
+    async def _delete_expired_sessions(self) -> Counter[str]:
+        now = asyncio.get_running_loop().time()
+        if now < self._next_expiry:
+            return Counter()
+        expired = await delete_expired_sessions(self._applier)
+        if expired < MAX_SESSIONS:
+            self._next_expiry = now + PAUSE
+        return Counter(expired=expired)
 
     async def _prune(self) -> Counter[str]:
         async with self._applier.store.database.acquire() as connection:

@@ -1,8 +1,18 @@
 """Sessions, organizations and memberships through the webhook: their rows, their parents, their deletion."""
 
+import asyncio
+import contextlib
+from datetime import timedelta
+from typing import Any
+
 import asyncpg
 import pytest
 
+from sync_service.postgres.pool import open_database
+from sync_service.settings import Settings
+from sync_service.store.access import Store
+from sync_service.sync.apply import Applier
+from sync_service.sync.maintenance import MaintenanceWorker
 from tests.entities.conftest import (
     make_membership_event,
     make_organization_event,
@@ -12,7 +22,7 @@ from tests.entities.conftest import (
 from tests.world import T0, T1, T2, T3, World, make_event, make_message_id, wait_until
 
 
-async def read_one(db: asyncpg.Connection, table: str) -> dict:
+async def read_one(db: asyncpg.Connection, table: str) -> dict[str, Any]:
     [row] = await read_rows(db, table)
     return row
 
@@ -145,3 +155,20 @@ async def test_payloads_have_no_private_data(world: World) -> None:
 async def test_each_event_of_a_session_saves_its_user(world: World, event_type: str) -> None:
     await world.deliver_ok(make_session_event(event_type, "sess_1", "user_1", T1))
     assert await world.get_user("user_1")
+
+
+async def test_sessions_that_ended_long_ago_are_deleted(world: World, settings: Settings) -> None:
+    """Without an end in the row, the end that Clerk announced counts. An active session stays."""
+    long_ago = T0 - 100 * 86_400_000
+    old = {"created_at": long_ago, "last_active_at": long_ago}
+    await world.deliver_ok(make_session_event("session.ended", "sess_old", "user_1", long_ago, expire_at=T0, **old))
+    await world.deliver_ok(
+        make_session_event("session.created", "sess_lapsed", "user_1", long_ago, expire_at=long_ago + 1, **old)
+    )
+    await world.deliver_ok(make_session_event("session.created", "sess_long", "user_1", long_ago, expire_at=T3, **old))
+    await world.deliver_ok(make_session_event("session.ended", "sess_new", "user_1", T1))
+    async with contextlib.aclosing(await open_database(settings.database)) as pool:
+        applier = Applier(Store(pool, world.mapping), source="replay")
+        await MaintenanceWorker(applier, timedelta(days=30), asyncio.Event()).run_once()
+    assert [row["session_id"] for row in await read_rows(world.db, "user_sessions")] == ["sess_long", "sess_new"]
+    assert await world.deliver_ok(make_session_event("session.removed", "sess_old", "user_1", T3)) == "stale"

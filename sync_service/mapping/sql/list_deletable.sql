@@ -2,7 +2,7 @@
 -- as a restored backup brings back. An operator has restored the others for good.
 select identity.clerk_id
 from clerk_sync.identities as identity
-where identity.clerk_id > $1
+where identity.clerk_id > $1 and identity.entity = /*<entity_name>*/'user'/*</entity_name>*/
     and case
         when identity.deleted_at is null then identity.restored_at is null and identity.first_seen_at < $2
         else identity.deleted_at < now() - $3::interval
