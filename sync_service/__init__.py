@@ -12,9 +12,11 @@ tests/test_package_map.py compares the list with the imports.
     big_integers                integers in JSON that JavaScript cannot read exactly
     documentation               the documentation pages
 
+    clerk.entities              users, sessions, organizations, memberships: their events and parents
+    clerk.resource              fields of all objects of Clerk, and a session
     clerk.user                  Clerk's user
     clerk.json_repair           replaces values that cannot be stored
-    clerk.change                a snapshot of a user, its version, a deletion
+    clerk.change                a snapshot of an object, its version, a deletion
     clerk.events                the body of a webhook → an event
     clerk.webhook_signature     headers and body → the message's ID
     clerk.observed_client       reports requests to Clerk's Backend API
@@ -48,6 +50,7 @@ tests/test_package_map.py compares the list with the imports.
     mapping.presets             complete mappings by name
     mapping.column_entries      one entry of a column → its source
     mapping.carry_over_entries  the tables below `[carry_over]`
+    mapping.section             one table of `sync.toml` → the fields of its mapping
     mapping.toml                the text of `sync.toml` → a mapping
     mapping.introspection       a table from PostgreSQL's catalogue
     mapping.obstacles           rules, defaults and missing indexes that refuse users
@@ -64,6 +67,7 @@ tests/test_package_map.py compares the list with the imports.
     mapping.change_recording    SQL that records changes, as parts of the statements that make them
     mapping.deletion_queries    SQL for the row of a deleted user
     mapping.link_queries        SQL that links rows from before Clerk
+    mapping.child_queries       SQL between parents and their sessions or memberships
     mapping.queries             a bound mapping → its SQL
     mapping.table_binding       binds lazily, and again after the table has changed
     mapping.carry_over_checks   the issues of a table for carry-overs
@@ -99,6 +103,7 @@ tests/test_package_map.py compares the list with the imports.
 
     store.access                a connection together with the queries of the table
     store.changes               applies and files snapshots and deletions, parks events
+    store.family                rows of parents and of their children
     store.email_claims          claims of two users to one unique value
     store.feed                  the change feed in its order, retention
     store.deliveries            deliveries of changes to the app, as a queue
@@ -128,8 +133,10 @@ tests/test_package_map.py compares the list with the imports.
     sync.recovery               the table of actions after a failure
     sync.park                   stores events that cannot be applied now
     sync.email_conflict         decides which of two users shows a unique value
+    sync.parents                events that wait for their parents
     sync.commit                 commits one batch
-    sync.apply                  the only way to write a user: isolates failures
+    sync.children               deletes the sessions and memberships of deleted parents
+    sync.apply                  the only way to write a row: isolates failures
     sync.batch                  group commit of waiting webhooks
     sync.preview                the change that a replay would make
     sync.replay                 replays of stored events
@@ -146,6 +153,7 @@ tests/test_package_map.py compares the list with the imports.
     sync.reconcile              compares all users with the table
     sync.reconcile_schedule     runs the reconcile at its intervals
     sync.reconcile_request      starts a run for an operator
+    sync.session_retention      deletes the rows of old sessions
     sync.maintenance            retries, long deletions, retention
 
     doctor.findings             a finding: problem, reason, correction

@@ -172,6 +172,7 @@ def test_the_mapping_example_shows_every_key() -> None:
     example = tomllib.loads(code_blocks(page("mapping"), "toml")[0])
     fields = {field.name for field in dataclasses.fields(settings.Settings().mapping) if field.init}
     others = {"schema", "created_by", "entity", "id_column", "records_changes", "notifies", "carry_over"}
+    others |= {"keep", "related", "has_children"}
     assert example["users"].keys() == fields - others | {"clerk_id"}
     assert example["changes"].keys() == {"record"}
 

@@ -30,6 +30,9 @@ email_required = { from = "primary_email", when_null = "{clerk_id}@users.invalid
 """
 
 
+ALL_SECTIONS = "[users], [organizations], [sessions], [memberships], [changes] or [carry_over.<name>]"
+
+
 def read_errors(text: str) -> tuple[str, ...]:
     with pytest.raises(SettingsError) as raised:
         parse_mapping(text)
@@ -101,8 +104,7 @@ def test_only_an_unchanged_preset_s_table_is_created() -> None:
         ("users = 1", "users: must be a table; begin it with [users]"),
         (
             "[user]",
-            "user: unknown; all keys belong below [users], [organizations], [sessions], [memberships], [changes] or"
-            " [carry_over.<name>]",
+            f"user: unknown; all keys belong below {ALL_SECTIONS}",
         ),
         ("[users]\non_delet = 1", "users.on_delet: unknown; did you mean on_delete?"),
         ('[users]\non_delete = "keep"', "users.on_delete: is not one of cascade, soft, anonymize"),

@@ -79,7 +79,7 @@ async def test_other_session_events_are_ignored(world: World) -> None:
 def test_a_stored_session_event_is_read_as_its_user() -> None:
     """An event that an older release stored without a payload has no change and no error."""
     read = parse_event("msg_1", encode_body(make_session_event(make_user_data("user_1", T1))))
-    row = {"id": "msg_1", "type": "session.created", "instance_id": INSTANCE, "clerk_id": "user_1"}
+    row = {"id": "msg_1", "type": "session.created", "instance_id": INSTANCE, "clerk_id": "user_1", "user_id": None}
     again = event_from_row(row | {"payload": read.payload})
     assert isinstance(again.change, Snapshot)
     assert again.change == read.change

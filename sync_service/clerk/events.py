@@ -203,10 +203,8 @@ def event_from_row(row: Mapping[str, Any]) -> Event:
     The payload is parsed again, so an event that an older release could not read may have no `error` now.
     """
     payload, error = row["payload"], None
-    entity = ENTITY_BY_TYPE.get(row["type"])
-    if entity is SESSION and row["user_id"] is None:
-        entity = USER if payload is not None else None
     change: Change | None = None
+    entity = _find_stored_entity(row)
     if entity and row["type"] == entity.deletion and row["clerk_id"]:
         change = Deletion(row["clerk_id"])
     elif entity:
@@ -216,6 +214,14 @@ def event_from_row(row: Mapping[str, Any]) -> Event:
             error = name_unreadable(entity)
     message = row["id"], row["type"], row["instance_id"], row["clerk_id"]
     return Event(*message, change, error, payload, (), entity.name if entity else USER.name, row["user_id"])
+
+
+def _find_stored_entity(row: Mapping[str, Any]) -> Entity | None:
+    """Return the entity of an inbox row. Without a table for sessions, the payload of a session is its user."""
+    entity = ENTITY_BY_TYPE.get(row["type"])
+    if entity is not SESSION or row["user_id"] is not None or row["type"] == SESSION.deletion:
+        return entity
+    return USER if row["payload"] is not None else None
 
 
 def make_deletion(entity: str, clerk_id: str, message_id: str | None = None) -> Event:

@@ -164,15 +164,20 @@ def _suggest_source(source: str, entity: Entity) -> str | None:
 
     Clerk may add fields at any time, so an unknown field is an error only if it is similar to a known one.
     """
-    keys = {PARENT_KEYS[parent.entity] for parent in entity.parents}
-    if source in keys:
-        return None
-    if source in PARENT_KEYS.values() or (keys and source.startswith("user.")):
-        return f"; write {' or '.join(sorted(keys))}" if keys else ""
+    if source in PARENT_KEYS.values() or (entity.parents and source.startswith("user.")):
+        return _check_parent_key(source, entity)
     known = _FIELDS[entity.name]
     is_path = "." in source or "[" in source
     is_known = source == WHOLE_USER or source in known or is_path or source in _SIMILAR_FIELDS
     return None if is_known else suggest_word(source, known) or None
+
+
+def _check_parent_key(source: str, entity: Entity) -> str | None:
+    """Return a hint with the keys of the parents that the entity has; None if the source is one of them."""
+    keys = sorted(PARENT_KEYS[parent.entity] for parent in entity.parents)
+    if source in keys:
+        return None
+    return f"; write {' or '.join(keys)}" if keys else ""
 
 
 def _to_json(value: Any) -> Any:

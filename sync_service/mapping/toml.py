@@ -18,7 +18,11 @@ from sync_service.mapping.table import TableMapping
 _SHAPE = ("schema", "table", "id_column", "columns", "deleted_at", "deleted")
 
 _CARRY_OVER = "carry_over"
-_FEED_KEYS = ("record",)
+_RELATED = [entity for entity in ENTITIES.values() if entity is not USER]
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    **{entity.section: list_keys(entity) for entity in ENTITIES.values()},
+    "changes": ("record",),
+}
 _ALWAYS = (USER.section, "changes", _CARRY_OVER)
 
 # A failed command can leave an empty file. With the default table, webhooks would fill a table beside the app's own.
@@ -32,17 +36,8 @@ def parse_mapping(text: str) -> TableMapping:
     """Return the mapping of the users, with the related ones. Raises `SettingsError` with one sentence per error."""
     errors: list[str] = []
     file = _parse_file(text, errors)
-    users = file[USER.section]
-    base = _choose_base(users, errors)
-    changes = read_section(USER, users, errors)
-    changes["carry_over"] = read_carry_over_tables(file[_CARRY_OVER], errors)
-    if "columns" in changes and "preset" in users:
-        changes["columns"] = {**base.columns, **changes["columns"]}
-    mapping = replace(base, **changes)
-    if any(getattr(mapping, name) != getattr(base, name) for name in _SHAPE):
-        mapping = replace(mapping, created_by=None)
-    related = tuple(_read_related(entity, file, errors) for entity in ENTITIES.values() if entity.section in file)
-    mapping = _join_related(mapping, [other for other in related if other])
+    related = [_read_related(entity, file[entity.section], errors) for entity in _RELATED if entity.section in file]
+    mapping = _join_related(_read_users(file, errors), [other for other in related if other])
     if _is_recording(file["changes"], errors):
         mapping = mapping.with_recording(notifies=False)
     errors += [error for one in mapping.all for error in find_contradictions(one)]
@@ -53,25 +48,45 @@ def parse_mapping(text: str) -> TableMapping:
     return mapping
 
 
+def _read_users(file: Mapping[str, dict[str, Any]], errors: list[str]) -> TableMapping:
+    users = file[USER.section]
+    base = _choose_base(users, errors)
+    changes = read_section(USER, users, errors)
+    changes["carry_over"] = read_carry_over_tables(file[_CARRY_OVER], errors)
+    if "columns" in changes and "preset" in users:
+        changes["columns"] = {**base.columns, **changes["columns"]}
+    mapping = replace(base, **changes)
+    is_other_table = any(getattr(mapping, name) != getattr(base, name) for name in _SHAPE)
+    return replace(mapping, created_by=None) if is_other_table else mapping
+
+
 def _parse_file(text: str, errors: list[str]) -> dict[str, dict[str, Any]]:
     """Return the tables of the file by name, those of `_ALWAYS` in any case. A `preset` may stand before `users`."""
     try:
         file = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError([f"is not TOML: {error}"]) from None
-    keys = {entity.section: list_keys(entity) for entity in ENTITIES.values()} | {"changes": _FEED_KEYS}
-    names = (*keys, _CARRY_OVER)
-    tables = {name: _take_table(file, name) for name in names if name in file or name in _ALWAYS}
+    names = [name for name in (*_KEYS, _CARRY_OVER) if name in file or name in _ALWAYS]
+    tables = {name: _take_table(file, name) for name in names}
     if "preset" in file:
         tables[USER.section].setdefault("preset", file.pop("preset"))
-    sections = ", ".join(f"[{name}]" for name in keys)
+    sections = ", ".join(f"[{name}]" for name in _KEYS)
     errors += [f"{key}: unknown; all keys belong below {sections} or [{_CARRY_OVER}.<name>]" for key in file]
-    for name, known in keys.items():
-        unknown = tables.get(name, {}).keys() - set(known)
-        errors += [f"{name}.{key}: unknown{suggest_word(key, known)}" for key in unknown]
-    if not errors and all(value == {} for table in tables.values() for value in table.values()):
-        raise SettingsError([_NO_ENTRY])
+    errors += _find_unknown_keys(tables)
+    if not errors:
+        _require_entry(tables)
     return tables
+
+
+def _require_entry(tables: Mapping[str, Mapping[str, Any]]) -> None:
+    if all(value == {} for table in tables.values() for value in table.values()):
+        raise SettingsError([_NO_ENTRY])
+
+
+def _find_unknown_keys(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for name, known in _KEYS.items():
+        unknown = tables.get(name, {}).keys() - set(known)
+        yield from (f"{name}.{key}: unknown{suggest_word(key, known)}" for key in unknown)
 
 
 def _take_table(file: dict[str, Any], name: str) -> dict[str, Any]:
@@ -81,19 +96,15 @@ def _take_table(file: dict[str, Any], name: str) -> dict[str, Any]:
     return table
 
 
-def _read_related(entity: Entity, file: Mapping[str, Any], errors: list[str]) -> TableMapping | None:
-    """Return the mapping of another entity; None for the users, and after an error."""
-    given = file[entity.section]
-    if entity is USER:
-        return None
+def _read_related(entity: Entity, given: Mapping[str, Any], errors: list[str]) -> TableMapping | None:
+    """Return the mapping of a session, an organization or a membership; None after an error."""
     needed = {
         "table": "name the table",
         entity.id_key: f"name the column that holds Clerk's ID of the {entity.name}",
         "columns": f"list the columns below [{entity.section}.columns]",
     }
-    missing = [f"{entity.section}.{key}: not set; {why}" for key, why in needed.items() if key not in given]
+    errors += [f"{entity.section}.{key}: not set; {why}" for key, why in needed.items() if key not in given]
     fields = read_section(entity, given, errors)
-    errors += missing
     is_complete = {"id_column", "table", "columns"} <= fields.keys()
     return TableMapping(entity=entity.name, **fields) if is_complete else None
 

@@ -84,16 +84,18 @@ class Applier(BatchCommitter):
         events = [_ignore_unmapped(event, self.store.bindings) for event in events]
         if len(self.store.bindings) == 1:
             return await self.apply_to_table(events)
-        carried = [(n, user) for n, event in enumerate(events) if (user := _carried_user(event))]
-        saved = await self.apply_to_table([user for _, user in carried])
-        found: dict[int, Outcome | None] = {
-            n: None for (n, _), outcome in zip(carried, saved, strict=True) if outcome is None
-        }
+        found: dict[int, Outcome | None] = dict.fromkeys(await self._save_carried_users(events))
         for entity, numbers in _group_by_entity(events, self.store.bindings):
             part = [n for n in numbers if n not in found]
             applier = replace(self, store=self.store.for_entity(entity))
             found |= zip(part, await applier.apply_to_table([events[n] for n in part]), strict=True)
         return [found[n] for n in range(len(events))]
+
+    async def _save_carried_users(self, events: Sequence[Event]) -> list[int]:
+        """Save the users whom sessions contain; return the positions of the sessions that must wait for a lock."""
+        carried = [(n, user) for n, event in enumerate(events) if (user := get_carried_user(event))]
+        saved = await self.apply_to_table([user for _, user in carried])
+        return [n for (n, _), outcome in zip(carried, saved, strict=True) if outcome is None]
 
     async def apply_to_table(self, events: Sequence[Event]) -> list[Outcome | None]:
         """Apply events of this store's entity; those of an entity without a table are filed as ignored."""
@@ -114,7 +116,7 @@ class Applier(BatchCommitter):
 
     async def apply_waiting_for_lock(self, event: Event) -> Outcome:
         """Apply one event; wait for the lock of its user as long as the sender waits."""
-        if user := _carried_user(event):
+        if user := get_carried_user(event):
             await self.apply_waiting_for_lock(user)
         applier = replace(self, store=self.store.for_entity(event.entity))
         apply = applier.delete if isinstance(event.change, Deletion) else applier.save
@@ -146,19 +148,22 @@ class Applier(BatchCommitter):
         """Take both steps of deletions; return None for each one whose first step must wait."""
         found = await self._apply_group(events, Batch(0, work=Work.FILING), lock_timeout_ms=lock_timeout_ms)
         due = [n for n, outcome in enumerate(found) if outcome in {DUE, DUE_AGAIN}]
-        if due and self.store.children:
-            try:
-                await delete_children(self.store, [events[n] for n in due], self.apply, has_time=self.is_background)
-            except DatabaseError as error:
-                deferred = await self.defer_deletions([events[n] for n in due], error)
-                return [*(dict(enumerate(found)) | dict(zip(due, deferred, strict=True))).values()]
-        work = Work.BACKGROUND_CASCADE if self.is_background else Work.CASCADE
-        timeout_ms = LOCK_TIMEOUT_MS if self.is_background else lock_timeout_ms
-        deleted = await self._apply_group([events[n] for n in due], Batch(0, work=work), lock_timeout_ms=timeout_ms)
+        deleted = await self._delete_with_children([events[n] for n in due], lock_timeout_ms)
         for n, outcome in zip(due, deleted, strict=True):
             is_repeated = found[n] == DUE_AGAIN and outcome == Outcome("applied")
             found[n] = Outcome("duplicate") if is_repeated else outcome
         return found
+
+    async def _delete_with_children(self, events: Sequence[Event], lock_timeout_ms: int) -> list[Outcome | None]:
+        """Take the second step of deletions; their sessions and memberships come first."""
+        if events and self.store.children:
+            try:
+                await delete_children(self.store, events, self.apply, has_time=self.is_background)
+            except DatabaseError as error:
+                return [*await self.defer_deletions(events, error)]
+        work = Work.BACKGROUND_CASCADE if self.is_background else Work.CASCADE
+        timeout_ms = LOCK_TIMEOUT_MS if self.is_background else lock_timeout_ms
+        return await self._apply_group(events, Batch(0, work=work), lock_timeout_ms=timeout_ms)
 
     async def _apply_group(
         self,
@@ -245,7 +250,7 @@ _SAME_BATCH: Mapping[Recovery, Callable[[Batch], Batch]] = {
 }
 
 
-def _carried_user(event: Event) -> Event | None:
+def get_carried_user(event: Event) -> Event | None:
     """Return the change of the user whom a session contains. It has no row in the inbox."""
     user = event.carried_user
     return Event(None, event.type, event.instance_id, user.clerk_id, user) if user else None

@@ -9,7 +9,6 @@ import asyncpg
 import structlog
 
 from sync_service.clerk.change import Snapshot
-from sync_service.clerk.entities import USER
 from sync_service.clerk.events import Event
 from sync_service.errors import DatabaseError
 from sync_service.store.access import BoundConnection, Store
@@ -138,12 +137,10 @@ class BatchCommitter:
         self, bound: BoundConnection, events: Sequence[Event], records: Sequence[asyncpg.Record]
     ) -> None:
         """Record the rare facts about a batch; most batches cost no further statement."""
-        ambiguous = [e.clerk_id for e, r in zip(events, records, strict=True) if r["same_instant"] and e.clerk_id]
-        if any(record["has_woken"] for record in records):
-            self.on_work_left()
-        # Only users can be read one at a time from Clerk's API by an ID alone.
-        if ambiguous and self.store.mapping.entity == USER.name:
+        ambiguous = [event.clerk_id or "" for event, r in zip(events, records, strict=True) if r["same_instant"]]
+        if ambiguous:
             await request_refetch(bound.connection, ambiguous)
+        if ambiguous or _have_woken(records):
             self.on_work_left()
         if replaced := [event.id for event in events if event.replaced and event.id]:
             await note_replaced_values(bound.connection, replaced)
@@ -202,6 +199,10 @@ class BatchCommitter:
         self.on_work_left()
         parked, not_filed = Outcome("parked", LONG_DELETION), Outcome("unavailable", error.reason)
         return [parked if event.id else not_filed for event in events]
+
+
+def _have_woken(records: Sequence[asyncpg.Record]) -> bool:
+    return any(record["has_woken"] for record in records)
 
 
 def _filing_outcome(state: str, *, is_duplicate: bool) -> Outcome:

@@ -166,8 +166,10 @@ async def test_sessions_that_ended_long_ago_are_deleted(world: World, settings: 
         make_session_event("session.created", "sess_lapsed", "user_1", long_ago, expire_at=long_ago + 1, **old)
     )
     await world.deliver_ok(make_session_event("session.created", "sess_long", "user_1", long_ago, expire_at=T3, **old))
+    database = settings.database
+    assert database
     await world.deliver_ok(make_session_event("session.ended", "sess_new", "user_1", T1))
-    async with contextlib.aclosing(await open_database(settings.database)) as pool:
+    async with contextlib.aclosing(await open_database(database)) as pool:
         applier = Applier(Store(pool, world.mapping), source="replay")
         await MaintenanceWorker(applier, timedelta(days=30), asyncio.Event()).run_once()
     assert [row["session_id"] for row in await read_rows(world.db, "user_sessions")] == ["sess_long", "sess_new"]

@@ -118,7 +118,7 @@ outcome as (
     select
         input.*,
         coalesce(joined.refetch_pending, false) or coalesce(
-            input.version = latest.version and input.tiebreak <> latest.tiebreak
+            /*<can_refetch>*/true/*</can_refetch>*/ and input.version = latest.version and input.tiebreak <> latest.tiebreak
                 and greatest(length(input.tiebreak), length(latest.tiebreak)) <= 16,
             false
         ) as same_instant,
