@@ -23,9 +23,9 @@ FOLDER = ROOT / "sync_service" / "docs"
 PAGES = sorted(FOLDER.glob("*.md"))
 DOCUMENTS = [README, ROOT / "CHANGELOG.md", *PAGES]
 
-MAX_README_LINES = 180
+MAX_README_LINES = 190
 
-PAGE_NAMES = ["carry-over", "changes", "deploy", "doctor", "http", "login", "mapping", "operations"]
+PAGE_NAMES = ["carry-over", "changes", "deploy", "doctor", "http", "login", "mapping", "operations", "sessions"]
 
 
 def page(name: str) -> str:

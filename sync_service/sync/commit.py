@@ -142,7 +142,7 @@ class BatchCommitter:
             await request_refetch(bound.connection, ambiguous)
         if ambiguous or _have_woken(records):
             self.on_work_left()
-        if replaced := [event.id for event in events if event.replaced and event.id]:
+        if replaced := _list_replaced(events):
             await note_replaced_values(bound.connection, replaced)
 
     async def _link_and_save(
@@ -199,6 +199,10 @@ class BatchCommitter:
         self.on_work_left()
         parked, not_filed = Outcome("parked", LONG_DELETION), Outcome("unavailable", error.reason)
         return [parked if event.id else not_filed for event in events]
+
+
+def _list_replaced(events: Sequence[Event]) -> list[str]:
+    return [event.id for event in events if event.replaced and event.id]
 
 
 def _have_woken(records: Sequence[asyncpg.Record]) -> bool:
