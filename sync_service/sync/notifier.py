@@ -47,6 +47,7 @@ def create_client(url: str) -> aiohttp.ClientSession:
     proxy = None if proxy_bypass(target.hostname or "") else getproxies().get(target.scheme)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=MAX_CONCURRENT),
+        timeout=aiohttp.ClientTimeout(),  # `_post` has the limit; a second timer costs a tenth of the time
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         proxy=proxy,

@@ -1,20 +1,21 @@
-"""Webhooks from 1, 16 and 64 clients with recording of changes, beside the same service without it (fsync on).
+"""Webhooks from 1, 16 and 64 clients with recording of changes, and with notifications, beside none (fsync on).
 
-Both are processes of the same program with databases of their own on one server, and take turns in every round.
+All are processes of the same program with databases of their own on one server, and take turns in every round.
 """
 
 import asyncio
 import contextlib
 import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import asyncpg
 
 from sync_service.dev.embedded import EmbeddedServer, run_embedded_postgres
 from tests.benchmarks.load import CLIENTS, ROUNDS, SECONDS, WARM_UP_SECONDS
-from tests.benchmarks.sender import Sender
+from tests.benchmarks.notifications import run_receiver
+from tests.benchmarks.sender import Round, Sender
 from tests.benchmarks.targets import Target
 from tests.processes import run_command, start_command
 from tests.world import SECRET
@@ -23,43 +24,52 @@ MIN_RATIO = 0.85
 
 
 def measure() -> None:
-    """Print the rates of both and the median of their ratios, for each number of clients."""
+    """Print the rates of all and the medians of their ratios, for each number of clients."""
     with (
         tempfile.TemporaryDirectory() as name,
         run_embedded_postgres(Path(name) / "postgres") as postgres,
-        _run(postgres, Path(name) / "without", "") as without,
-        _run(postgres, Path(name) / "with", TOML) as recorded,
+        run_receiver() as url,
+        _run(postgres, Path(name) / "plain", "") as plain,
+        _run(postgres, Path(name) / "recording", TOML) as recording,
+        _run(postgres, Path(name) / "notifying", "", SYNC_NOTIFY_URL=url, SYNC_NOTIFY_SECRET=SECRET) as notifying,
     ):
-        senders = [Sender(without), Sender(recorded)]
+        senders = [Sender(plain), Sender(recording), Sender(notifying)]
         for clients in CLIENTS:
             for sender in senders:
                 sender.run_round(clients, WARM_UP_SECONDS, postgres.pid)
             rounds = [[s.run_round(clients, SECONDS, postgres.pid) for s in senders] for _ in range(ROUNDS)]
-            ratio = statistics.median(mine.rate / plain.rate for plain, mine in rounds)
-            rates = [statistics.median(pair[n].rate for pair in rounds) for n in (0, 1)]
-            cpu = [
-                sum(pair[n].postgres_cpu for pair in rounds)
-                / sum(len(pair[n].report.milliseconds) for pair in rounds)
-                * 1000
-                for n in (0, 1)
-            ]
-            print(
-                f"  {clients:3} clients  without {rates[0]:6,.0f}/s  with {rates[1]:6,.0f}/s  ratio {ratio:4.2f}"
-                f"  CPU of PostgreSQL per 1,000: {cpu[0]:.2f} s, {cpu[1]:.2f} s"
-            )
-    print(f"  target: a ratio of at least {MIN_RATIO}")
+            print(f"  {clients} clients")
+            for sender, mine, reference in zip(senders, zip(*rounds, strict=True), _repeat_first(rounds), strict=True):
+                print(f"    {sender.target.name:10} {_describe(mine, reference)}")
+    print(f"  target: a ratio of at least {MIN_RATIO} with recording")
+
+
+def _repeat_first(rounds: list[list[Round]]) -> list[list[Round]]:
+    return [[one[0] for one in rounds]] * len(rounds[0])
+
+
+def _describe(rounds: Sequence[Round], reference: Sequence[Round]) -> str:
+    """Return the median rate, its ratio to the reference in the same round, and the CPU seconds of 1,000 webhooks."""
+    rate = statistics.median(one.rate for one in rounds)
+    ratio = statistics.median(one.rate / other.rate for one, other in zip(rounds, reference, strict=True))
+    thousands = sum(len(one.report.milliseconds) for one in rounds) / 1000
+    cpu, postgres_cpu = sum(one.service_cpu for one in rounds), sum(one.postgres_cpu for one in rounds)
+    return (
+        f"{rate:6,.0f}/s  ratio {ratio:4.2f}"
+        f"  CPU for 1,000: process {cpu / thousands:.2f} s, PostgreSQL {postgres_cpu / thousands:.2f} s"
+    )
 
 
 TOML = "[changes]\nrecord = true\n"
 
 
 @contextlib.contextmanager
-def _run(postgres: EmbeddedServer, folder: Path, toml: str) -> Iterator[Target]:
-    """Start the service in a folder with its own database and this `sync.toml`."""
+def _run(postgres: EmbeddedServer, folder: Path, toml: str, **environ: str) -> Iterator[Target]:
+    """Start the service in a folder with its own database, this `sync.toml` and these settings."""
     folder.mkdir()
     if toml:
         (folder / "sync.toml").write_text(toml)
-    environ = {
+    environ |= {
         "DATABASE_URL": asyncio.run(_create_database(postgres, folder.name)),
         "CLERK_WEBHOOK_SIGNING_SECRET": SECRET,
     }
