@@ -32,8 +32,12 @@ TIMEOUT = 15.0
 MAX_RESPONSE_BYTES = 1024
 
 # Seconds between two looks for changes of other processes: commands, and services on other machines that have crashed.
-# The pause doubles while there is none, so that a sleeping database is not kept awake.
-MIN_PAUSE = 1.0
+# A look without a change costs 0.3 ms of CPU here and 0.1 ms in PostgreSQL. LISTEN would be missed behind a pooler.
+POLL = 2.0
+
+# After so many seconds without a change the pause increases up to the second number, so that a database that sleeps
+# while it is idle (Neon) can sleep.
+ACTIVE = 3600.0
 MAX_PAUSE = 900.0
 
 
@@ -52,6 +56,11 @@ def create_client(url: str) -> aiohttp.ClientSession:
         auto_decompress=False,
         proxy=proxy,
     )
+
+
+def limit_pause(quiet: float) -> float:
+    """Return the longest pause after so many seconds without a change (pure)."""
+    return min(max(POLL, quiet - ACTIVE), MAX_PAUSE)
 
 
 class Notifier:
@@ -76,13 +85,15 @@ class Notifier:
 
     async def run(self) -> None:
         """Work until cancelled. An outage of the database is logged, and the next round follows."""
-        idle = MIN_PAUSE
+        loop = asyncio.get_running_loop()
+        active_at = loop.time()
         try:
             while True:
+                if self.wake.is_set() or self._tasks:
+                    active_at = loop.time()
                 self.wake.clear()
                 pause = await self._run_round()
-                idle = MIN_PAUSE if self._tasks else min(idle * 2, MAX_PAUSE)
-                await wait_for(self.wake, min(pause, idle))
+                await wait_for(self.wake, min(pause, limit_pause(loop.time() - active_at)))
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -107,7 +118,7 @@ class Notifier:
             log.warning("notifications_delayed", reason=error.reason)
         except Exception as error:  # a bug in one round must not end the others
             log.critical("unhandled_exception", exc_info=error)
-        return MIN_PAUSE
+        return POLL
 
     async def _start_due(self) -> float:
         free = MAX_CONCURRENT - len(self._tasks)

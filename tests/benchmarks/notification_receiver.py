@@ -1,7 +1,7 @@
 """The app's endpoint for notifications, in a process of its own.
 
-It accepts each request. `GET /` returns the time of each change, `GET /count` their number. It parses only the length and
-the ID of a request, so that the cores are left to the measured processes.
+It accepts each request. `GET /` returns the time of each change, `GET /count` their number. It parses only the length
+and the ID of a request, so that the cores are left to the measured processes.
 """
 
 import asyncio

@@ -18,7 +18,7 @@ from sync_service.postgres.pool import Connection
 from sync_service.settings import read_settings
 from sync_service.sync import notifier
 from sync_service.sync.notification import PAUSES, parse_retry_after
-from sync_service.sync.notifier import Notifier, create_client
+from sync_service.sync.notifier import Notifier, create_client, limit_pause
 from tests.conftest import Serve
 from tests.feed.conftest import OpenApplier, make
 from tests.feed.receiver import NOTIFY_SECRET, OLDER_NOTIFY_SECRET, Receiver, run_receiver
@@ -88,6 +88,23 @@ async def test_each_change_is_posted_soon_with_the_row(serve: Serve, receiver: R
 
 async def _is_all(db: asyncpg.Connection, sql: str, value: str) -> bool:
     return {row[0] for row in await db.fetch(sql)} == {value}
+
+
+async def test_changes_of_a_command_are_posted_without_a_webhook(
+    serve: Serve, receiver: Receiver, open_applier: OpenApplier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process commits a change. The service, which has no work of its own, finds it at its next look."""
+    monkeypatch.setattr(notifier, "POLL", 0.1)
+    command = await open_applier(MAPPING)
+    async with serve(mapping=MAPPING, **receiver.settings):
+        for number in range(2):
+            await command.apply([make("user.created", f"user_{number}", T1)])
+            await receiver.wait_for(number + 1)
+
+
+def test_a_database_may_sleep_after_an_hour_without_a_change() -> None:
+    """Until then the service looks every two seconds, at last every 15 minutes."""
+    assert [limit_pause(seconds) for seconds in (0, 3599, 3660, 86_400)] == [2, 2, 60, 900]
 
 
 async def test_pending_notifications_of_a_deleted_user_have_no_data(
