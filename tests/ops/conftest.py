@@ -16,6 +16,11 @@ from tests.world import World, make_message_id
 
 OPS_TOKEN = "SECRET_SENTINEL_of_the_operators"
 
+FAILED_DELIVERY = """
+insert into clerk_sync.changes (type, clerk_id, delivery, attempts, reason)
+values ('user.updated', 'user_1', 'delivered', 1, null), ('user.created', 'user_1', 'dead', 8, 'http_410')
+"""
+
 
 @dataclass
 class OpsWorld(World):

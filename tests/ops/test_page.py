@@ -12,7 +12,7 @@ import sync_service
 from sync_service.mapping.toml import parse_mapping
 from sync_service.store.remedies import REMEDIES
 from tests.clerk_stub import ClerkStub
-from tests.ops.conftest import OpsWorld, ServeOps, hold_retries
+from tests.ops.conftest import FAILED_DELIVERY, OpsWorld, ServeOps, hold_retries
 from tests.ops.pages import Browser
 from tests.world import (
     PATIENT_LIMITS,
@@ -108,6 +108,19 @@ async def test_a_filter_is_previewed_and_replayed_and_without_one_there_is_no_bu
     result = await browser.submit(await browser.submit(page, "Preview"), "Replay")
     assert ["applied", "1"] in result.rows
     assert (await ops.read("/ops/summary"))["backlog"] == 1
+
+
+async def test_the_overview_lists_failed_deliveries_and_sends_one_again(ops: OpsWorld, browser: Browser) -> None:
+    """The button makes it due again; without the CSRF token nothing happens."""
+    await ops.db.execute(FAILED_DELIVERY)
+    page = await browser.open("/ops")
+    assert [row[1:6] for row in page.rows[1:]] == [["user.created", "user_1", "dead", "http_410", "8"]]
+    action = page.find_form("Send again").action
+    assert (await browser.open(action, "POST", data={})).status == 403
+    page = await browser.submit(await browser.open("/ops"), "Send again")
+    assert page.rows == []
+    due = "select 'chg_' || transaction_id || '-' || id from clerk_sync.changes where delivery = 'pending'"
+    assert await ops.read_audit() == [("page", "replay_delivery", await ops.db.fetchval(due))]
 
 
 async def test_the_list_of_events_has_each_of_them_on_one_page(ops: OpsWorld, browser: Browser) -> None:

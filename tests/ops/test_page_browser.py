@@ -9,7 +9,7 @@ from axe_playwright_python.async_playwright import Axe  # type: ignore[import-un
 from playwright.async_api import Browser as Chromium
 from playwright.async_api import Page, async_playwright
 
-from tests.ops.conftest import OPS_TOKEN, OpsWorld, hold_retries
+from tests.ops.conftest import FAILED_DELIVERY, OPS_TOKEN, OpsWorld, hold_retries
 from tests.tools import require_tool
 from tests.world import T1, T2, make_email_fields, make_event
 
@@ -51,13 +51,14 @@ async def log_in(page: Page, token: str = OPS_TOKEN) -> None:
 
 @pytest.fixture
 async def failing(ops: OpsWorld) -> OpsWorld:
-    """One event has failed; its cause is repaired."""
+    """One event has failed, and its cause is repaired. One delivery has failed."""
     await ops.deliver_ok(make_event("user.created", "user_1", T1, first_name="Ada", **make_email_fields("ada")))
     await ops.db.execute("alter table users add constraint short_name check (length(first_name) < 30)")
     update = make_event("user.updated", "user_1", T2, first_name="Countess " * 5, **make_email_fields("ada"))
     assert await ops.deliver_ok(update, "msg_update") == "parked"
     await hold_retries(ops.db)
     await ops.db.execute("alter table users drop constraint short_name")
+    await ops.db.execute(FAILED_DELIVERY)
     return ops
 
 

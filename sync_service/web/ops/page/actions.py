@@ -14,7 +14,7 @@ from sync_service.web.ops import events, users
 from sync_service.web.ops.page.rendering import View
 from sync_service.web.ops.page.views import Call, show_event, show_user
 from sync_service.web.ops.parameters import parse_form_filter
-from sync_service.web.ops.reports import ReconcileRequest, start_run
+from sync_service.web.ops.reports import ReconcileRequest, replay_change, start_run
 
 # Rows that a preview of many events shows: those of the newest events.
 MAX_EXAMPLES = 5
@@ -105,6 +105,12 @@ async def restore_user(call: Call) -> View:
     """Cancel a user's deletion, and return the user's page."""
     await call.fetch(users.restore)
     return await show_user(call, notice="The deletion is cancelled.")
+
+
+async def replay_delivery(call: Call) -> Response:
+    """Make one delivery due again, and redirect to the list of them."""
+    await call.fetch(replay_change)
+    return RedirectResponse("/ops", 303)
 
 
 async def start_reconcile(call: Call) -> Response:

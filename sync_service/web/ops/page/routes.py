@@ -41,6 +41,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/ops/page/replay", actions.replay),
     ("GET", "/ops/page/reconcile", views.list_reconciles),
     ("POST", "/ops/page/reconcile", actions.start_reconcile),
+    ("POST", "/ops/page/changes/{id}/replay", actions.replay_delivery),
     ("GET", "/ops/page/audit", views.list_audit),
     ("POST", "/ops/page/logout", actions.log_out),
     ("GET", "/ops/docs/{name}.md", views.show_documentation),

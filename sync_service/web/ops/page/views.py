@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from sync_service.documentation import list_pages, render_page
 from sync_service.store.audit import AuditEntry, add_entry
+from sync_service.store.deliveries import list_deliveries
 from sync_service.store.event_filter import STATUSES
 from sync_service.store.events import EventSummary
 from sync_service.store.failure_groups import list_failure_groups
@@ -22,6 +23,9 @@ from sync_service.web.ops.page.chart import build_bars
 from sync_service.web.ops.page.rendering import View
 
 CHART_HOURS = 24
+
+# Failed deliveries of the overview. `sync-service changes list` shows all.
+MAX_DELIVERIES = 10
 
 # The service applies these by itself at a later time.
 EXPECTED_REASONS = frozenset({"delete_grace", "long_deletion"})
@@ -54,9 +58,10 @@ async def show_overview(call: Call) -> View:
         groups = await list_failure_groups(connection)
         summary = await reports.build_summary(connection)
         hours = await count_by_hour(connection, CHART_HOURS)
+        deliveries = await list_deliveries(connection, None, MAX_DELIVERIES)
     groups.sort(key=lambda group: group.reason in EXPECTED_REASONS)
     variables = {"groups": groups, "expected": EXPECTED_REASONS, "summary": summary, "bars": build_bars(hours)}
-    return View("overview.html", variables)
+    return View("overview.html", variables | {"deliveries": deliveries})
 
 
 async def list_events(call: Call) -> View:
