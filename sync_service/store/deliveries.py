@@ -1,5 +1,6 @@
 """Deliveries of changes to the app, as a queue: in order for each user, leased to one process at a time."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -8,7 +9,7 @@ from msgspec import Struct
 
 from sync_service.postgres.pool import Connection
 from sync_service.postgres.sql import read_sql
-from sync_service.store.access import BoundConnection
+from sync_service.store.access import Store
 from sync_service.store.feed import FeedEntry, FeedPosition, make_entry
 
 DELIVERY_STATUSES = ("pending", "delivered", "dead")
@@ -55,19 +56,31 @@ class Delivery(Struct, frozen=True):
     next_attempt_at: datetime | None
 
 
-async def claim_notifications(bound: BoundConnection, limit: int) -> list[Notification]:
-    """Return changes that are due, leased to the caller: of each user only the first that is not delivered."""
-    rows = await bound.connection.fetch(_CLAIM, limit, LEASE)
+async def claim_notifications(store: Store, connection: Connection, limit: int) -> list[Notification]:
+    """Return changes that are due, leased to the caller: of each user only the first that is not delivered.
+
+    Raises `DatabaseError` and the errors of asyncpg.
+    """
+    rows = await connection.fetch(_CLAIM, limit, LEASE)
     due = {row["clerk_id"]: row for row in rows if row["is_first"]}
-    if not due:
-        return []
-    users = {u["clerk_id"]: u for u in await bound.connection.fetch(bound.queries.notification_rows, list(due))}
-    return [_make_notification(row, users[clerk_id]) for clerk_id, row in due.items()]
+    ids_by_entity: dict[str, list[str]] = defaultdict(list)
+    for clerk_id, row in due.items():
+        ids_by_entity[row["type"].partition(".")[0]].append(clerk_id)
+    shown: dict[str, asyncpg.Record] = {}
+    for entity, clerk_ids in ids_by_entity.items():
+        # A section of sync.toml that is gone leaves entries without a row.
+        if entity in store.bindings:
+            bound = await store.for_entity(entity).bind(connection)
+            shown |= {
+                row["clerk_id"]: row for row in await connection.fetch(bound.queries.notification_rows, clerk_ids)
+            }
+    return [_make_notification(row, shown.get(clerk_id)) for clerk_id, row in due.items()]
 
 
-def _make_notification(row: asyncpg.Record, user: asyncpg.Record) -> Notification:
-    content = None if user["is_deleted"] else user["content"]
-    return Notification(make_entry(row), row["attempts"], content, user["is_deleted"])
+def _make_notification(row: asyncpg.Record, shown: asyncpg.Record | None) -> Notification:
+    is_deleted = shown is None or shown["is_deleted"]
+    content = None if shown is None or is_deleted else shown["content"]
+    return Notification(make_entry(row), row["attempts"], content, is_deleted)
 
 
 async def store_results(connection: Connection, results: Sequence[Result]) -> None:

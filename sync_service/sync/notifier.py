@@ -124,9 +124,9 @@ class Notifier:
         free = MAX_CONCURRENT - len(self._tasks)
         if free <= 0:
             return TIMEOUT
-        async with self._store.acquire() as bound:
-            notifications = await claim_notifications(bound, free)
-            seconds = None if notifications else await seconds_until_attempt(bound.connection)
+        async with self._store.database.acquire() as connection:
+            notifications = await claim_notifications(self._store, connection, free)
+            seconds = None if notifications else await seconds_until_attempt(connection)
         for notification in notifications:
             task = asyncio.create_task(self._deliver(notification))
             self._tasks.add(task)

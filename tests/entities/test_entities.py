@@ -2,24 +2,29 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
+from sync_service.mapping.toml import parse_mapping
 from sync_service.postgres.pool import open_database
 from sync_service.settings import Settings
 from sync_service.store.access import Store
 from sync_service.sync.apply import Applier
 from sync_service.sync.maintenance import MaintenanceWorker
 from tests.entities.conftest import (
+    SCHEMA,
+    TOML,
     make_membership_event,
     make_organization_event,
     make_session_event,
     read_rows,
 )
-from tests.world import T0, T1, T2, T3, World, make_event, make_message_id, wait_until
+from tests.feed.receiver import run_receiver
+from tests.world import T0, T1, T2, T3, World, make_event, make_message_id, run_world, wait_until
 
 
 async def read_one(db: asyncpg.Connection, table: str) -> dict[str, Any]:
@@ -174,3 +179,48 @@ async def test_sessions_that_ended_long_ago_are_deleted(world: World, settings: 
         await MaintenanceWorker(applier, timedelta(days=30), asyncio.Event()).run_once()
     assert [row["session_id"] for row in await read_rows(world.db, "user_sessions")] == ["sess_long", "sess_new"]
     assert await world.deliver_ok(make_session_event("session.removed", "sess_old", "user_1", T3)) == "stale"
+
+
+async def test_notifications_have_the_row_of_each_table(settings: Settings, db: asyncpg.Connection) -> None:
+    await db.execute(SCHEMA)
+    mapping = parse_mapping(TOML).with_recording(notifies=True)
+    async with (
+        run_receiver() as receiver,
+        run_world(replace(settings, mapping=mapping, **receiver.settings), db) as world,
+    ):
+        await world.deliver_ok(make_organization_event("organization.created", "org_1"))
+        await world.deliver_ok(make_session_event("session.created", "sess_1", "user_1", T1))
+        await world.deliver_ok(make_membership_event("created", "orgmem_1", "org_1", "user_1"))
+        received = {message["type"]: message["data"] for message in await receiver.wait_for(4)}
+        [member] = await read_rows(db, "team_members")
+        assert received["membership.created"]["row"]["role"] == "org:admin"
+        assert received["membership.created"]["key"] == member["id"]
+        assert received["session.created"]["row"]["session_id"] == "sess_1"
+        assert received["organization.created"]["row"]["name"] == "Acme"
+        assert received["user.created"]["row"]["clerk_id"] == "user_1"
+        await world.deliver_ok(make_organization_event("organization.deleted", "org_1"))
+        deleted = {message["type"]: message["data"] for message in (await receiver.wait_for(6))[4:]}
+        assert deleted["membership.deleted"]["row"] is None
+        assert deleted["membership.deleted"]["key"] == member["id"]
+
+
+@pytest.mark.parametrize("on_delete", ["soft", "anonymize"])
+async def test_a_marked_organization_loses_its_memberships(
+    settings: Settings, db: asyncpg.Connection, on_delete: str
+) -> None:
+    await db.execute(SCHEMA)
+    await db.execute("alter table teams add deleted_at timestamptz")
+    toml = TOML.replace(
+        'organization_id = "clerk_org_id"',
+        f'organization_id = "clerk_org_id"\non_delete = "{on_delete}"\ndeleted_at = "deleted_at"',
+    ).replace('name = "name"', 'name = { from = "name", when_null = "-" }')
+    async with run_world(replace(settings, mapping=parse_mapping(toml)), db) as world:
+        await world.deliver_ok(make_organization_event("organization.created", "org_1"))
+        await world.deliver_ok(make_event("user.created", "user_1"))
+        await world.deliver_ok(make_membership_event("created", "orgmem_1", "org_1", "user_1"))
+        assert await world.deliver_ok(make_organization_event("organization.deleted", "org_1")) == "applied"
+        [team] = await read_rows(db, "teams")
+        assert team["deleted_at"]
+        assert await read_rows(db, "team_members") == []
+        late = make_membership_event("created", "orgmem_2", "org_1", "user_1")
+        assert await world.deliver_ok(late) == "stale"
