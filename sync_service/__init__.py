@@ -28,7 +28,9 @@ tests/test_package_map.py compares the list with the imports.
     clerk.jwks                  the public keys of session tokens
     clerk.session_tokens        a session token → its user
     clerk.masking               hides the personal values of a user
-    clerk.samples               sample events in Clerk's format
+    clerk.samples               sample users in Clerk's format
+    clerk.related_samples       sample sessions, organizations and memberships of a user
+    clerk.sample_events         sample events
     clerk.event_types           the event types of Clerk, and misspelt ones
 
     postgres.errors             errors of asyncpg and the network → DatabaseError
