@@ -72,6 +72,7 @@ tests/test_package_map.py compares the list with the imports.
     mapping.child_queries       SQL between parents and their sessions or memberships
     mapping.queries             a bound mapping → its SQL
     mapping.table_binding       binds lazily, and again after the table has changed
+    mapping.carried_values      a value of a visitor, and the columns that take it
     mapping.carry_over_checks   the issues of a table for carry-overs
     mapping.carry_over_queries  SQL for the rows of a carry-over
     mapping.creation            creates the table of a preset

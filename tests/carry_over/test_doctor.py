@@ -71,6 +71,11 @@ CHANGES: dict[str, tuple[str, str]] = {
         "carry_over_user",
         "app.user_profiles.user_id: is uuid, which cannot hold the key of a user (integer)",
     ),
+    "alter table app.user_profiles drop column user_id; alter table app.user_profiles add user_id text"
+    " references app.users (clerk_id)": (
+        "carry_over_user",
+        "app.user_profiles.user_id: refers to the column clerk_id of the users table, and gets id",
+    ),
     "alter table app.user_profiles alter clerk_id type varchar(20)": (
         "carry_over_user",
         "app.user_profiles.clerk_id: is character varying(20), and a Clerk ID has 32 characters or more",

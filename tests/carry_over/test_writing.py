@@ -80,6 +80,7 @@ async def test_a_key_of_any_type_reaches_the_rows(
 
 VALUES: dict[str, tuple[str, Any, Any]] = {
     "an integer as a form sends it": ("age", "36", 36),
+    "an integer as Python sends a float": ("age", 36.0, 36),
     "a decimal": ("rating", 4.25, "4.25"),
     "null": ("rating", None, None),
     "a list": ("tags", ["a", "b c", 'd"'], ["a", "b c", 'd"']),
