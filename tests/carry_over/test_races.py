@@ -87,11 +87,8 @@ async def test_a_lost_connection_writes_nothing_and_keeps_the_id(world: World, d
     assert read_result(await carry(world, make_body())) == ("completed", None)
 
 
-@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
-async def test_a_repeat_waits_for_the_first_call(world: World, db: asyncpg.Connection, isolation: str) -> None:
-    """Under every default of the role. Another user waits, too, and learns only that the ID is taken."""
-    name = await db.fetchval("select current_database()")
-    await db.execute(f"alter database {name} set default_transaction_isolation = '{isolation}'")
+async def test_a_repeat_waits_for_the_first_call(world: World, db: asyncpg.Connection) -> None:
+    """Another user waits, too, and learns only that the ID is taken."""
     for user_id in ("user_1", "user_2"):
         assert (await carry(world, b"", user_id)).status_code == 200
     await hold_barrier(db)
@@ -104,6 +101,33 @@ async def test_a_repeat_waits_for_the_first_call(world: World, db: asyncpg.Conne
     assert read_result(await first) == read_result(await second) == ("completed", None)
     assert read_result(await other) == ("failed", "id_of_another_user")
     assert await count_rows(db) == [1, 2, 0, 1]
+
+
+async def test_a_deletion_that_is_committed_while_the_call_waits_is_seen(
+    serve: Serve, clerk: ClerkStub, database: str, db: asyncpg.Connection
+) -> None:
+    """Also if the transactions of the role are repeatable reads, and the user's row still exists."""
+    await create_app(db)
+    name = await db.fetchval("select current_database()")
+    await db.execute(f"alter database {name} set default_transaction_isolation = 'repeatable read'")
+    clerk.add_user("user_1")
+    async with serve(**make_settings(clerk)) as world:
+        assert (await carry(world, b"")).status_code == 200
+        await db.execute("create table app.invoices (user_id integer references app.users (id))")
+        await db.execute("insert into app.invoices select id from app.users")
+        holder = await asyncpg.connect(database)
+        transaction = holder.transaction()
+        await transaction.start()
+        claim = "insert into clerk_sync.carry_overs (id, clerk_id, status) values ('visit-1', '', 'pending')"
+        await holder.execute(claim)
+        writing = asyncio.create_task(carry(world, make_body()))
+        await wait_until(lambda: waiters(db, 1))
+        assert await world.deliver_ok(make_event("user.deleted", "user_1", T2)) == "parked"
+        await transaction.rollback()
+        await holder.close()
+        response = await writing
+        assert (response.status_code, response.json()["code"]) == (410, "deleted_user")
+    assert await count_rows(db) == [0, 0, 0, 0]
 
 
 async def test_a_failed_first_call_is_the_result_of_its_repeat(world: World, db: asyncpg.Connection) -> None:
