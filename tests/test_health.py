@@ -31,7 +31,7 @@ async def test_anonymous_callers_learn_no_secret_and_no_user_count(world: World)
     ("change", "word"),
     [
         ("delete from clerk_sync.migrations", "behind"),
-        ("update clerk_sync.migrations set version = 99, name = 'x_requires_0099' where version = 1", "ahead"),
+        ("insert into clerk_sync.migrations (version, name, checksum) values (99, 'x_requires_0099', 'x')", "ahead"),
     ],
 )
 async def test_a_schema_behind_or_ahead_is_not_ready_and_logged(

@@ -79,6 +79,13 @@ async def test_a_schema_that_requires_a_newer_release_is_refused(db: asyncpg.Con
     assert not (await read_schema_state(db)).is_ready
 
 
+async def test_a_migration_below_the_newest_one_may_be_missing(db: asyncpg.Connection) -> None:
+    """Two branches of the development can each add a migration, and the lower number may arrive later."""
+    await db.execute("delete from clerk_sync.migrations where version = 9")
+    state = await read_schema_state(db)
+    assert (state.version, state.is_ready) == (8, False)
+
+
 async def test_a_requirement_that_this_code_meets_is_no_obstacle(db: asyncpg.Connection) -> None:
     await add_later_migration(db, f"later_requires_{migrations.get_needed_version():04}")
     assert await migrate(db) == []

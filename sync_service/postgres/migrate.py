@@ -91,8 +91,11 @@ async def read_schema_state(connection: Connection) -> SchemaState:
 
 def _build_state(applied: Mapping[int, str]) -> SchemaState:
     """Return the state of a schema by the names of the migrations that ran."""
+    missing = [migration.version for migration in list_migrations() if migration.version not in applied]
+    # A release may bring a migration with a lower number than one that ran.
+    version = max((number for number in applied if not missing or number < missing[0]), default=0)
     requirements = [int(match[1]) for name in applied.values() if (match := _REQUIREMENT.search(name))]
-    return SchemaState(max(applied, default=0), get_needed_version(), max(requirements, default=0))
+    return SchemaState(version, get_needed_version(), max(requirements, default=0))
 
 
 async def lock_migrations(connection: Connection) -> None:
