@@ -5,7 +5,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import decoding, load, login, notifications, reconcile, recording, start, webhook
+from tests.benchmarks import decoding, load, login, notifications, processes, reconcile, recording, start, webhook
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "start": start.measure,
@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "notifications": notifications.measure,
     "login": login.measure,
     "reconcile": reconcile.measure,
+    "processes": processes.measure,
 }
 
 

@@ -25,9 +25,12 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Order(msgspec.Struct):
-    """Requests for one port. With `repeat` the prepared requests are sent again; else the round ends after them."""
+    """Requests for one or more ports, which share the clients.
 
-    port: int
+    With `repeat` the prepared requests are sent again; else the round ends after them.
+    """
+
+    ports: list[int]
     clients: int
     seconds: float
     repeat: bool
@@ -37,17 +40,20 @@ class Order(msgspec.Struct):
 class Report(msgspec.Struct):
     """The duration of each request, the length of the round, and the CPU share of the generator.
 
-    `bad` is the first response that is not 2xx; it ends the round.
+    `responses` has their number by port. `bad` is the first response that is not 2xx; it ends the round.
     """
 
     seconds: float
     busy: float
     milliseconds: list[float]
+    responses: dict[int, int] = msgspec.field(default_factory=dict)
     bad: bytes | None = None
 
 
 class _Connection:
     def __init__(self, port: int) -> None:
+        self.port = port
+        self.responses = 0
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sent_at = 0.0
@@ -64,7 +70,8 @@ def drive(order: Order) -> Report:
 
 
 def _send_requests(order: Order) -> Report:
-    lines = {line.socket.fileno(): line for line in (_Connection(order.port) for _ in range(order.clients))}
+    ports = itertools.islice(itertools.cycle(order.ports), order.clients)
+    lines = {line.socket.fileno(): line for line in map(_Connection, ports)}
     poll = select.epoll()
     for number in lines:
         poll.register(number, select.EPOLLIN)
@@ -87,6 +94,7 @@ def _send_requests(order: Order) -> Report:
                 continue
             at = now()
             taken.append((at - line.sent_at) * 1000)
+            line.responses += 1
             if status[:1] != b"2":
                 return Report(at - began, 0, taken, bad=line.got)
             request_or_none = next(queue, None) if at < deadline else None
@@ -96,7 +104,10 @@ def _send_requests(order: Order) -> Report:
                 line.sent_at = now()
                 line.socket.sendall(request_or_none)
     ended = now()
-    return Report(ended - began, (time.process_time() - used) / (ended - began), taken)
+    responses = dict.fromkeys(order.ports, 0)
+    for line in lines.values():
+        responses[line.port] += line.responses
+    return Report(ended - began, (time.process_time() - used) / (ended - began), taken, responses)
 
 
 def _receive_status(line: _Connection) -> bytes:

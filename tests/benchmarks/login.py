@@ -40,7 +40,7 @@ def measure() -> None:
         body = msgspec.json.encode({"clerk_ids": users[:1000]})
         resolves = service, [_make_request("POST", "/users/resolve", API_TOKEN, body)]
         for port, sent in (selects, logins, look_ups, resolves):
-            drive(Order(port, 8, 1.0, True, sent))  # warms up
+            drive(Order([port], 8, 1.0, True, sent))  # warms up
         print(f"  {'clients':>7}  {'':20} {'1/s':>7} {'p50':>8} {'p99':>8}")
         alone = _run_rounds(1, {SELECT: selects, SYNC: logins})
         many = _run_rounds(64, {SELECT: selects, SYNC: logins})
@@ -89,7 +89,7 @@ def _run_rounds(clients: int, targets: dict[str, tuple[int, list[bytes]]]) -> di
     found: dict[str, list[Report]] = {name: [] for name in targets}
     for _ in range(ROUNDS):
         for name, (port, sent) in targets.items():
-            found[name].append(drive(Order(port, clients, SECONDS, True, sent)))
+            found[name].append(drive(Order([port], clients, SECONDS, True, sent)))
     for name, reports in found.items():
         rate = statistics.median(map(_compute_rate, reports))
         p50, p99 = _compute_percentile(reports, 50), _compute_percentile(reports, 99)

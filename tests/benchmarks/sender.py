@@ -3,7 +3,7 @@
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tests.benchmarks.bodies import make_body, make_request
@@ -38,6 +38,8 @@ class Sender:
     """Creates the events of one target: half of them new users, half updates of existing users."""
 
     target: Target
+    # Further processes with the same route share the load.
+    ports: Sequence[int] = ()
     sent: int = 0
     users: list[str] = field(default_factory=list)
     rates: dict[int, float] = field(default_factory=dict)
@@ -49,7 +51,8 @@ class Sender:
         bare = self.target.path == "/bare"
         many = int(self.rates[clients] * seconds * RESERVE_FACTOR) if clients in self.rates else FIRST_ROUND_REQUESTS
         prepared = [self._event(number) for number in range(min(many, MAX_BARE_REQUESTS) if bare else many)]
-        order = Order(self.target.port, clients, seconds, bare, [sent for _, sent in prepared])
+        ports = list(self.ports) or [self.target.port]
+        order = Order(ports, clients, seconds, bare, [sent for _, sent in prepared])
         before = measure_cpu_seconds(self.target.pid), measure_cpu_seconds(postgres)
         report = drive(order)
         after = measure_cpu_seconds(self.target.pid), measure_cpu_seconds(postgres)
