@@ -25,7 +25,18 @@ DOCUMENTS = [README, ROOT / "CHANGELOG.md", *PAGES]
 
 MAX_README_LINES = 190
 
-PAGE_NAMES = ["carry-over", "changes", "deploy", "doctor", "http", "login", "mapping", "operations", "sessions"]
+PAGE_NAMES = [
+    "carry-over",
+    "changes",
+    "deploy",
+    "doctor",
+    "http",
+    "login",
+    "mapping",
+    "operations",
+    "scaling",
+    "sessions",
+]
 
 
 def page(name: str) -> str:

@@ -12,6 +12,7 @@ from tests.faults.fault_run import FaultRun, Figures, run_service_under_fault
 from tests.processes import run_command
 
 FIGURES = pytest.StashKey[list[Figures]]()
+GAPS = pytest.StashKey[list[str]]()
 
 RunUnderFault = Callable[..., contextlib.AbstractAsyncContextManager[FaultRun]]
 
@@ -61,6 +62,18 @@ def run_under_fault(durable: Engine, tmp_path: Path, request: pytest.FixtureRequ
     return begin
 
 
+@pytest.fixture
+def note_gap(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
+    """Return a function that adds a write gap to the figures."""
+
+    def note(failover: str, seconds: float) -> None:
+        line = f"{failover}: no commit for {seconds:.2f} s"
+        print(line)
+        request.config.stash.setdefault(GAPS, []).append(line)
+
+    return note
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the figures that show that no message is lost. With `-n`, only workers have them, and print nothing."""
     lines: dict[str, Figures] = {}
@@ -75,6 +88,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.write_line(f"{'fault':40}" + "".join(f"{name:>14}" for name in COLUMNS[1:]))
     for line in (*lines.values(), total):
         terminalreporter.write_line(f"{line.fault:40}" + "".join(f"{getattr(line, n):>14}" for n in COLUMNS[1:]))
+    for gap in config.stash.get(GAPS, []):
+        terminalreporter.write_line(gap)
 
 
 COLUMNS = ("fault", "injected", "sent", "acknowledged", "attempts", "lost")

@@ -6,8 +6,9 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 
@@ -43,6 +44,15 @@ TERMINATE = """
 # A kill in the middle of an attempt leaves a lease of minutes, and a slow machine adds long pauses between attempts.
 COUNT_LATE = """
     select count(*) from clerk_sync.events where status = 'failed' and next_attempt_at > now() + interval '10 seconds'
+"""
+
+# The longest time without a commit since a moment.
+WRITE_GAP = """
+    select max(gap)
+    from (
+        select received_at, received_at - lag(received_at) over (order by received_at) as gap from clerk_sync.events
+    ) as events
+    where received_at > $1
 """
 
 _numbers = count(1)
@@ -133,6 +143,12 @@ class FaultRun:
             wrong = await find_differences(db, fold(self.issued))
             assert not wrong, f"{len(wrong)} rows are wrong: {wrong[:10]}"
 
+    async def measure_write_gap(self, since: datetime) -> float:
+        """Return the longest time without a commit since then, in seconds."""
+        async with self.engine.connect(self.database) as db:
+            gap: timedelta = await db.fetchval(WRITE_GAP, since)
+            return gap.total_seconds()
+
     async def _pass_time(self, db: asyncpg.Connection) -> None:
         """Make all events due, as the passing minutes would, and start the services again, which sleep until then."""
         for service in self.services:
@@ -178,17 +194,19 @@ async def run_service_under_fault(
     tablespace: str = "pg_default",
     ends_services: bool = False,
     start: bool = True,
+    build_dsn: Callable[[str], str] | None = None,
 ) -> AsyncIterator[FaultRun]:
     """Run the service with a database of its own under load; check data and responses after the block.
 
-    `port` and `query` belong to a proxy in front of PostgreSQL, as the service sees it.
+    `port` and `query` belong to a proxy in front of PostgreSQL, as the service sees it; `build_dsn` to several servers.
     """
     seed = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(2**32))
     database = f"faults{next(_numbers)}"
     async with engine.connect("postgres") as admin:
         await admin.execute(f"create database {database} template template_migrated tablespace {tablespace}")
     rng = random.Random(seed)
-    processes = [Service(folder, engine.dsn(database, port, query)) for _ in range(services)]
+    dsn = build_dsn(database) if build_dsn else engine.dsn(database, port, query)
+    processes = [Service(folder, dsn) for _ in range(services)]
     sender = Sender([f"{service.url}/webhooks/clerk" for service in processes], rng)
     run = FaultRun(engine, database, processes, sender, rng, figures, ends_services=ends_services)
     try:
