@@ -51,6 +51,10 @@ class _WithId(Struct, frozen=True):
     id: ClerkId
 
 
+class _WithKind(Struct, frozen=True):
+    object: Any = None
+
+
 class Event(Struct, frozen=True):
     """One message of Svix. All deliveries of a message are the same event.
 
@@ -135,8 +139,11 @@ def _redact(entity: Entity, fields: dict[str, Any], redacted: Iterable[str]) -> 
     kept = dict(fields)
     for name in redacted:
         kept.pop(name, None)
-    if entity.parents:
+    if entity is SESSION:
+        # A stored session is told from the stored user of a session by this field.
+        kept["object"] = SESSION.name
         kept.pop("user", None)
+    if entity.parents:
         for parent in {parent.path[0] for parent in entity.parents}:
             if isinstance(inner := kept.get(parent), dict):
                 kept[parent] = {name: value for name, value in inner.items() if name not in REDACTED_FIELDS}
@@ -219,9 +226,15 @@ def event_from_row(row: Mapping[str, Any]) -> Event:
 def _find_stored_entity(row: Mapping[str, Any]) -> Entity | None:
     """Return the entity of an inbox row. Without a table for sessions, the payload of a session is its user."""
     entity = ENTITY_BY_TYPE.get(row["type"])
-    if entity is not SESSION or row["user_id"] is not None or row["type"] == SESSION.deletion:
+    if entity is not SESSION or row["type"] == SESSION.deletion:
         return entity
-    return USER if row["payload"] is not None else None
+    if row["payload"] is None:
+        return SESSION if row["user_id"] else None
+    try:
+        stored = parse_tolerantly(_kind_decoder.decode, row["payload"].encode())[0]
+    except UNREADABLE_JSON:
+        return USER
+    return SESSION if stored.object == SESSION.name else USER
 
 
 def make_deletion(entity: str, clerk_id: str, message_id: str | None = None) -> Event:
@@ -246,4 +259,5 @@ def _describe_error(error: Exception) -> str:
 
 
 _envelope_decoder = msgspec.json.Decoder(_Envelope)
+_kind_decoder = msgspec.json.Decoder(_WithKind)
 _fields_decoder = msgspec.json.Decoder(dict[str, Any])

@@ -155,7 +155,8 @@ order by n
 _LAST_STATES = """
 select distinct on (clerk_id) id, type, instance_id, clerk_id, user_id, payload
 from clerk_sync.events
-where clerk_id > $1 and type = any($2) and user_id is null and payload is not null
+where clerk_id > $1 and type = any($2) and payload is not null
+    and payload ->> 'object' is distinct from 'session'
 order by
     clerk_id,
     case when jsonb_typeof(payload -> 'updated_at') = 'number' then (payload ->> 'updated_at')::numeric end
@@ -168,7 +169,7 @@ _NEWEST_STATES = """
 select distinct on (clerk_id) newest.id, newest.type, newest.instance_id, clerk_id, newest.user_id, newest.payload
 from (
     select * from clerk_sync.events
-    where type = any($1) and user_id is null and payload is not null
+    where type = any($1) and payload is not null and payload ->> 'object' is distinct from 'session'
     order by received_at desc
     limit $2
 ) as newest

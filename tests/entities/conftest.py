@@ -1,14 +1,21 @@
 """An application with tables for users, sessions, organizations and memberships, each with a key of its own."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
 from sync_service.mapping.toml import parse_mapping
+from sync_service.postgres.pool import open_database
 from sync_service.settings import Settings
+from sync_service.store.access import Store
+from sync_service.sync.apply import Applier
+from sync_service.sync.maintenance import MaintenanceWorker
 from tests.world import INSTANCE, T0, World, make_user_data, run_world
 
 SCHEMA = """
@@ -102,7 +109,7 @@ record = true
 """
 
 
-def make_body(event_type: str, data: dict[str, Any]) -> dict[str, Any]:
+def make_body(event_type: str, data: Any) -> dict[str, Any]:
     """Return the body of an event."""
     return {"type": event_type, "object": "event", "timestamp": T0, "instance_id": INSTANCE, "data": data}
 
@@ -193,3 +200,15 @@ async def world(settings: Settings, db: asyncpg.Connection) -> AsyncIterator[Wor
 async def read_rows(db: asyncpg.Connection, table: str) -> list[dict[str, Any]]:
     """Return the rows of a table, the oldest first."""
     return [dict(row) for row in await db.fetch(f"select * from {table} order by id")]
+
+
+async def retry_all(db: asyncpg.Connection, settings: Settings, world: World) -> None:
+    """Retry failed events until no attempt changes one of them."""
+    assert settings.database
+    async with contextlib.aclosing(await open_database(settings.database)) as pool:
+        applier = Applier(Store(pool, world.mapping), source="replay", max_attempts=1000)
+        worker = MaintenanceWorker(applier, timedelta(days=30), asyncio.Event())
+        before = None
+        while before != (before := await db.fetchval("select count(*) from clerk_sync.events where status = 'failed'")):
+            await db.execute("update clerk_sync.events set next_attempt_at = now() where status = 'failed'")
+            await worker.run_once()

@@ -5,22 +5,16 @@ histories. A failure names the seed of its history.
 """
 
 import asyncio
-import contextlib
 import os
 import random
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
-from sync_service.postgres.pool import open_database
 from sync_service.settings import Settings
-from sync_service.store.access import Store
-from sync_service.sync.apply import Applier
-from sync_service.sync.maintenance import MaintenanceWorker
-from tests.entities.conftest import make_membership_event, make_organization_event, make_session_event
+from tests.entities.conftest import make_membership_event, make_organization_event, make_session_event, retry_all
 from tests.world import T0, World, make_event, make_message_id
 
 HISTORIES = int(os.environ.get("HISTORIES", "50")) // 5
@@ -108,18 +102,6 @@ async def test_any_history_of_four_entities_ends_in_clerk_s_state(world: World, 
     waiting = await world.db.fetch("select id, reason, attempts from clerk_sync.events where status = 'failed'")
     assert {row["reason"] for row in waiting} <= {"waiting_for_user", "waiting_for_organization"}
     assert {row["attempts"] for row in waiting} <= {0}
-
-
-async def retry_all(db: asyncpg.Connection, settings: Settings, world: World) -> None:
-    """Retry failed events until no attempt changes one of them."""
-    assert settings.database
-    async with contextlib.aclosing(await open_database(settings.database)) as pool:
-        applier = Applier(Store(pool, world.mapping), source="replay", max_attempts=1000)
-        worker = MaintenanceWorker(applier, timedelta(days=30), asyncio.Event())
-        before = None
-        while before != (before := await db.fetchval("select count(*) from clerk_sync.events where status = 'failed'")):
-            await db.execute("update clerk_sync.events set next_attempt_at = now() where status = 'failed'")
-            await worker.run_once()
 
 
 async def read_state(db: asyncpg.Connection) -> tuple[dict[str, Any], ...]:

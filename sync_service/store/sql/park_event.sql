@@ -3,12 +3,12 @@ with deleted as materialized (
     -- The lock returns the identity as it is now, and a deletion that follows removes the payload.
     select i.deleted_at is not null and $2 not like '%.deleted' as is_final
     from clerk_sync.identities as i
-    where i.clerk_id = $4
+    where i.clerk_id in ($4, $15::text)
     for share
 ),
 parked as materialized (
-    -- An event of a deleted user has no effect any more, and its data is not kept.
-    select coalesce((select is_final from deleted), false) as is_stale
+    -- An event of a deleted user, or of a session of one, has no effect any more, and its data is not kept.
+    select coalesce((select bool_or(is_final) from deleted), false) as is_stale
 ),
 filed as (
     insert into clerk_sync.events as e
