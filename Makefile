@@ -19,7 +19,7 @@ ifneq ($(shell $(BIN)/python -c "" 2>/dev/null && cat $(MADE_IN) 2>/dev/null),$(
 .PHONY: $(RUN_READY) $(READY)
 endif
 
-.PHONY: help run test check format faults histories schemas bench lock clean
+.PHONY: help run test check javascript format faults histories schemas bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -36,6 +36,11 @@ check: $(READY)  ## check format, lint and types, run all tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(PYTEST) $(ARGS)
+
+javascript: $(READY)  ## install the JavaScript packages of some tests; needs npm
+	@mkdir -p $(VENV)/javascript
+	@cp tests/javascript/package.json tests/javascript/package-lock.json $(VENV)/javascript
+	@npm ci --prefix $(VENV)/javascript --ignore-scripts --no-audit --no-fund
 
 format: $(READY)  ## format code, apply safe fixes
 	$(BIN)/ruff format .

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from standardwebhooks import Webhook
 from tests.conftest import Serve
 from tests.feed.receiver import NOTIFY_SECRET
 from tests.feed.test_feed import RECORDING, TOKEN
+from tests.tools import require_tool
 from tests.world import T1, make_event
 
 PAGE = (Path(__file__).resolve().parents[2] / "sync_service" / "docs" / "changes.md").read_text()
@@ -47,7 +47,6 @@ async def test_the_client_in_python_follows_the_feed(serve: Serve) -> None:
     assert found == ["user_0", "user_1", "user_2"]
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 async def test_the_client_in_javascript_follows_the_feed(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "client.mjs").write_text(JAVASCRIPT)
     (tmp_path / "main.mjs").write_text(
@@ -61,7 +60,7 @@ async def test_the_client_in_javascript_follows_the_feed(serve: Serve, tmp_path:
     async with serve(**RECORDING) as world:
         await world.deliver_ok(make_event("user.created", "user_0", T1))
         process = await asyncio.create_subprocess_exec(
-            *("node", str(tmp_path / "main.mjs"), str(world.client.base_url).rstrip("/"), TOKEN),
+            *(require_tool("node"), str(tmp_path / "main.mjs"), str(world.client.base_url).rstrip("/"), TOKEN),
             stdout=asyncio.subprocess.PIPE,
         )
         await world.deliver_ok(make_event("user.created", "user_1", T1))
