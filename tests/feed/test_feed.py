@@ -9,7 +9,8 @@ import asyncpg
 import pytest
 
 from sync_service.dev.embedded import EmbeddedServer
-from sync_service.store.feed import adopt_restored_entries
+from sync_service.store.feed import adopt_restored_entries, prune_entries
+from sync_service.web import changes
 from tests.conftest import Serve
 from tests.feed.conftest import OpenApplier, make
 from tests.feed.test_recording import MAPPING
@@ -185,6 +186,29 @@ async def test_a_long_poll_sees_the_commit_of_another_process(serve: Serve, open
         await asyncio.sleep(0.1)
         await applier.apply([make("user.created", "user_1", T2)])
         assert (await waiting)["changes"][0]["clerk_id"] == "user_1"
+
+
+async def test_a_process_keeps_a_limited_number_of_requests_waiting(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more request is asked to come later; a request without `wait` is answered."""
+    monkeypatch.setattr(changes, "MAX_WAITING", 1)
+    async with serve(**RECORDING) as world:
+        both = [asyncio.create_task(world.client.get("/changes?wait=20s", headers=HEADERS)) for _ in range(2)]
+        [refused], [waiting] = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        assert (refused.result().status_code, refused.result().headers["retry-after"]) == (429, "5")
+        assert (await read(world))["changes"] == []
+        await world.deliver_ok(make_event("user.created", "user_1", T1))
+        assert len((await waiting).json()["changes"]) == 1
+
+
+async def test_entries_are_kept_for_thirty_days(db: asyncpg.Connection) -> None:
+    """The oldest are removed first, a limited number at a time."""
+    for days in (32, 31, 31, 29):
+        await db.execute(INSERT, str(days))
+    await db.execute("update clerk_sync.changes set at = now() - clerk_id::integer * interval '1 day'")
+    assert [await prune_entries(db, 2) for _ in range(3)] == [2, 1, 0]
+    assert [row[0] for row in await db.fetch("select clerk_id from clerk_sync.changes")] == ["29"]
 
 
 @pytest.mark.parametrize(

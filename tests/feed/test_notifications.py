@@ -16,8 +16,10 @@ from sync_service.errors import SettingsError
 from sync_service.mapping.presets import DEFAULT
 from sync_service.postgres.pool import Connection
 from sync_service.settings import read_settings
+from sync_service.store.deliveries import Notification, replay_dead_deliveries
+from sync_service.store.feed import START, FeedEntry
 from sync_service.sync import notifier
-from sync_service.sync.notification import PAUSES, parse_retry_after
+from sync_service.sync.notification import PAUSES, Reply, judge, parse_retry_after
 from sync_service.sync.notifier import Notifier, create_client, limit_pause
 from tests.conftest import Serve
 from tests.feed.conftest import OpenApplier, make
@@ -165,6 +167,10 @@ async def test_a_change_that_is_never_accepted_is_dead_after_eight_attempts_and_
             reason,
         )
         assert process.outcomes == ["failed"] * 7 + ["dead", "delivered"]
+        receiver.answer = Receiver.answer
+        assert await replay_dead_deliveries(db) == 1
+        await process.notifier.run_once()
+        assert [message["type"] for message in receiver.accepted] == ["user.updated", "user.created"]
 
 
 async def test_slow_and_endless_answers_do_not_keep_other_users_waiting(
@@ -197,6 +203,44 @@ async def test_slow_and_endless_answers_do_not_keep_other_users_waiting(
             "user_1": ("delivered", None),
             "user_2": ("delivered", None),
         }
+
+
+# What a false receiver writes, and the reason of the failure; none if the change counts as accepted.
+FALSE_RESPONSES = {
+    b"": "ServerDisconnectedError",
+    b"hello\r\n\r\n": "ClientResponseError",
+    b"HTTP/1.1 999999 OK\r\n\r\n": "ClientResponseError",
+    b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nshort": None,
+    b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 5\r\n\r\nplain": None,
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n": None,
+    b"HTTP/1.1 204 No Content\r\nx: " + b"x" * 100_000 + b"\r\n\r\n": "ClientResponseError",
+}
+
+
+async def test_false_responses_are_failures_or_end_with_their_status(
+    open_applier: OpenApplier, receiver: Receiver, db: asyncpg.Connection
+) -> None:
+    """The receiver closes the connection, or does not speak HTTP. After a 2xx its body does not matter."""
+    written = iter(FALSE_RESPONSES)
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}}")
+        writer.write(next(written))
+        await writer.drain()
+        writer.close()
+
+    async with (
+        await asyncio.start_server(respond, "127.0.0.1", 0) as server,
+        Process(open_applier, receiver) as process,
+    ):
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        false = Notifier(process.applier.store, process.client, url, (NOTIFY_SECRET,))
+        for number in range(len(FALSE_RESPONSES)):
+            await process.applier.apply([make("user.created", f"user_{number}", T1)])
+            await false.run_once()
+        rows = await db.fetch("select delivery, reason from clerk_sync.changes order by id")
+        assert [row["reason"] for row in rows] == [*FALSE_RESPONSES.values()]
+        assert {(row["delivery"], row["reason"] is None) for row in rows} == {("pending", False), ("delivered", True)}
 
 
 async def test_a_dead_endpoint_keeps_no_webhook_waiting(serve: Serve, receiver: Receiver) -> None:
@@ -278,6 +322,9 @@ def test_a_receiver_may_ask_for_a_longer_pause() -> None:
     assert parse_retry_after("99999999999", now) == timedelta(hours=24)
     for text in (None, "", "soon", "-5", "Sat, 31 Jan 2026 11:00:00 GMT", "Sat, 31 Jan 2026 12:01:00 -0000"):
         assert parse_retry_after(text, now) == timedelta()
+    notification = Notification(FeedEntry(START, "user.updated", "user_1", None, [], now), 0, None, is_deleted=False)
+    assert judge(notification, Reply(503, "120"), now).pause == timedelta(seconds=120)
+    assert judge(notification, Reply(503, "1"), now).pause != timedelta(seconds=1)
 
 
 def test_a_url_without_a_secret_is_a_wrong_setting() -> None:

@@ -68,6 +68,33 @@ async def test_the_life_of_a_user_is_recorded_without_personal_data(
     assert "Grace" not in stored
 
 
+@pytest.mark.parametrize("source", ["login", "profile", "reconcile", "replay"])
+async def test_a_user_is_created_once_by_the_first_source(
+    open_applier: OpenApplier, db: asyncpg.Connection, source: str
+) -> None:
+    """The webhook of the creation comes later, and brings a newer version."""
+    applier = await open_applier(MAPPING)
+    await applier.with_source(source).apply([make("user.updated", "user_1", T1)])
+    await applier.apply([make("user.created", "user_1", T2, first_name="Grace")])
+    assert await read_entries(db) == [
+        ("user.created", "user_1", ALL),
+        ("user.updated", "user_1", {"first_name", "updated_at"}),
+    ]
+
+
+async def test_a_change_that_the_table_refuses_has_no_entry(open_applier: OpenApplier, db: asyncpg.Connection) -> None:
+    """The other event of its batch has one. The replay records the change once the table takes it."""
+    applier = await open_applier(MAPPING)
+    await db.execute("alter table users add constraint refuses check (first_name is distinct from 'Refused')")
+    refused = make("user.created", "user_1", T1, first_name="Refused")
+    outcomes = await applier.apply([refused, make("user.created", "user_2", T1)])
+    assert [outcome.outcome for outcome in outcomes] == ["parked", "applied"]
+    assert await read_entries(db) == [("user.created", "user_2", ALL)]
+    await db.execute("alter table users drop constraint refuses")
+    await applier.with_source("replay").apply([refused])
+    assert await read_entries(db) == [("user.created", "user_2", ALL), ("user.created", "user_1", ALL)]
+
+
 async def test_a_newer_version_with_the_same_values_is_no_change(
     open_applier: OpenApplier, db: asyncpg.Connection
 ) -> None:
