@@ -28,7 +28,9 @@ tests/test_package_map.py compares the list with the imports.
     clerk.jwks                  the public keys of session tokens
     clerk.session_tokens        a session token → its user
     clerk.masking               hides the personal values of a user
-    clerk.samples               sample events in Clerk's format
+    clerk.samples               sample users in Clerk's format
+    clerk.related_samples       sample sessions, organizations and memberships of a user
+    clerk.sample_events         sample events
     clerk.event_types           the event types of Clerk, and misspelt ones
 
     postgres.errors             errors of asyncpg and the network → DatabaseError
@@ -70,6 +72,7 @@ tests/test_package_map.py compares the list with the imports.
     mapping.child_queries       SQL between parents and their sessions or memberships
     mapping.queries             a bound mapping → its SQL
     mapping.table_binding       binds lazily, and again after the table has changed
+    mapping.carried_values      a value of a visitor, and the columns that take it
     mapping.carry_over_checks   the issues of a table for carry-overs
     mapping.carry_over_queries  SQL for the rows of a carry-over
     mapping.creation            creates the table of a preset

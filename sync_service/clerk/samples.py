@@ -1,34 +1,9 @@
-"""Sample events in Clerk's format, for the `send` command, experiments and tests (pure)."""
+"""Sample users in Clerk's format, for the `send` command, experiments and tests (pure)."""
 
 import zlib
 from typing import Any
 
 NAMES = ("Ada", "Grace", "Edsger", "Barbara", "Alan", "Katherine")
-
-
-def build_sample_event(event_type: str, user_id: str, *, milliseconds: int, number: int = 0) -> dict[str, Any]:
-    """Return the body of an event of `event_type` about `user_id`, as it happened at `milliseconds` since 1970.
-
-    `number` selects the first name. The event has no `instance_id`, like older events of Clerk, so an experiment never
-    pins an instance.
-    """
-    data: dict[str, Any] = {"id": user_id, "object": event_type.partition(".")[0]}
-    if event_type in {"user.created", "user.updated"}:
-        data = build_sample_user(
-            user_id,
-            milliseconds=milliseconds,
-            number=number,
-            created_at=min(derive_creation_time(user_id), milliseconds),
-        )
-    elif event_type.endswith(".deleted"):
-        data["deleted"] = True
-    return {
-        "data": data,
-        "event_attributes": {"http_request": {"client_ip": "192.0.2.1", "user_agent": "sync-service"}},
-        "object": "event",
-        "timestamp": milliseconds,
-        "type": event_type,
-    }
 
 
 def build_sample_user(

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sync_service import parsers
+from sync_service.clerk.entities import ENTITY_BY_TYPE, USER
 from sync_service.clerk.event_types import find_intended_type
-from sync_service.clerk.samples import build_sample_event
+from sync_service.clerk.sample_events import build_sample_event
 from sync_service.cli.arguments import Commands, add_json_option, make_argument_parser, parse_count, parse_id
 from sync_service.cli.global_options import FILE_COMPLETION
 from sync_service.cli.network_errors import explain_network_error
@@ -30,9 +31,14 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "type", metavar="TYPE", type=parse_type, help="user.created, user.updated, user.deleted, or any other"
     )
-    parser.add_argument("--user", metavar="ID", type=parse_id, help="the user's Clerk ID; default: a new one")
+    parser.add_argument(
+        "--user",
+        metavar="ID",
+        type=parse_id,
+        help="the Clerk ID of the user, or of the object's user; default: a new one",
+    )
     data = parser.add_argument(
-        "--data", metavar="FILE", help="JSON file: fields of Clerk's user, or a whole event; - reads standard input"
+        "--data", metavar="FILE", help="JSON file: fields of Clerk's object, or a whole event; - reads standard input"
     )
     data.complete = FILE_COMPLETION  # type: ignore[attr-defined]  # shtab reads it
     parser.add_argument("--id", metavar="MSG", type=parse_id, help="the svix-id; default: a new one")
@@ -96,14 +102,16 @@ def _create_body(arguments: argparse.Namespace, data: str | dict[str, Any] | Non
     if isinstance(data, str):
         return data
     fields = data or {}
-    user_id = arguments.user or fields.get("id") or f"user_{secrets.token_hex(12)}"
+    is_of_user = ENTITY_BY_TYPE.get(arguments.type, USER) is USER
+    given_id = fields.get("id" if is_of_user else "user_id")
+    user_id = arguments.user or given_id or f"user_{secrets.token_hex(12)}"
     event = build_sample_event(arguments.type, user_id, milliseconds=time.time_ns() // 1_000_000, number=number)
-    event["data"] |= fields | {"id": user_id}
+    event["data"] |= fields | ({"id": user_id} if is_of_user else {})
     return json.dumps(event, separators=(",", ":"), ensure_ascii=False)
 
 
 def _read_data(arguments: argparse.Namespace) -> str | dict[str, Any] | None:
-    """Return the unchanged text of a whole event, or the fields of a user. Raises `SettingsError`."""
+    """Return the unchanged text of a whole event, or the fields of an object. Raises `SettingsError`."""
     file: str | None = arguments.data
     if file is None:
         return None

@@ -40,7 +40,7 @@ def check_target(mapping: TableMapping, users: Table, target: CarryOverTarget, r
     """Yield the problems of one entry with its table. `role` is that of the service."""
     entry = target.entry
     key = users.column(users.primary_key[0] if len(users.primary_key) == 1 else mapping.id_column)
-    issues = list(find_blocking_issues(target, key))
+    issues = list(find_blocking_issues(target, mapping.id_column, key))
     for issue in issues:
         yield _report(entry, issue.code, "wrong", str(issue), _find_fix(issue, target, role))
     if any(issue.code == "carry_over_table" for issue in issues):
@@ -103,7 +103,7 @@ def _check_foreign_key(
 ) -> Iterator[Finding]:
     entry, table = target.entry, target.table
     column = table.column(entry.user or entry.clerk_id)
-    if column is None or any(set(entry.owner_columns) & set(names) for names in target.user_keys):
+    if column is None or any(set(entry.owner_columns) & set(key.columns) for key in target.user_keys):
         return
     child = _make_child(table, column)
     referenced = key.name if key and entry.user else mapping.id_column

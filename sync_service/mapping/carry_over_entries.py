@@ -80,12 +80,17 @@ _READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
 }
 
 
-def find_unsafe_tables(tables: Sequence[CarryOverTable], users_table: tuple[str, str], id_column: str) -> Iterator[str]:
-    """Yield the errors that would let a visitor write the row of another user, or the row of a user."""
+def find_unsafe_tables(
+    tables: Sequence[CarryOverTable], sections: Mapping[tuple[str, str], str], id_column: str
+) -> Iterator[str]:
+    """Yield the errors that would let a visitor name another user, or write a row that only the service writes.
+
+    `sections` has the tables that show Clerk's objects, by schema and name.
+    """
     for table in tables:
         place = f"carry_over.{table.name}"
-        if (table.schema, table.table) == users_table:
-            yield f"{place}.table: is the users table, which [users.columns] fills; name another one"
+        if section := sections.get((table.schema, table.table)):
+            yield f"{place}.table: is the table of [{section}], which only the service fills; name another one"
         if table.schema == _OWN_SCHEMA:
             yield f"{place}.table: is in the schema {_OWN_SCHEMA}, which only the service writes; name another one"
         if table.user is not None and table.user == table.clerk_id:

@@ -42,7 +42,8 @@ def parse_mapping(text: str) -> TableMapping:
         mapping = mapping.with_recording(notifies=False)
     errors += [error for one in mapping.all for error in find_contradictions(one)]
     errors += _find_missing_parents(mapping)
-    errors += find_unsafe_tables(mapping.carry_over, (mapping.schema, mapping.table), mapping.id_column)
+    sections = {(one.schema, one.table): one.kind.section for one in mapping.all}
+    errors += find_unsafe_tables(mapping.carry_over, sections, mapping.id_column)
     if errors:
         raise SettingsError(sorted(errors))
     return mapping

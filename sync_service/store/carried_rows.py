@@ -7,8 +7,9 @@ import msgspec
 from msgspec import Raw
 
 from sync_service.errors import ChangeRejected, DatabaseError, MappingMismatch
+from sync_service.mapping.carried_values import adapt_value, takes_value
 from sync_service.mapping.carry_over import CarryOverTable
-from sync_service.mapping.carry_over_checks import CarryOverTarget, find_blocking_issues, takes_value
+from sync_service.mapping.carry_over_checks import CarryOverTarget, UserKey, find_blocking_issues
 from sync_service.mapping.carry_over_queries import build_removal_queries, render_insert, render_user_lock
 from sync_service.mapping.introspection import Table, read_table
 from sync_service.postgres.errors import is_raised_by_function, translate_error
@@ -46,7 +47,7 @@ async def read_target(connection: Connection, entry: CarryOverTable, users: Tabl
     if table is None:
         return None
     keys = await connection.fetch(_USER_FOREIGN_KEYS, table.oid, users.oid)
-    return CarryOverTarget(entry, table, tuple(tuple(key["columns"]) for key in keys))
+    return CarryOverTarget(entry, table, tuple(UserKey(*map(tuple, key)) for key in keys))
 
 
 async def read_targets(bound: BoundConnection, entries: Sequence[CarryOverTable]) -> list[CarryOverTarget]:
@@ -60,7 +61,7 @@ async def read_targets(bound: BoundConnection, entries: Sequence[CarryOverTable]
             errors.append(f"{entry.table_name}: there is no such table; correct carry_over.{entry.name}.table")
             continue
         targets.append(target)
-        errors += map(str, find_blocking_issues(target, users.table.column(users.key)))
+        errors += map(str, find_blocking_issues(target, users.mapping.id_column, users.table.column(users.key)))
     if errors:
         raise MappingMismatch(errors)
     return targets
@@ -78,13 +79,10 @@ async def insert_rows(
     keys: list[RowKey] = []
     for number, row in enumerate(rows, start=1):
         place = RefusedRow(target.entry.table_name, number)
-        for name, value in row.items():
-            column = target.table.column(name)
-            if column is None or not takes_value(column, bytes(value).decode()):
-                raise RowRefusedByTable(WRONG_TYPE, msgspec.structs.replace(place, column=name))
+        content = msgspec.json.encode(_adapt_row(target.table, row, place)).decode()
         statement = render_insert(target.entry, target.table, bound.queries.bound, tuple(row))
         try:
-            record = await bound.connection.fetchrow(statement, clerk_id, msgspec.json.encode(row).decode())
+            record = await bound.connection.fetchrow(statement, clerk_id, content)
         except asyncpg.PostgresError as error:
             raise_if_refused(error, place)
             raise
@@ -92,6 +90,16 @@ async def insert_rows(
             raise RowRefusedByTable(ROW_NOT_WRITTEN, place)
         keys.append(RowKey(target.table.schema, target.table.name, Raw((record["key"] or "null").encode())))
     return keys
+
+
+def _adapt_row(table: Table, row: Row, place: RefusedRow) -> Row:
+    adapted: dict[str, Raw] = {}
+    for name, value in row.items():
+        column, text = table.column(name), bytes(value).decode()
+        if column is None or not takes_value(column, text):
+            raise RowRefusedByTable(WRONG_TYPE, msgspec.structs.replace(place, column=name))
+        adapted[name] = Raw(adapt_value(column, text).encode())
+    return adapted
 
 
 async def check_deferred_constraints(connection: Connection) -> None:

@@ -15,6 +15,8 @@ MAX_EVENTS = 50
 
 DELETE_GRACE = "delete_grace"
 
+_NO_ROW = Raw(b"null")
+
 
 class Identity(Struct, frozen=True):
     """The service's knowledge of a user. `version` is Clerk's `updated_at` in milliseconds, None after a deletion."""
@@ -51,18 +53,24 @@ class UserHistory(Struct, frozen=True):
     @property
     def is_known(self) -> bool:
         """Whether there is a row, an identity or an event of this user."""
-        return bool(self.identity or self.events) or bytes(self.row) != b"null"
+        return bool(self.identity or self.events) or self.row != _NO_ROW
 
 
 async def get_user_history(connection: Connection, lookups: LookupQueries, clerk_id: str) -> UserHistory:
-    """Return the state of a user, known or not. Raises the errors of asyncpg."""
-    row = await connection.fetchval(lookups.row, clerk_id)
+    """Return the state of a user, known or not. Raises the errors of asyncpg.
+
+    The ID of a session, organization or membership is that of no user.
+    """
     record = await connection.fetchrow(_IDENTITY, clerk_id)
-    identity = Identity(*record) if record else None
+    *fields, entity = record or (None,)
+    if entity not in {USER.name, None}:
+        return UserHistory(clerk_id, _NO_ROW, None, None, None, [], [])
+    row = await connection.fetchval(lookups.row, clerk_id)
+    identity = Identity(*fields) if record else None
     events = await list_events(connection, Filter(clerk_id=clerk_id), MAX_EVENTS)
     return UserHistory(
         clerk_id=clerk_id,
-        row=Raw((row or "null").encode()),
+        row=Raw(row.encode()) if row else _NO_ROW,
         version=identity.version if identity else None,
         deletion=await _read_deletion(connection, clerk_id, identity),
         identity=identity,
@@ -93,7 +101,7 @@ async def find_users_by_email(connection: Connection, lookups: LookupQueries, em
 
 
 _IDENTITY = """
-select version, deleted_at, restored_at, created_by, first_seen_at, changed_at, confirmed_at, email_pending
+select version, deleted_at, restored_at, created_by, first_seen_at, changed_at, confirmed_at, email_pending, entity
 from clerk_sync.identities where clerk_id = $1
 """
 

@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 
 from sync_service.clerk.events import Event
 from sync_service.postgres.pool import Connection
+from sync_service.store.access import Store
 from sync_service.store.events import EventDetail, Failure, get_event
 from sync_service.store.rehearsal import rehearse
 from sync_service.sync.apply import Applier
@@ -39,10 +40,10 @@ async def preview_event(applier: Applier, event: Event) -> tuple[Preview, Failur
         async with rehearse(applier.store) as store:
             rehearsal = replace(_isolate(applier), store=store)
             async with store.database.acquire() as connection:
-                before = await _read_row(connection, store.binding.lookups.row, event.clerk_id)
+                before = await _read_row(connection, store, event)
             [outcome] = await rehearsal.apply([event])
             async with store.database.acquire() as connection:
-                after = await _read_row(connection, store.binding.lookups.row, event.clerk_id)
+                after = await _read_row(connection, store, event)
                 stored = await get_event(connection, event.id or "")
     kind, changes = compare_rows(before, after)
     return Preview(outcome.outcome, outcome.reason, kind, changes), _find_failure(outcome, stored)
@@ -80,8 +81,9 @@ def _isolate(applier: Applier) -> Applier:
     )
 
 
-async def _read_row(connection: Connection, sql: str, clerk_id: str | None) -> Row:
-    text = await connection.fetchval(sql, clerk_id) if clerk_id else None
+async def _read_row(connection: Connection, store: Store, event: Event) -> Row:
+    binding = store.bindings.get(event.entity)
+    text = await connection.fetchval(binding.lookups.row, event.clerk_id) if binding and event.clerk_id else None
     return msgspec.json.decode(text, type=dict[str, Raw]) if text else None
 
 

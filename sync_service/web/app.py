@@ -20,7 +20,6 @@ from sync_service.process import die_with_parent, limit_garbage_collection
 from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
 from sync_service.store.access import Store
 from sync_service.sync.apply import Applier
-from sync_service.sync.carry_over import CarryOverService
 from sync_service.sync.change_signal import ChangeSignal
 from sync_service.sync.login import LoginService
 from sync_service.sync.maintenance import MaintenanceWorker
@@ -29,6 +28,7 @@ from sync_service.tracing import Tracing, start_tracing
 from sync_service.web.auth import Authenticator
 from sync_service.web.changes import ChangesEndpoint
 from sync_service.web.components import (
+    create_carry_overs,
     create_clerk_client,
     create_key_source,
     create_metrics_endpoint,
@@ -132,7 +132,7 @@ def create_app(settings: Settings, limits: TimeLimits = DEFAULT_LIMITS, tracing:
                 "webhook": WebhookEndpoint(verifier, applier, metrics, limits, settings.clerk_instance_id),
                 "readiness": readiness,
                 "metrics": metrics_endpoint,
-                "sync": SyncEndpoint(authenticator, login_service, CarryOverService(store), metrics, limits),
+                "sync": SyncEndpoint(authenticator, login_service, create_carry_overs(store), metrics, limits),
                 "changes": ChangesEndpoint(authenticator, store, commits, limits),
                 "users": UserEndpoints(authenticator, refresher, applier, metrics, limits),
                 "ops": create_ops(settings, applier, refresher, reconciles, limits),

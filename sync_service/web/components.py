@@ -13,6 +13,7 @@ from sync_service.postgres.limited_access import LimitedDatabase
 from sync_service.settings import Settings
 from sync_service.store.access import Store
 from sync_service.sync.apply import Applier
+from sync_service.sync.carry_over import CarryOverService
 from sync_service.sync.change_signal import ChangeSignal
 from sync_service.sync.reconcile import Reconciler
 from sync_service.sync.reconcile_request import ReconcileStarter
@@ -33,6 +34,9 @@ from sync_service.web.ops.context import OpsContext
 MAX_OPS_CONNECTIONS = 2
 
 MAX_NOTIFIER_CONNECTIONS = 1
+
+# A carry-over of many rows holds a connection for many statements, and repeats of one ID wait for each other.
+MAX_CARRY_OVER_CONNECTIONS = 3
 
 
 def create_key_source(settings: Settings, client: httpx2.AsyncClient) -> KeySource | None:
@@ -89,6 +93,11 @@ def create_reconciles(
 
     schedule = ReconcileSchedule(dsn, create, settings.sync_reconcile_every, settings.sync_reconcile_recent_every)
     return schedule, ReconcileStarter(dsn, create)
+
+
+def create_carry_overs(store: Store) -> CarryOverService:
+    """Return the service that writes data from before sign-up."""
+    return CarryOverService(store.with_database(LimitedDatabase(store.database, MAX_CARRY_OVER_CONNECTIONS)))
 
 
 def start_notifier(

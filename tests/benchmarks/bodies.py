@@ -2,7 +2,7 @@
 
 import json
 
-from sync_service.clerk.samples import build_sample_event
+from sync_service.clerk.sample_events import build_sample_event
 from tests.world import SECRET, sign_event
 
 

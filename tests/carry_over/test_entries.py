@@ -56,7 +56,7 @@ def test_a_file_with_only_a_carry_over_keeps_the_default_users_table() -> None:
         ({"most": "101"}, ".most: must be a number from 1 to 100"),
         ({"most": "true"}, ".most: must be a number from 1 to 100"),
         ({"collumns": '["a"]'}, ".collumns: unknown; did you mean columns?"),
-        ({"table": '"users"'}, ".table: is the users table, which [users.columns] fills; name another one"),
+        ({"table": '"users"'}, ".table: is the table of [users], which only the service fills; name another one"),
         (
             {"table": '"clerk_sync.identities"'},
             ".table: is in the schema clerk_sync, which only the service writes; name another one",
@@ -79,6 +79,14 @@ def test_a_wrong_or_unsafe_entry_is_an_error(changes: dict[str, str | None], err
     with pytest.raises(SettingsError) as raised:
         parse_mapping(make_entry(**changes))
     assert raised.value.errors == (f"carry_over.visits{error}",)
+
+
+def test_a_visitor_cannot_write_sessions() -> None:
+    sessions = '[sessions]\ntable = "user_sessions"\nsession_id = "session_id"\n[sessions.columns]\ncity = "status"\n'
+    with pytest.raises(SettingsError) as raised:
+        parse_mapping(make_entry(table='"user_sessions"') + "\n" + sessions)
+    error = "carry_over.visits.table: is the table of [sessions], which only the service fills; name another one"
+    assert raised.value.errors == (error,)
 
 
 @pytest.mark.parametrize("text", ["carry_over = 7", "[carry_over]\nvisits = 7"])

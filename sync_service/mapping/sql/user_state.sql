@@ -11,4 +11,4 @@ select
 from (select) as always
 left join /*<table>*/public.users/*</table>*/ as app
     on app./*<id_column>*/id/*</id_column>*/ = $1 and app./*<id_column>*/id/*</id_column>*/::text = $1::text
-left join clerk_sync.identities as known on known.clerk_id = $1::text
+left join clerk_sync.identities as known on known.clerk_id = $1::text and known.entity = 'user'

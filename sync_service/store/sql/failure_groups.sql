@@ -3,13 +3,13 @@
 -- sorting them. `count(distinct …)` would sort, too, so that users are counted by a first grouping.
 with waiting as (
     (
-        select status, type, reason, failures -> -1 as failure, clerk_id, received_at, id
+        select status, type, reason, failures -> -1 as failure, coalesce(user_id, clerk_id) as clerk_id, received_at, id
         from clerk_sync.events where status = 'dead'
         order by received_at desc, id desc limit $2
     )
     union all
     (
-        select status, type, reason, failures -> -1 as failure, clerk_id, received_at, id
+        select status, type, reason, failures -> -1 as failure, coalesce(user_id, clerk_id) as clerk_id, received_at, id
         from clerk_sync.events where status = 'failed'
         order by received_at desc, id desc limit $2
     )

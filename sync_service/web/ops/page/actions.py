@@ -23,7 +23,7 @@ MAX_SEARCH = 320
 
 
 async def search(call: Call) -> View | Response:
-    """Redirect to the event or the user of an ID, or to the user of an email, which is then in no URL."""
+    """Redirect to the event, user or object of an ID, or to the user of an email, which is then in no URL."""
     text = call.form.get("query", "").strip()
     if not (0 < len(text) <= MAX_SEARCH and text.isprintable()):
         raise BadRequest("Search for the ID of a user, the ID of an event, or an email address.")
@@ -31,7 +31,8 @@ async def search(call: Call) -> View | Response:
         found = await find_by_text(connection, call.ops.store.binding.lookups, text)
     if len(found) == 1:
         kind, found_id = found[0]
-        return RedirectResponse(f"/ops/page/{kind}/{quote(found_id, safe='')}", 303)
+        place = "events?clerk_id=" if kind == "objects" else f"{kind}/"
+        return RedirectResponse(f"/ops/page/{place}{quote(found_id, safe='')}", 303)
     return View("search.html", {"found": found}, 200 if found else 404)
 
 
