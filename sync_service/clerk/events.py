@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from sync_service.clerk.change import Change, Deletion, Snapshot, Version
 from sync_service.clerk.entities import ENTITIES, ENTITY_BY_TYPE, SESSION, USER, Entity
@@ -31,6 +31,9 @@ HANDLED_TYPES = tuple(ENTITY_BY_TYPE)
 # service must not pin it as its own instance.
 EXAMPLE_INSTANCE = "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S"
 
+# The client's address and user agent, which stand beside the object in the event.
+REQUEST_FIELD = "event_attributes"
+
 # The entities that have a table, each with the fields that are not stored.
 Redactions: TypeAlias = Mapping[str, Iterable[str]]
 ONLY_USERS: Redactions = {USER.name: REDACTED_FIELDS}
@@ -45,6 +48,7 @@ class _Envelope(Struct, frozen=True):
     type: str
     data: Any = None
     instance_id: ClerkId | None = None
+    event_attributes: Raw = Raw(b"null")
 
 
 class _WithId(Struct, frozen=True):
@@ -102,6 +106,8 @@ def _parse_event(message_id: str, body: bytes, redactions: Redactions) -> Event:
         fields = envelope.data
         if not isinstance(fields, dict):
             raise msgspec.ValidationError("Expected `object` - at `$.data`")
+        if entity is SESSION:
+            fields |= {REQUEST_FIELD: msgspec.json.decode(envelope.event_attributes)}
         return _read_object(message, entity, fields, redactions)
     elif envelope.type == SESSION_CREATED and (fields := _get_user(envelope.data)):
         return _read_object(message, USER, fields, redactions)

@@ -28,7 +28,7 @@ _FIELDS: Mapping[str, Iterable[str]] = {
     "user": COMPUTED,
     "session": (
         *("id", "user_id", "client_id", "status", "created_at", "updated_at", "last_active_at", "expire_at"),
-        *("abandon_at", "ended_at", "latest_activity", "actor", "last_active_organization_id"),
+        *("abandon_at", "ended_at", "latest_activity", "actor", "last_active_organization_id", "event_attributes"),
     ),
     "organization": (
         *("id", "name", "slug", "image_url", "has_image", "created_by", "created_at", "updated_at", "members_count"),

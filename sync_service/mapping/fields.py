@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from sync_service.clerk.entities import USER
+from sync_service.clerk.events import REQUEST_FIELD
 from sync_service.clerk.resource import Resource
 from sync_service.clerk.user import REDACTED_FIELDS
 from sync_service.mapping.computed_values import (
@@ -33,7 +34,7 @@ _METADATA = frozenset({"public_metadata", "private_metadata", "unsafe_metadata"}
 
 # sync/parents.py adds these to the JSON of a child.
 _PARENT_KEYS = frozenset(PARENT_KEYS.values())
-_NOT_IN_DOCUMENT = _PARENT_KEYS | set(REDACTED_FIELDS)
+_NOT_IN_DOCUMENT = _PARENT_KEYS | {*REDACTED_FIELDS, REQUEST_FIELD}
 
 
 @dataclass(frozen=True, slots=True)

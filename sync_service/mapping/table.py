@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from sync_service.clerk.change import Snapshot, Version
-from sync_service.clerk.entities import ENTITIES, USER, Entity
+from sync_service.clerk.entities import ENTITIES, SESSION, USER, Entity
+from sync_service.clerk.events import REQUEST_FIELD
 from sync_service.clerk.user import REDACTED_FIELDS
 from sync_service.mapping.carry_over import CarryOverTable
 from sync_service.mapping.fields import FieldSource, Value
@@ -111,7 +112,8 @@ class TableMapping:
     def redacted_fields(self) -> tuple[str, ...]:
         """The fields of Clerk's object that are not stored in any table, because no column names them."""
         named = {root for column in self.columns.values() for root in column.root_fields}
-        return tuple(name for name in REDACTED_FIELDS if name not in named)
+        redacted = (*REDACTED_FIELDS, REQUEST_FIELD) if self.entity == SESSION.name else REDACTED_FIELDS
+        return tuple(name for name in redacted if name not in named)
 
     def build_row(self, snapshot: Snapshot) -> Row:
         """Return the values of the mapped columns, in JSON's types; not the times of a write."""

@@ -40,6 +40,7 @@ create table user_sessions (
     expires_at timestamptz,
     ended_at timestamptz,
     is_active boolean not null default true,
+    user_agent text,
     note text,
     check (last_active_at >= created_at),
     check (expires_at is null or expires_at > created_at),
@@ -87,6 +88,7 @@ created_at = "created_at"
 last_active_at = "last_active_at"
 expires_at = "expire_at"
 ended_at = "ended_at"
+user_agent = { from = "event_attributes.http_request.user_agent", write = "insert" }
 is_active = { from = "status", equals = "active" }
 
 [organizations]
@@ -146,7 +148,8 @@ def make_session_event(event_type: str, session_id: str, user_id: str, updated_a
     status = "active" if event_type == "session.created" else event_type.rpartition(".")[2]
     user = data.pop("user", make_user_data(user_id, updated_at))
     content = make_session(session_id, user_id, updated_at, data.pop("status", status), user=user, **data)
-    return make_body(event_type, content)
+    request = {"client_ip": "192.0.2.7", "user_agent": "PII_SENTINEL Browser"}
+    return make_body(event_type, content) | {"event_attributes": {"http_request": request}}
 
 
 def make_organization(organization_id: str, updated_at: int, **data: Any) -> dict[str, Any]:

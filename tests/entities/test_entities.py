@@ -41,6 +41,7 @@ async def test_a_session_shows_its_activity_and_its_end(world: World) -> None:
     assert (row["clerk_id"], str(row["ip_address"]), row["device_type"]) == ("user_1", "192.0.2.7", "desktop")
     assert (row["browser"], row["country"], row["city"]) == ("Firefox", "DE", "PII_SENTINEL City")
     assert (row["is_active"], row["ended_at"], row["impersonator"]) == (True, None, None)
+    assert row["user_agent"] == "PII_SENTINEL Browser"
     await world.db.execute("update user_sessions set note = 'of the app'")
     assert await world.deliver_ok(make_session_event("session.ended", "sess_1", "user_1", T2)) == "applied"
     row = await read_one(world.db, "user_sessions")
