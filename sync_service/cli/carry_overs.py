@@ -96,7 +96,7 @@ async def _show(settings: Settings, carry_over_id: str) -> CarryOverRecord:
     async with open_connection(settings) as connection:
         record = await get_carry_over(connection, carry_over_id)
     if record is None:
-        raise _unknown(carry_over_id)
+        raise _report_unknown(carry_over_id)
     return record
 
 
@@ -110,7 +110,7 @@ def _run_roll_back(arguments: argparse.Namespace, environ: Mapping[str, str]) ->
         status = "rolled_back" if is_rolled_back else removal.status
         print(format_json({"id": arguments.id, "status": status, "removed": removal.removed, "gone": removal.gone}))
     else:
-        print(escape_value(f"{arguments.id}: {_describe(removal)}"))
+        print(escape_value(f"{arguments.id}: {_describe_removal(removal)}"))
     return 0 if is_rolled_back else 1
 
 
@@ -118,15 +118,15 @@ async def _roll_back(settings: Settings, carry_over_id: str) -> Removal:
     async with open_connection(settings) as connection:
         removal = await roll_back_carry_over(connection, carry_over_id, COMMAND)
     if removal is None:
-        raise _unknown(carry_over_id)
+        raise _report_unknown(carry_over_id)
     return removal
 
 
-def _unknown(carry_over_id: str) -> SyncError:
+def _report_unknown(carry_over_id: str) -> SyncError:
     return SyncError(f"{carry_over_id}: no such carry-over; `sync-service carry-overs list` shows them")
 
 
-def _describe(removal: Removal) -> str:
+def _describe_removal(removal: Removal) -> str:
     if removal.status == "rolled_back":
         return "was rolled back before; no row was removed"
     if removal.status != "completed":

@@ -33,7 +33,9 @@ _REASONS = {
 def report_missing_target(entry: CarryOverTable) -> Finding:
     """Return the finding that the table of an entry does not exist."""
     do = f"in sync.toml: correct table below [carry_over.{entry.name}], or remove this section"
-    return _report(entry, "carry_over_table", "wrong", f"{entry.table_name}: there is no such table", Fix(do=(do,)))
+    return _report_issue(
+        entry, "carry_over_table", "wrong", f"{entry.table_name}: there is no such table", Fix(do=(do,))
+    )
 
 
 def check_target(mapping: TableMapping, users: Table, target: CarryOverTarget, role: str) -> Iterator[Finding]:
@@ -42,7 +44,7 @@ def check_target(mapping: TableMapping, users: Table, target: CarryOverTarget, r
     key = users.column(users.primary_key[0] if len(users.primary_key) == 1 else mapping.id_column)
     issues = list(find_blocking_issues(target, mapping.id_column, key))
     for issue in issues:
-        yield _report(entry, issue.code, "wrong", str(issue), _find_fix(issue, target, role))
+        yield _report_issue(entry, issue.code, "wrong", str(issue), _find_fix(issue, target, role))
     if any(issue.code == "carry_over_table" for issue in issues):
         return
     yield from _check_required_columns(target)
@@ -57,7 +59,7 @@ def _find_fix(issue: MappingIssue, target: CarryOverTarget, role: str) -> Fix:
     column = table.column(issue.column)
     match issue.code:
         case "carry_over_privilege":
-            return Fix(_grant(issue, target, role))
+            return Fix(_grant_privilege(issue, target, role))
         case "carry_over_user" if column and column.category == "S" and column.length:
             return Fix((widen_column(table.schema, table.name, column.name),))
         case "carry_over_user":
@@ -68,7 +70,7 @@ def _find_fix(issue: MappingIssue, target: CarryOverTarget, role: str) -> Fix:
             return Fix(do=(f"in sync.toml: correct table below {section}, or remove this section",))
 
 
-def _grant(issue: MappingIssue, target: CarryOverTarget, role: str) -> tuple[str, ...]:
+def _grant_privilege(issue: MappingIssue, target: CarryOverTarget, role: str) -> tuple[str, ...]:
     table = target.table
     if issue.name == target.entry.table_name:
         return grant_table(table, find_missing_privileges(table, {"INSERT", "SELECT"}), role)
@@ -83,7 +85,7 @@ def _check_required_columns(target: CarryOverTarget) -> Iterator[Finding]:
             f"in sync.toml: add {name} to columns below [carry_over.{target.entry.name}], if visitors enter it",
             f"or give {name} a default in your app's schema",
         )
-        yield _report(target.entry, "carry_over_required", "wrong", what, Fix(do=do))
+        yield _report_issue(target.entry, "carry_over_required", "wrong", what, Fix(do=do))
 
 
 def _check_roll_back(target: CarryOverTarget, role: str) -> Iterator[Finding]:
@@ -91,11 +93,11 @@ def _check_roll_back(target: CarryOverTarget, role: str) -> Iterator[Finding]:
     if not table.primary_key:
         what = f"{entry.table_name}: has no primary key, so a carry-over with its rows cannot be rolled back"
         fix = Fix(do=(f"give {entry.table_name} a primary key in your app's schema",))
-        yield _report(entry, "carry_over_roll_back", "warning", what, fix)
+        yield _report_issue(entry, "carry_over_roll_back", "warning", what, fix)
     if find_missing_privileges(table, {"DELETE"}):
         what = f"{entry.table_name}: the role of DATABASE_URL may not DELETE, so no carry-over can be rolled back"
         fix = Fix(grant_table(table, ["DELETE"], role))
-        yield _report(entry, "carry_over_roll_back", "warning", what, fix)
+        yield _report_issue(entry, "carry_over_roll_back", "warning", what, fix)
 
 
 def _check_foreign_key(
@@ -111,7 +113,7 @@ def _check_foreign_key(
     if mapping.on_delete == "cascade" and table.kind == "r" and users.is_unique_on(referenced):
         fix = Fix(add_foreign_key(child, users, referenced))
     what = f"{child.display_name}: has no foreign key to {mapping.name}"
-    yield _report(entry, "carry_over_foreign_key", "warning", what, fix)
+    yield _report_issue(entry, "carry_over_foreign_key", "warning", what, fix)
 
 
 def _make_child(table: Table, column: Column) -> UnconstrainedColumn:
@@ -136,12 +138,12 @@ def _check_safety(target: CarryOverTarget, role: str) -> Iterator[Finding]:
         if _RIGHT.search(re.sub("([A-Z])", r"_\1", name).lower()):
             what = f"{entry.table_name}.{name}: looks like a right, and visitors write the value themselves"
             do = f"in sync.toml: remove {name} from columns below [carry_over.{entry.name}], unless it is harmless"
-            yield _report(entry, "carry_over_rights", "warning", what, Fix(do=(do,)))
+            yield _report_issue(entry, "carry_over_rights", "warning", what, Fix(do=(do,)))
     if target.table.row_security:
         what = f"{entry.table_name}: row-level security applies to the role of DATABASE_URL, and may refuse rows"
-        yield _report(entry, "carry_over_row_security", "warning", what, Fix((bypass_row_security(role),)))
+        yield _report_issue(entry, "carry_over_row_security", "warning", what, Fix((bypass_row_security(role),)))
 
 
-def _report(entry: CarryOverTable, code: str, kind: Kind, what: str, fix: Fix) -> Finding:
+def _report_issue(entry: CarryOverTable, code: str, kind: Kind, what: str, fix: Fix) -> Finding:
     data = {"entry": entry.name, "table": entry.table_name}
     return Finding(code=code, kind=kind, what=what, why=_REASONS[code], run=fix.run, do=fix.do, data=data)

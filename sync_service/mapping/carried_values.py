@@ -19,7 +19,7 @@ _KINDS = {
 _KINDS_BY_START = {"{": "object", "[": "array", "t": "boolean", "f": "boolean", "n": "null", '"': "text"}
 
 
-def takes_value(column: Column, value: str) -> bool:
+def can_hold_value(column: Column, value: str) -> bool:
     """Return whether the column takes this kind of JSON value. PostgreSQL would write an object into a text column."""
     kind = _find_kind(value)
     if column.base in JSON_TYPES or kind in {"null", "text"}:

@@ -98,10 +98,10 @@ def find_unsafe_tables(
         for column in table.columns:
             if column in table.owner_columns:
                 yield f"{place}.columns: {column} is filled by the service; remove it from the list"
-            elif _names_user(column, id_column):
+            elif _refers_to_user(column, id_column):
                 yield f"{place}.columns: {column} names a user, and a visitor could name another one; remove it"
 
 
-def _names_user(column: str, id_column: str) -> bool:
+def _refers_to_user(column: str, id_column: str) -> bool:
     is_clerk_id = column == id_column and id_column != "id"
     return is_clerk_id or bool(_OWNER.fullmatch(column.replace("_", "").lower()))

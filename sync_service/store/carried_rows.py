@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Raw
 
 from sync_service.errors import ChangeRejected, DatabaseError, MappingMismatch
-from sync_service.mapping.carried_values import adapt_value, takes_value
+from sync_service.mapping.carried_values import adapt_value, can_hold_value
 from sync_service.mapping.carry_over import CarryOverTable
 from sync_service.mapping.carry_over_checks import CarryOverTarget, UserKey, find_blocking_issues
 from sync_service.mapping.carry_over_queries import build_removal_queries, render_insert, render_user_lock
@@ -96,7 +96,7 @@ def _adapt_row(table: Table, row: Row, place: RefusedRow) -> Row:
     adapted: dict[str, Raw] = {}
     for name, value in row.items():
         column, text = table.column(name), bytes(value).decode()
-        if column is None or not takes_value(column, text):
+        if column is None or not can_hold_value(column, text):
             raise RowRefusedByTable(WRONG_TYPE, msgspec.structs.replace(place, column=name))
         adapted[name] = Raw(adapt_value(column, text).encode())
     return adapted

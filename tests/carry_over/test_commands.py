@@ -9,8 +9,21 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.carry_over.conftest import ANSWERS, MARKER, PROFILE, carry, count_rows, make_body, read_result
+from sync_service.mapping.toml import parse_mapping
+from tests.carry_over.conftest import (
+    ANSWERS,
+    MARKER,
+    PROFILE,
+    carry,
+    count_rows,
+    create_app,
+    make_body,
+    read_result,
+)
+from tests.clerk_stub import ClerkStub
+from tests.conftest import Serve
 from tests.processes import run_here
+from tests.sync_requests import build_settings
 from tests.world import T2, World, make_event
 
 
@@ -145,3 +158,32 @@ async def test_roll_back_after_the_deletion_of_the_user_or_of_the_table(
     assert await commands.read("roll-back", "a") == {"id": "a", "status": "rolled_back", "removed": 0, "gone": 0}
     await db.execute("drop table app.interactions")
     assert await commands.read("roll-back", "b") == {"id": "b", "status": "rolled_back", "removed": 1, "gone": 2}
+
+
+WEIRD = """
+[users]
+table = "app.users"
+clerk_id = "clerk_id"
+[users.columns]
+first_name = "first_name"
+[carry_over."My rows; --"]
+table = "app.\\"We're\\"\\" here\\""
+user = "owner's key"
+columns = ["n\\"1", "é %s $1", "Größe"]
+"""
+
+
+async def test_every_name_of_a_table_or_a_column_works(
+    serve: Serve, clerk: ClerkStub, db: asyncpg.Connection, commands: Commands
+) -> None:
+    await create_app(db)
+    await db.execute(
+        'create table app."We\'re"" here" ("owner\'s key" integer references app.users (id) on delete cascade,'
+        ' "n""1" integer, "é %s $1" text, "Größe" numeric, primary key ("é %s $1", "n""1"))'
+    )
+    clerk.add_user("user_1")
+    async with serve(**build_settings(clerk, mapping=parse_mapping(WEIRD))) as world:
+        rows: dict[str, Any] = {"My rows; --": [{'n"1': 1, "é %s $1": "x"}, {'n"1': 2, "é %s $1": "y'z", "Größe": 1.5}]}
+        assert read_result(await carry(world, make_body(**rows))) == ("completed", None)
+    assert await db.fetchval('select count(*) from app."We\'re"" here"') == 2
+    assert (await commands.read("roll-back", "visit-1"))["removed"] == 2
