@@ -82,7 +82,8 @@ def test_dev_needs_no_settings(tmp_path: Path) -> None:
 
         for event_type, outcome in (
             ("user.updated", "applied"),
-            ("session.created", "ignored"),
+            ("session.created", "applied"),
+            ("email.created", "ignored"),
             ("user.deleted", "applied"),
         ):
             sent = run_here("send", event_type, "--user", "user_1", "--json", cwd=tmp_path, PORT=str(dev.port))
@@ -90,7 +91,8 @@ def test_dev_needs_no_settings(tmp_path: Path) -> None:
         history = json.loads(run_here("users", "show", "user_1", "--json", cwd=tmp_path).stdout)
         assert history["row"] is None
         assert history["identity"]["deleted_at"]
-        assert [line["type"] for line in history["events"]] == ["user.deleted", "user.updated", "user.created"]
+        types = ["user.deleted", "session.created", "user.updated", "user.created"]
+        assert [line["type"] for line in history["events"]] == types
         assert "the deletion is final" in run_here("users", "show", "user_1", cwd=tmp_path).stdout
         assert (
             run_here("migrate", "--check", cwd=tmp_path).stdout
