@@ -114,9 +114,11 @@ async def carry(world: World, body: Any, user_id: str = "user_1", token: str | N
     return await world.client.post("/sync", headers=headers, content=content)
 
 
-async def carry_as_backend(world: World, body: dict[str, Any], user_id: str = "user_1") -> httpx2.Response:
+async def carry_as_backend(world: World, body: Any, user_id: str = "user_1") -> httpx2.Response:
     """Post a body to /sync with the service token, for the user."""
-    return await carry(world, {"user_id": user_id, **body}, token=API_TOKEN)
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = make_bearer_header(API_TOKEN) | {"X-Clerk-User-Id": user_id}
+    return await world.client.post("/sync", headers=headers, content=content)
 
 
 def read_result(response: httpx2.Response) -> tuple[str, str | None]:
