@@ -137,6 +137,18 @@ async def test_an_event_that_fails_for_long_raises_the_alert(
     assert find_firing_alerts(before, deferred, tmp_path) == set()
 
 
+async def test_a_dead_delivery_raises_the_alert(
+    serve: Serve, db: asyncpg.Connection, tmp_path: Path, no_cache: None
+) -> None:
+    async with serve() as world:
+        before = await scrape(world)
+        await db.execute(
+            "insert into clerk_sync.changes (type, clerk_id, delivery) values ('user.created', 'u', 'dead')"
+        )
+        after = await scrape(world)
+    assert find_firing_alerts(before, after, tmp_path) == {"SyncServiceDeadDeliveries"}
+
+
 async def test_a_wrong_secret_raises_the_alert(serve: Serve, tmp_path: Path, no_cache: None) -> None:
     async with serve() as world:
         before = await scrape(world)
