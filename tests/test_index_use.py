@@ -10,7 +10,7 @@ import pytest
 
 from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table_binding import TableBinding
-from sync_service.store import retry_queue
+from sync_service.store import deliveries, feed, retry_queue
 
 pytestmark = pytest.mark.every_postgres
 
@@ -23,7 +23,8 @@ async def find_sequential_scans(db: asyncpg.Connection, sql: str, *parameters: s
     """Return the tables that the generic plan of the statement scans."""
     await db.execute("set plan_cache_mode = force_generic_plan")
     await db.execute(f"prepare statement as {sql}")
-    [plan] = json.loads(await db.fetchval(f"explain (format json) execute statement ({', '.join(parameters)})"))
+    arguments = f"({', '.join(parameters)})" if parameters else ""
+    [plan] = json.loads(await db.fetchval(f"explain (format json) execute statement {arguments}"))
     await db.execute("deallocate statement")
     return list(_scans(plan["Plan"]))
 
@@ -107,3 +108,29 @@ async def test_retention_still_finds_old_events(db: asyncpg.Connection) -> None:
     assert await db.fetchval("select count(*) from clerk_sync.events where payload is not null") == 29
     await retry_queue.prune(db, timedelta(days=30), 1000)
     assert await db.fetchval("select count(*) from clerk_sync.events") == 119
+
+
+AFTER, LIMIT = ("'1'", "1"), "100"
+CHANGES = {
+    "read": (feed._READ, (*AFTER, LIMIT, "50000", "'9999999'")),
+    "to come": (feed._TO_COME, AFTER),
+    "adopt": (feed._ADOPT, ()),
+    "prune": (feed._PRUNE, ("1000", "interval '30 days'")),
+    "claim": (deliveries._CLAIM, ("64", "interval '60 s'")),
+    "until attempt": (deliveries._UNTIL_ATTEMPT, ()),
+    "store": (deliveries._STORE, ("array['1']", "array[1]", "array['failed']", "array['x']", "array[interval '5 s']")),
+    "count failed": (deliveries._COUNT_FAILED, ()),
+    "list of a user": (deliveries._LIST_OF_USER, (LIMIT, "'user_1'")),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+async def test_the_feed_and_its_deliveries_use_indexes(db: asyncpg.Connection, name: str) -> None:
+    """They read no more rows than they need, and sort none."""
+    await db.execute("""
+        insert into clerk_sync.changes (transaction_id, type, clerk_id, delivery)
+        select (n / 100)::text::xid8, 'user.updated', 'user_' || n, 'delivered' from generate_series(1, 50000) as n
+    """)
+    await db.execute("analyze clerk_sync.changes")
+    sql, parameters = CHANGES[name]
+    assert await find_sequential_scans(db, sql, *parameters) == []

@@ -108,17 +108,26 @@ order by entry.transaction_id, id
 limit $3
 """
 
-_TO_COME = "select exists (select from clerk_sync.changes where (transaction_id, id) > ($1::text::xid8, $2::bigint))"
+# With `exists` PostgreSQL would read the whole table if no entry has come.
+_TO_COME = """
+select count(*) from (
+    select from clerk_sync.changes
+    where (transaction_id, id) > ($1::text::xid8, $2::bigint)
+    order by transaction_id, id
+    limit 1
+) as next
+"""
 
 _ADOPT = """
 update clerk_sync.changes set transaction_id = '0' where transaction_id >= pg_snapshot_xmax(pg_current_snapshot())
 """
 
-# The inner limit ends the scan at the first entries, which are the oldest.
+# The limit ends the scan at the first entries, which are the oldest. They are not locked, because a lock writes, too.
 _PRUNE = """
-delete from clerk_sync.changes as entry
-using (
-    select transaction_id, id, at from clerk_sync.changes order by transaction_id, id limit $1 for update skip locked
-) as oldest
-where entry.transaction_id = oldest.transaction_id and entry.id = oldest.id and oldest.at < now() - $2::interval
+delete from clerk_sync.changes
+where ctid = any(array(
+    select oldest.ctid
+    from (select ctid, at from clerk_sync.changes order by transaction_id, id limit $1) as oldest
+    where oldest.at < now() - $2::interval
+))
 """
