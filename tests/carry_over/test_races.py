@@ -32,6 +32,15 @@ create trigger wait after insert on {table} for each row execute function app.wa
 """
 
 
+MAX_BREAKS = 20
+
+BREAK_ONE = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid() and state <> 'idle'
+order by random() limit 1
+"""
+
+
 async def hold_barrier(db: asyncpg.Connection, table: str = "app.user_profiles") -> None:
     await db.execute(BARRIER.format(table=table))
     await db.execute("select pg_advisory_lock(16)")
@@ -85,6 +94,31 @@ async def test_a_lost_connection_writes_nothing_and_keeps_the_id(world: World, d
     assert await count_rows(db) == [0, 0, 0, 0]
     await release_barrier(db)
     assert read_result(await carry(world, make_body())) == ("completed", None)
+
+
+async def test_connections_that_break_at_any_moment_neither_lose_nor_repeat_a_row(
+    world: World, db: asyncpg.Connection
+) -> None:
+    """The app repeats each call until a response is 200, as after a crash of the service or of the database."""
+    assert (await carry(world, b"")).status_code == 200
+    visits = [f"visit-{number}" for number in range(40)]
+    broken = 0
+
+    async def repeat(visit: str) -> None:
+        nonlocal broken
+        rows = [{"question": f"{visit}-{number}", "answer": "x"} for number in range(5)]
+        while (response := await carry(world, make_body(visit, interactions=rows))).status_code != 200:
+            assert response.json()["code"] == "unavailable"
+            broken += 1
+        assert read_result(response) == ("completed", None)
+
+    calls = [asyncio.create_task(repeat(visit)) for visit in visits]
+    for _ in range(MAX_BREAKS):
+        await db.execute(BREAK_ONE)
+        await asyncio.wait(calls, timeout=random.uniform(0, 0.03))
+    await asyncio.gather(*calls)
+    assert broken
+    assert await count_rows(db) == [0, 5 * len(visits), 0, len(visits)]
 
 
 async def test_a_repeat_waits_for_the_first_call(world: World, db: asyncpg.Connection) -> None:
