@@ -55,12 +55,17 @@ recorded as (
         select joined.clerk_id, joined.is_new, app_key, row_after,
             -- An inserted row has none: the setting is then of an earlier row.
             case when row_before::jsonb -> /*<id_field>*/'f2'/*</id_field>*/ = row_after -> /*<id_field>*/'f2'/*</id_field>*/ then row_before::jsonb end as row_before
-        from joined
-        join (
+        from (
             select saved_id, app_key, nullif(row_before, '') as row_before, row_after
             from written
             where row_before is distinct from row_after::text
-        ) as written on written.saved_id = joined.clerk_id::/*<id_type>*/text/*</id_type>*/
+        ) as written
+        -- In the other order PostgreSQL would write the JSON as a text again for each pair of users.
+        cross join lateral (
+            select clerk_id, is_new from joined
+            where joined.clerk_id::/*<id_type>*/text/*</id_type>*/ = written.saved_id
+            offset 0
+        ) as joined
         -- Else PostgreSQL reads the JSON again for each column.
         offset 0
     )/*</change>*/ as change
