@@ -51,10 +51,10 @@ class Database:
         return self._pool.get_size() - self._pool.get_idle_size()
 
     async def can_write(self) -> bool:
-        """Return whether the database accepts a write now: the evidence after a `DoubtfulError`."""
+        """Return whether the database commits a write now: the evidence after a `DoubtfulError`."""
         try:
             async with self.acquire() as connection:
-                await connection.execute("delete from clerk_sync.fetches where false")
+                await connection.execute(_PROBE)
         except DatabaseError:
             return False
         return True
@@ -69,6 +69,11 @@ class Database:
             await asyncio.wait_for(self._pool.close(), CLOSE_TIMEOUT)
         except TimeoutError:
             self._pool.terminate()
+
+
+# The message is a write without a row, so with synchronous replication its commit waits for the standby. Without it the
+# commit would not wait, and events would be parked because the standby does not respond.
+_PROBE = "delete from clerk_sync.fetches where false; select pg_logical_emit_message(true, 'sync-service', '')"
 
 
 class _Acquisition:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sync_service.dsn import parse_dsn
+from sync_service.postgres.pool import open_database
 from tests.faults.conftest import RunUnderFault, prepare
 from tests.faults.fault_run import KILLS, ROUNDS, FaultRun
 from tests.faults.replication import Pair, run_pair
@@ -55,3 +57,17 @@ async def fail_over(pair: Pair, run: FaultRun, way: str) -> float:
     await service.wait_until_ready()
     await run.wait(*(6, 7) if way == "frozen" else (0.5, 1))
     return await run.measure_write_gap(began)
+
+
+async def test_a_standby_that_does_not_respond_is_no_fault_of_an_event(pair: Pair) -> None:
+    """The probe after a timeout waits for the standby, as the event did. Else it would park the event."""
+    database = await open_database(parse_dsn(pair.build_dsn("template_migrated")))
+    try:
+        assert await database.can_write()
+        pair.standby.freeze()
+        assert not await database.can_write()
+        pair.standby.thaw()
+        assert await database.can_write()
+    finally:
+        pair.standby.thaw()
+        await database.aclose()
