@@ -11,6 +11,8 @@ import pytest
 from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table_binding import TableBinding
 from sync_service.store import deliveries, feed, retry_queue
+from sync_service.store.event_filter import Filter
+from sync_service.store.events import _LIST, _render
 
 pytestmark = pytest.mark.every_postgres
 
@@ -96,6 +98,27 @@ async def test_retention_uses_an_index(db: asyncpg.Connection, sql: str) -> None
     """)
     await db.execute("analyze clerk_sync.events")
     assert await find_sequential_scans(db, sql, "1000", "interval '30 days'") == []
+
+
+async def test_a_list_of_events_uses_an_index(db: asyncpg.Connection) -> None:
+    """Also that of a rare type, and of one user."""
+    await db.execute("""
+        insert into clerk_sync.events (id, type, clerk_id, status, payload, received_at, finished_at)
+        select
+            'msg_' || n, case when n % 10000 = 0 then 'user.deleted' else 'user.updated' end, 'user_' || n % 5000,
+            'applied', '{}', now() - n * interval '1 second', now()
+        from generate_series(1, 50000) as n
+    """)
+    await db.execute("vacuum analyze clerk_sync.events")
+    for selection, index in (
+        (Filter(), "events_by_time"),
+        (Filter(type="user.updated"), "events_by_time"),
+        (Filter(type="user.deleted"), "events_by_rare_type"),
+        (Filter(clerk_id="user_1"), "events_by_user"),
+    ):
+        sql, parameters = _render(_LIST, selection, first=4)
+        plan = await db.fetchval(f"explain (format json) {sql}", 100, None, "", *parameters)
+        assert f'"{index}"' in plan, (selection, plan)
 
 
 async def test_retention_still_finds_old_events(db: asyncpg.Connection) -> None:

@@ -5,13 +5,18 @@ import asyncio
 import asyncpg
 import pytest
 
+from sync_service.clerk.events import parse_event
 from sync_service.errors import SchemaError
 from sync_service.mapping.creation import create_table
 from sync_service.mapping.presets import DEFAULT
 from sync_service.postgres import migrate as migrations
 from sync_service.postgres.migrate import Migration, list_migrations, migrate, read_schema_state
+from tests.benchmarks.bodies import make_body
+from tests.world import T1, make_message_id
 
 pytestmark = pytest.mark.every_postgres
+
+USER_ID = "user_2aBcDeFgHiJkLmNoPqRsTuVwXyZ"
 
 
 async def test_ten_concurrent_runs_run_each_migration_once(empty_database: str) -> None:
@@ -28,15 +33,23 @@ async def test_a_second_run_runs_no_migration(db: asyncpg.Connection) -> None:
     assert await migrate(db) == []
 
 
-async def test_a_payload_of_usual_length_is_not_compressed(db: asyncpg.Connection) -> None:
-    """Compression would save only a few hundred bytes of a usual payload; long payloads are compressed."""
+async def test_a_payload_is_compressed_and_stays_in_its_row(db: asyncpg.Connection) -> None:
+    """Compression halves a usual payload. Values outside of the row would need index entries of their own."""
+    body = make_body("user.updated", USER_ID, T1)
+    event = parse_event(make_message_id(), body)
     await db.execute(
-        "insert into clerk_sync.events (id, type, status, payload, finished_at)"
-        " select n, 'user.created', 'applied', jsonb_build_object('text', repeat('Ada ', n)), now()"
-        " from unnest(array[750, 2500]) as n"
+        "insert into clerk_sync.events (id, type, clerk_id, status, payload, finished_at)"
+        " values ($1, $2, $3, 'applied', $4, now())",
+        *(event.id, event.type, event.clerk_id, event.payload),
     )
-    found = await db.fetch("select id, pg_column_compression(payload) is null as plain from clerk_sync.events")
-    assert {record["id"]: record["plain"] for record in found} == {"750": True, "2500": False}
+    stored = await db.fetchrow("select pg_column_compression(payload), pg_column_size(payload) from clerk_sync.events")
+    assert stored
+    assert stored[0] in {"lz4", "pglz"}
+    assert stored[1] < len(event.payload or "") * 0.75
+    outside = await db.fetchval(
+        "select pg_relation_size(reltoastrelid) from pg_class where oid = 'clerk_sync.events'::regclass"
+    )
+    assert outside == 0
 
 
 async def test_a_failed_migration_is_rolled_back(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:

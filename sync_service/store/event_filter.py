@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sync_service.clerk.masking import HIDDEN
+from sync_service.postgres.sql import quote_literal
+
+# Most events are of these types. A list of them reads the index of all events, newest first.
+USUAL_TYPES = ("user.created", "user.updated", "session.created")
 
 STATUSES = ("applied", "stale", "ignored", "failed", "dead")
 
@@ -53,9 +57,11 @@ def render_filter(selection: Filter, first: int) -> tuple[str, list[object]]:
     for condition, value in _iter_conditions(selection):
         conditions.append(condition.format(n=first + len(parameters)))
         parameters.append(value)
-    # The index of the other statuses is partial, and a parameter does not prove its condition.
+    # The indexes of the other statuses and types are partial, and a parameter does not prove their conditions.
     if selection.status not in {None, "applied"}:
         conditions.append("status <> 'applied'")
+    if selection.type not in {None, *USUAL_TYPES}:
+        conditions.append(f"type not in ({', '.join(map(quote_literal, USUAL_TYPES))})")
     return " and ".join(conditions) or "true", parameters
 
 

@@ -5,13 +5,25 @@ import platform
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import decoding, load, login, notifications, processes, reconcile, recording, start, webhook
+from tests.benchmarks import (
+    decoding,
+    load,
+    login,
+    notifications,
+    processes,
+    reconcile,
+    recording,
+    start,
+    storage,
+    webhook,
+)
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "start": start.measure,
     "decoding": decoding.measure,
     "webhook": webhook.measure,
     "load": load.measure,
+    "storage": storage.measure,
     "recording": recording.measure,
     "notifications": notifications.measure,
     "login": login.measure,
