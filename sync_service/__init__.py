@@ -23,8 +23,11 @@ tests/test_package_map.py compares the list with the imports.
     clerk.circuit_breaker       pauses requests to Clerk after failures
     clerk.rate_limit            limits requests to Clerk
     clerk.client                Clerk's Backend API: URLs, key, requests
-    clerk.user_list             lists of users, within the quota and in spite of failures
+    clerk.list_requests         requests for lists, within the quota and in spite of failures
+    clerk.user_list             lists of users
     clerk.user_walk             a walk over all users by cursor
+    clerk.related_list          lists of organizations and memberships
+    clerk.related_walk          a walk over all of them by offset
     clerk.jwks                  the public keys of session tokens
     clerk.session_tokens        a session token → its user
     clerk.masking               hides the personal values of a user
@@ -149,9 +152,11 @@ tests/test_package_map.py compares the list with the imports.
     sync.carry_over_removal     rolls a carry-over back
     sync.user_actions           refresh and restore of one user
     sync.drift_report           the report of a reconcile, and the limit on its deletions
+    sync.child_comparison       compares sessions and memberships with their rows
     sync.row_repair             writes the rows that differ from Clerk
-    sync.unseen_users           deletes users that Clerk no longer has
+    sync.unseen_objects         deletes objects that Clerk no longer has
     sync.inbox_restore          writes the last states in the inbox again
+    sync.related_reconcile      compares organizations and memberships with their tables
     sync.ordered_work           works on several items, yields the results in order
     sync.reconcile              compares all users with the table
     sync.reconcile_schedule     runs the reconcile at its intervals

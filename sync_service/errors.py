@@ -227,7 +227,7 @@ class ClerkAuthError(ClerkUnavailable):
 
 
 class ClerkRequestRefused(ClerkUnavailable):
-    """Clerk rejects the parameters of a list of users. `reason` is the status."""
+    """Clerk rejects the request for a list. `reason` is the status."""
 
 
 class UnconfirmedDeletion(ClerkUnavailable):

@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sync_service.clerk.related_samples import build_sample_membership, build_sample_organization
 from sync_service.clerk.samples import build_sample_user
 from tests.world import INSTANCE, T1, make_user_data, run_app
 
@@ -90,6 +91,8 @@ class ClerkStub:
     """
 
     users: dict[str, dict[str, Any]] = field(default_factory=dict)
+    organizations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    memberships: dict[str, dict[str, Any]] = field(default_factory=dict)
     kids: dict[str, str] = field(default_factory=lambda: {INSTANCE: "clerk"})
     requests: list[tuple[str, str]] = field(default_factory=list)
     versions: set[str | None] = field(default_factory=set)
@@ -128,6 +131,19 @@ class ClerkStub:
         """Remove the user; a request for it then gets 404."""
         self.users.pop(clerk_id, None)
 
+    def add_organization(self, organization_id: str, updated_at: int = T1, **data: Any) -> None:
+        """Add an organization as of `updated_at`."""
+        sample = build_sample_organization(organization_id.removeprefix("org_"), milliseconds=updated_at)
+        self.organizations[organization_id] = sample | {"id": organization_id} | data
+
+    def add_membership(
+        self, membership_id: str, organization_id: str, user_id: str, updated_at: int = T1, **data: Any
+    ) -> None:
+        """Add a membership as of `updated_at`."""
+        sample = build_sample_membership(user_id, milliseconds=updated_at)
+        sample["organization"] = sample["organization"] | {"id": organization_id}
+        self.memberships[membership_id] = sample | {"id": membership_id} | data
+
     @property
     def user_calls(self) -> int:
         """The number of requests for a user."""
@@ -150,6 +166,8 @@ class ClerkStub:
                 Route("/v1/users", self._users),
                 Route("/v1/users/count", self._count),
                 Route("/v1/users/{clerk_id}", self._user),
+                Route("/v1/organizations", self._organizations),
+                Route("/v1/organization_memberships", self._memberships),
                 Route("/v1/jwks", self._keys),
                 Route("/.well-known/jwks.json", self._keys),
                 Route("/{rest:path}", self._not_found, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
@@ -186,6 +204,27 @@ class ClerkStub:
             ids = [user["id"] for user in users]
             users = users[ids.index(cursor) + 1 :] if cursor in ids else []
         return JSONResponse(users[offset : offset + limit])
+
+    async def _organizations(self, request: Request) -> Response:
+        return await self._related(request, self.organizations, "organization_id")
+
+    async def _memberships(self, request: Request) -> Response:
+        return await self._related(request, self.memberships, "")
+
+    async def _related(self, request: Request, objects: dict[str, dict[str, Any]], id_parameter: str) -> Response:
+        if error := await self._record(request):
+            return error
+        answer = self.answer_list(request)
+        if answer := await answer if inspect.isawaitable(answer) else answer:
+            return answer
+        query = request.query_params
+        limit, offset = int(query.get("limit", "10")), int(query.get("offset", "0"))
+        order, wanted = query.get("order_by", "-created_at"), query.getlist(id_parameter)
+        if not 1 <= limit <= 500 or order.lstrip("+-") != "created_at":
+            return JSONResponse(make_error("request_invalid_for_instance", "wrong parameters"), 422)
+        found = [one for i, one in objects.items() if i in wanted or not wanted]
+        found.sort(key=lambda one: (one["created_at"], one["id"]), reverse=order.startswith("-"))
+        return JSONResponse({"data": found[offset : offset + limit], "total_count": len(found)})
 
     async def _count(self, request: Request) -> Response:
         error = await self._record(request)

@@ -84,6 +84,25 @@ async def test_pages_of_users_are_as_specified(clerk: ClerkStub, specification: 
     check_against(specification, count, "/users/count")
 
 
+async def test_pages_of_organizations_and_memberships_are_as_specified(
+    clerk: ClerkStub, specification: dict[str, Any]
+) -> None:
+    """Only organizations can be requested by their ID."""
+    for n in range(3):
+        clerk.add_organization(f"org_{n}", created_at=T0 + n)
+        clerk.add_membership(f"orgmem_{n}", "org_1", f"user_{n}", created_at=T0 + n)
+    for path, prefix in (("/organizations", "org"), ("/organization_memberships", "orgmem")):
+        found = await get_from_stub(clerk, f"/v1{path}?order_by=-created_at&limit=2&offset=1")
+        assert [one["id"] for one in found.json()["data"]] == [f"{prefix}_1", f"{prefix}_0"]
+        assert found.json()["total_count"] == 3
+        check_against(specification, found, path)
+        refused = await get_from_stub(clerk, f"/v1{path}?order_by=-updated_at")
+        assert refused.status_code == 422
+        check_against(specification, refused, path)
+    found = await get_from_stub(clerk, "/v1/organizations?organization_id=org_2&organization_id=org_9")
+    assert [one["id"] for one in found.json()["data"]] == ["org_2"]
+
+
 async def test_error_responses_are_as_specified(clerk: ClerkStub, specification: dict[str, Any]) -> None:
     unknown_user = await get_from_stub(clerk, "/v1/users/user_unknown")
     assert unknown_user.status_code == 404

@@ -37,9 +37,11 @@ AUTH_ERROR_PAUSE = 10
 DEFAULT_RETRY_AFTER = 5
 MAX_RETRY_AFTER = 300
 
-# The statuses that answer a request: for one user, and for a list of users, which may have wrong parameters.
+# The statuses that answer a request: for one user, for a list of users, which may have wrong parameters, and for a list
+# of other objects, which Clerk refuses in an instance without this feature.
 USER_STATUSES = frozenset({200, 404})
 LIST_STATUSES = frozenset({200, 400, 404, 422})
+RELATED_STATUSES = LIST_STATUSES | {403}
 
 QueryParameters = Mapping[str, str | int | Sequence[str]]
 
@@ -134,7 +136,14 @@ class ClerkClient:
 
     async def list_users(self, parameters: QueryParameters) -> bytes:
         """Return the JSON of a list of users. Raises `ClerkRequestRefused` for wrong parameters."""
-        response = await self._get("/users", parameters, answered=LIST_STATUSES)
+        return await self._list("/users", parameters, LIST_STATUSES)
+
+    async def list_related(self, path: str, parameters: QueryParameters) -> bytes:
+        """Return the JSON of a list of organizations or memberships. Raises `ClerkRequestRefused`."""
+        return await self._list(path, parameters, RELATED_STATUSES)
+
+    async def _list(self, path: str, parameters: QueryParameters, answered: frozenset[int]) -> bytes:
+        response = await self._get(path, parameters, answered)
         if response.status_code != 200:
             raise ClerkRequestRefused(str(response.status_code))
         return response.content

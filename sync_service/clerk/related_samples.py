@@ -76,7 +76,12 @@ def build_sample_membership(user_id: str, *, milliseconds: int, number: int = 0)
         "permissions": ["org:sys_memberships:manage", "org:sys_profile:manage"],
         "private_metadata": {},
         "public_metadata": {},
-        "public_user_data": {"identifier": f"{local}@example.com", "user_id": user_id, **shown},
+        "public_user_data": {
+            "identifier": f"{local}@example.com",
+            "profile_image_url": user["image_url"],
+            "user_id": user_id,
+            **shown,
+        },
         "role": "org:admin",
         "role_name": "Admin",
         "updated_at": milliseconds,

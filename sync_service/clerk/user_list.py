@@ -1,4 +1,4 @@
-"""Lists of Clerk's users, page by page. Requests wait for the quota and repeat after failures.
+"""Lists of Clerk's users, page by page.
 
 https://clerk.com/docs/reference/backend-api/tag/users/get/users
 """
@@ -7,7 +7,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any
 
 import msgspec
 import structlog
@@ -16,14 +16,13 @@ from msgspec import Raw, Struct
 from sync_service.clerk.change import Snapshot, Version
 from sync_service.clerk.client import ClerkClient, QueryParameters
 from sync_service.clerk.json_repair import has_nul, is_deep, parse_tolerantly, repair_json
+from sync_service.clerk.list_requests import GIVE_UP_AFTER, ListRequests
 from sync_service.clerk.rate_limit import RateLimiter
-from sync_service.clerk.resource import UNREADABLE_JSON, ClerkId, Milliseconds
+from sync_service.clerk.resource import UNREADABLE_JSON, ClerkId, Milliseconds, Resource
 from sync_service.clerk.user import User, decode_user
-from sync_service.errors import ClerkAuthError, ClerkRequestRefused, ClerkUnavailable
+from sync_service.errors import ClerkUnavailable
 
 log = structlog.get_logger()
-
-T = TypeVar("T")
 
 # The IDs that a list by ID can name. A sign in front of one would exclude its user.
 LISTABLE_ID = re.compile(r"\w[\w-]{0,254}", re.ASCII)
@@ -32,32 +31,13 @@ LISTABLE_ID = re.compile(r"\w[\w-]{0,254}", re.ASCII)
 PAGE_SIZE = 500
 MAX_IDS = 100
 
-# Two fifths of the quota of a production and of a development instance. The rest is for logins and for the app itself.
-MAX_REQUESTS = 400
-MAX_REQUESTS_OF_DEVELOPMENT = 40
-
-# Seconds. Clerk counts as unreachable if requests fail for so long; a request may take `LIST_TIMEOUT` of them.
-GIVE_UP_AFTER = 28.0
-LIST_TIMEOUT = 10.0
-MIN_PAUSE, MAX_PAUSE = 0.25, 4.0
-
-# Clerk says with each 429 how long to wait. After so many in a row the limit is no temporary one.
-MAX_THROTTLED = 20
-TOO_MANY_REQUESTS = "429"
-
 
 class Listed(Struct, frozen=True):
-    """The facts about a user that a walk needs. `snapshot` is None if the user cannot be read."""
+    """The facts about an object that a walk needs. `snapshot` is None if the object cannot be read."""
 
     clerk_id: str
     created_at: int
     snapshot: Snapshot | None
-
-
-def create_limiter(secret_key: str) -> RateLimiter:
-    """Return the limiter of lists for the instance of this key."""
-    most = MAX_REQUESTS_OF_DEVELOPMENT if secret_key.startswith("sk_test_") else MAX_REQUESTS
-    return RateLimiter(max_requests=most, max_requests_per_user=most)
 
 
 class UserList:
@@ -77,12 +57,8 @@ class UserList:
 
         Without `needs_raw_json` the snapshots have no `data`, and a page is decoded in a quarter of the time.
         """
-        self._client = client
-        self._limiter = limiter
+        self.requests = ListRequests(client, limiter, give_up_after=give_up_after, clock=clock, sleep=sleep)
         self._decode = decode_users if needs_raw_json else decode_page
-        self._give_up_after = give_up_after
-        self._clock = clock
-        self._sleep = sleep
 
     async def get_page(self, parameters: QueryParameters) -> list[Listed]:
         """Return the users of one page.
@@ -91,9 +67,9 @@ class UserList:
         """
 
         async def request() -> list[Listed]:
-            return self._decode(await self._client.list_users(parameters))
+            return self._decode(await self.requests.client.list_users(parameters))
 
-        return await self._retry(request)
+        return await self.requests.repeat(request)
 
     async def find_users(self, clerk_ids: Sequence[str], control: str | None) -> list[Listed]:
         """Return those of at most `MAX_IDS` - 1 users that Clerk knows. `control` is one that it must know, if any.
@@ -109,41 +85,11 @@ class UserList:
 
     async def get_instances(self) -> frozenset[str]:
         """Return the instances that the key set of the key names."""
-        return await self._retry(self._client.get_instances)
+        return await self.requests.repeat(self.requests.client.get_instances)
 
     async def count(self) -> int | None:
         """Return the number of users, or None if the response has none. Raises `ClerkUnavailable`."""
-        return await self._retry(self._client.count_users)
-
-    async def _retry(self, request: Callable[[], Awaitable[T]]) -> T:
-        """Return the result of a request that is repeated after failures, and after the time that a 429 names."""
-        first_failure = 0.0
-        pause, throttled = MIN_PAUSE, 0
-        while True:
-            await self._wait_for_quota()
-            began = self._clock()
-            try:
-                return await request()
-            except (ClerkAuthError, ClerkRequestRefused):
-                raise
-            except ClerkUnavailable as error:
-                if error.reason == TOO_MANY_REQUESTS:
-                    throttled += 1
-                    first_failure = 0.0
-                    wait = float(error.retry_after_seconds)
-                    is_over = throttled > MAX_THROTTLED
-                else:
-                    first_failure = first_failure or began
-                    wait, pause = max(pause, self._client.pause), min(pause * 2, MAX_PAUSE)
-                    is_over = self._clock() + wait - first_failure > self._give_up_after - LIST_TIMEOUT
-                if is_over:
-                    raise
-                log.info("clerk_retry", reason=error.reason, seconds=wait)
-                await self._sleep(wait)
-
-    async def _wait_for_quota(self) -> None:
-        while seconds := self._limiter.acquire("", self._clock()):
-            await self._sleep(seconds)
+        return await self.requests.repeat(self.requests.client.count_users)
 
 
 class _Identified(Struct):
@@ -162,7 +108,7 @@ def decode_users(content: bytes) -> list[Listed]:
     Raises `ClerkUnavailable` for another document, or for a truncated one.
     """
     try:
-        return [_decode_listed(bytes(user)) for user in _split_list(content)]
+        return [decode_listed(bytes(user), decode_user) for user in _split_list(content)]
     except UNREADABLE_JSON:
         raise ClerkUnavailable("unreadable_list") from None
 
@@ -197,12 +143,13 @@ def _has_deep_metadata(user: User) -> bool:
     return bool(user.public_metadata) and is_deep(msgspec.json.encode(user.public_metadata))
 
 
-def _decode_listed(content: bytes) -> Listed:
+def decode_listed(content: bytes, decode: Callable[[bytes], tuple[Resource, dict[str, Any]]]) -> Listed:
+    """Return one object of a list; `decode` reads it. Raises one of `UNREADABLE_JSON` if it has no ID."""
     try:
-        (user, data), replaced = parse_tolerantly(decode_user, content)
+        (resource, data), replaced = parse_tolerantly(decode, content)
     except UNREADABLE_JSON:
         identified, _ = parse_tolerantly(_identity_decoder.decode, content)
         return Listed(identified.id, int(identified.created_at), None)
     if replaced:
         log.warning("value_replaced", fields=replaced)
-    return Listed(user.id, int(user.created_at or 0), Snapshot(user, Version.from_api(user), data))
+    return Listed(resource.id, int(resource.created_at or 0), Snapshot(resource, Version.from_api(resource), data))

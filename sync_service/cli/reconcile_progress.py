@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from sync_service.clerk.entities import USER
 from sync_service.errors import ClerkUnavailable
 from sync_service.sync.drift_report import Report
 
@@ -22,10 +23,10 @@ CountUsers = Callable[[], Awaitable[int | None]]
 
 
 class _RateColumn(ProgressColumn):
-    """Users per second. Rich has no rate before the second page."""
+    """Objects per second. Rich has no rate before the second page."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:.0f} users/s")
+        return Text(f"{task.speed or 0:.0f} {task.description}/s")
 
 
 class _Display:
@@ -34,7 +35,7 @@ class _Display:
     def __init__(self, bar: Progress, count_users: CountUsers | None) -> None:
         self._bar = bar
         self._count_users = count_users
-        self._bar_task = bar.add_task("", total=None)
+        self._bar_task = bar.add_task(USER.section, total=None)
         self._total: int | None = None
         self._counting: asyncio.Task[None] | None = None
         self._began = time.monotonic()
@@ -42,7 +43,7 @@ class _Display:
 
     def show(self, report: Report) -> None:
         """Show the counts so far."""
-        self._bar.update(self._bar_task, completed=report.users)
+        self._show_bar(report)
         now = time.monotonic()
         if self._bar.disable and now < self._next_line:
             return
@@ -52,7 +53,13 @@ class _Display:
             self._next_line = now + LOG_INTERVAL
             rate = round(report.users / (now - self._began))
             counts = {"users": report.users, "total": self._total, "users_per_second": rate}
-            log.info("reconciling", **counts, drift=report.drift, repaired=report.repaired)
+            log.info("reconciling", **counts, **report.related, drift=report.drift, repaired=report.repaired)
+
+    def _show_bar(self, report: Report) -> None:
+        """Show the objects that are compared now. The total of the users is the only one that is known."""
+        section, count = [(USER.section, report.users), *report.related.items()][-1]
+        total = count if report.related else None
+        self._bar.update(self._bar_task, description=section, completed=count, total=total)
 
     async def _find_total(self, count_users: CountUsers) -> None:
         with contextlib.suppress(ClerkUnavailable):
@@ -69,7 +76,13 @@ class _Display:
 def show_progress(count_users: CountUsers | None) -> Iterator[Callable[[Report], None]]:
     """Yield a function that shows the progress. `count_users` returns the total; without it no time remains known."""
     console = Console(stderr=True)
-    columns = (TextColumn("reconciling"), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("reconciling {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         display = _Display(bar, count_users)
         try:

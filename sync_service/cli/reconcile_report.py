@@ -10,7 +10,8 @@ from sync_service.sync.drift_report import MAX_EXAMPLES, Example, Report
 def format_report(report: Report) -> Iterator[str]:
     """Yield the lines of the report. Only a dry run has the first differences."""
     kinds = ", ".join(f"{kind}: {getattr(report, kind)}" for kind in ("missing", "stale", "differing", "deleted"))
-    yield f"{report.users} users compared in {report.seconds:.1f} s. {kinds}"
+    compared = ", ".join(f"{count} {section}" for section, count in ({"users": report.users} | report.related).items())
+    yield f"{compared} compared in {report.seconds:.1f} s. {kinds}"
     if report.dry_run:
         yield "A dry run writes no row."
     else:
@@ -19,10 +20,16 @@ def format_report(report: Report) -> Iterator[str]:
     if report.columns:
         by_count = sorted(report.columns.items(), key=lambda entry: (-entry[1], entry[0]))
         yield f"columns that differed: {', '.join(f'{name} {count}' for name, count in by_count)}"
-    if report.dry_run and report.examples:
-        yield f"first {MAX_EXAMPLES} users:" if report.drift > MAX_EXAMPLES else "users:"
-        for example in report.examples:
-            yield from _format_example(example)
+    if report.dry_run:
+        yield from _format_examples(report)
+
+
+def _format_examples(report: Report) -> Iterator[str]:
+    objects = "users and other objects" if report.related else "users"
+    if report.examples:
+        yield f"first {MAX_EXAMPLES} {objects}:" if report.drift > MAX_EXAMPLES else f"{objects}:"
+    for example in report.examples:
+        yield from _format_example(example)
 
 
 def _format_links(report: Report) -> Iterator[str]:
@@ -53,13 +60,13 @@ def list_problems(report: Report) -> Iterator[str]:
     """Yield the reasons why work is left, with the remedy of each."""
     if report.error:
         yield report.error
-    if report.is_mass_deletion_refused:
+    for section, number in report.refused_deletions.items():
         yield (
-            f"{report.deleted} users are no longer in Clerk. That is more than 5 % of all users, so none of them was"
+            f"{number} {section} are no longer in Clerk. That is more than 5 % of all {section}, so none of them was"
             " deleted. If it is right, add --allow-mass-delete."
         )
-    if report.unlisted:
+    for section, number in report.unlisted.items():
         yield (
-            f"Clerk counts {report.unlisted} users more than its lists have shown. The other users were compared."
+            f"Clerk counts {number} {section} more than its lists have shown. The other {section} were compared."
             " Run the command again."
         )

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable
 import httpx2
 
 from sync_service.clerk.client import ClerkClient
-from sync_service.clerk.user_list import LIST_TIMEOUT, UserList, create_limiter
+from sync_service.clerk.list_requests import LIST_TIMEOUT, create_limiter
+from sync_service.clerk.user_list import UserList
 from sync_service.cli.database import open_connection, require_dsn
 from sync_service.cli.reconcile_progress import show_progress
 from sync_service.errors import SchemaError, SyncError

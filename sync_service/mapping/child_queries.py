@@ -24,6 +24,7 @@ class ChildrenQuery:
 class FamilyQueries:
     """Statements of a table as a parent, and as a child: `children` by the parent, `expired` for sessions."""
 
+    find_parents: str
     lock_parents: str
     lock_deleted_parents: str
     children: Mapping[str, ChildrenQuery]
@@ -35,8 +36,9 @@ def build_family_queries(bound: BoundMapping, names: Mapping[str, str]) -> Famil
     lock, listing = read_sql(__package__, "lock_parents.sql"), read_sql(__package__, "list_children.sql")
     links = {parent.entity: _find_link(bound, parent) for parent in bound.mapping.kind.parents}
     return FamilyQueries(
-        lock_parents=fill_gaps(lock, {**names, "strength": "key share"}),
-        lock_deleted_parents=fill_gaps(lock, {**names, "strength": "update"}),
+        find_parents=fill_gaps(lock, {**names, "lock": ""}),
+        lock_parents=fill_gaps(lock, {**names, "lock": "for key share"}),
+        lock_deleted_parents=fill_gaps(lock, {**names, "lock": "for update"}),
         children={
             parent: ChildrenQuery(fill_gaps(listing, {**names, **_name_link(link[0])}), by_key=link[1])
             for parent, link in links.items()

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from sync_service.clerk.entities import DELETION_TYPES
+from sync_service.clerk.entities import DELETION_TYPES, SESSION, USER, Entity
 from sync_service.clerk.events import HANDLED_TYPES, USER_SNAPSHOT_TYPES, Event, event_from_row
 from sync_service.clerk.json_repair import parse_tolerantly, repair_json
 from sync_service.postgres.pool import Connection, Database
@@ -105,12 +105,12 @@ async def iter_pages(database: Database, selection: Filter) -> AsyncGenerator[tu
         after = (rows[-1]["received_at"], rows[-1]["id"])
 
 
-async def iter_last_states(database: Database) -> AsyncIterator[list[Event]]:
-    """Yield the event with the newest state of each user that the inbox still has, by Clerk ID, a page at a time."""
-    last = ""
+async def iter_last_states(database: Database, entity: Entity) -> AsyncIterator[list[Event]]:
+    """Yield the event with the newest state of each object that the inbox still has, by Clerk ID, a page at a time."""
+    last, types = "", USER_SNAPSHOT_TYPES if entity is USER else entity.snapshots
     while True:
         async with database.acquire() as connection:
-            rows = await connection.fetch(_LAST_STATES, last, USER_SNAPSHOT_TYPES, PAGE_SIZE)
+            rows = await connection.fetch(_LAST_STATES, last, types, PAGE_SIZE, entity is SESSION)
         if rows:
             yield [event_from_row(dict(row)) for row in rows]
         if len(rows) < PAGE_SIZE:
@@ -156,7 +156,8 @@ _LAST_STATES = """
 select distinct on (clerk_id) id, type, instance_id, clerk_id, user_id, payload
 from clerk_sync.events
 where clerk_id > $1 and type = any($2) and payload is not null
-    and payload ->> 'object' is distinct from 'session'
+    -- Without a table for sessions, the payload of `session.created` is its user.
+    and (payload ->> 'object' is not distinct from 'session') = $4
 order by
     clerk_id,
     case when jsonb_typeof(payload -> 'updated_at') = 'number' then (payload ->> 'updated_at')::numeric end

@@ -26,6 +26,17 @@ async def lock_parents(
     """
     queries = parents.queries.family
     sql = queries.lock_deleted_parents if for_deletion else queries.lock_parents
+    return await _read_parents(parents, sql, clerk_ids, lock_timeout_ms)
+
+
+async def find_parents(parents: BoundConnection, clerk_ids: Sequence[str]) -> dict[str, ParentState]:
+    """Return the state of parents by Clerk ID, without a lock."""
+    return await _read_parents(parents, parents.queries.family.find_parents, clerk_ids, 0)
+
+
+async def _read_parents(
+    parents: BoundConnection, sql: str, clerk_ids: Sequence[str], lock_timeout_ms: int
+) -> dict[str, ParentState]:
     records = await parents.connection.fetch(sql, sorted(clerk_ids), str(lock_timeout_ms))
     return {
         clerk_id: ParentState(None if key is None else msgspec.json.decode(key), is_deleted)

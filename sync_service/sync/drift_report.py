@@ -5,14 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sync_service.clerk.entities import USER
 from sync_service.store.comparison import Difference, Drift, ValuePairs
 from sync_service.store.links import Link, LinkKind
 from sync_service.store.reconciles import RUN_COUNTS
 from sync_service.sync.outcome import Outcome
 
-# A run deletes no user if more than so many, and more than this share of all users, would be deleted.
+# A run deletes no user if more than so many, and more than this share of all users, would be deleted. The same holds
+# for each other kind of object.
 MAX_DELETIONS = 10
 MAX_DELETED_SHARE = 0.05
+
+# The start of the reasons of an object without its parent. A parent that cannot be written is counted itself. One that
+# was created meanwhile comes by webhook.
+WAITING = "waiting_for_"
 
 # Differences that a dry run prints.
 MAX_EXAMPLES = 20
@@ -20,14 +26,15 @@ MAX_EXAMPLES = 20
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The number of users on one page, of those that cannot be read, and the differences.
+    """The number of objects on one page, of those that cannot be read, and the differences. `section` is their kind.
 
     `outcomes` are the results of writing the differences; there are none in a dry run. `links` are the rows from before
     Clerk that missing users get, None if the mapping links no rows. `values` are those of some differences. Both are by
     Clerk ID.
     """
 
-    users: int = 0
+    section: str = USER.section
+    objects: int = 0
     unreadable: int = 0
     differences: Sequence[Difference] = ()
     outcomes: Sequence[Outcome] = ()
@@ -52,12 +59,14 @@ class Example:
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """The counts of one run. Each user is counted once: missing, stale, differing or deleted.
+    """The counts of one run. Each object is counted once: missing, stale, differing or deleted.
 
-    `repaired` counts the users who were written or deleted. `refused` counts users that the table refuses, and
-    deletions above the limit; `failed` counts users that could not be read, written or deleted for another reason.
-    `unlisted` are those of them that Clerk counts and that its lists have not shown. `finished` is false if the run
-    ended early because of `error`. `links` counts the missing users with a row from before Clerk.
+    `users` are the users that were compared, and `related` the other objects, by section of `sync.toml`. The other
+    counts are of all objects. `repaired` counts those that were written or deleted. `refused` counts objects that the
+    table refuses, and deletions above the limit, which `refused_deletions` has by section. `failed` counts objects that
+    could not be read, written or deleted for another reason. `unlisted` are those of them that Clerk counts and that
+    its lists have not shown, by section. `finished` is false if the run ended early because of `error`. `links` counts
+    the missing users with a row from before Clerk.
     """
 
     dry_run: bool = False
@@ -73,8 +82,9 @@ class Report:
     columns: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     finished: bool = False
-    is_mass_deletion_refused: bool = False
-    unlisted: int = 0
+    refused_deletions: dict[str, int] = field(default_factory=dict)
+    unlisted: dict[str, int] = field(default_factory=dict)
+    related: dict[str, int] = field(default_factory=dict)
     pages: int = 0
     error: str | None = None
     links: dict[LinkKind, int] = field(default_factory=dict)
@@ -82,7 +92,7 @@ class Report:
 
     @property
     def drift(self) -> int:
-        """The number of users with a finding."""
+        """The number of objects with a finding."""
         return self.missing + self.stale + self.differing + self.deleted
 
     @property
@@ -98,14 +108,18 @@ class Report:
 
     def count_page(self, page: Findings) -> None:
         """Count the findings of one page, and the results of its writes."""
-        self.pages += bool(page.users)
-        self.users += page.users
+        self.pages += bool(page.objects)
+        if page.section == USER.section:
+            self.users += page.objects
+        else:
+            self.related[page.section] = self.related.get(page.section, 0) + page.objects
         self.failed += page.unreadable
         self._count_links(page.links)
         for difference in page.differences:
             self._count_difference(difference, page)
         for difference, outcome in zip(page.differences, page.outcomes, strict=False):
-            self.count_outcome(outcome.outcome, is_drift=difference.drift is not None)
+            if not (outcome.reason or "").startswith(WAITING):
+                self.count_outcome(outcome.outcome, is_drift=difference.drift is not None)
 
     def _count_links(self, links: Mapping[str, Link] | None) -> None:
         if links is not None:
@@ -122,26 +136,34 @@ class Report:
                 self.differing += 1
             case None:
                 return
+        prefix = "" if page.section == USER.section else f"{page.section}."
         for name in difference.columns:
-            self.columns[name] = self.columns.get(name, 0) + 1
+            self.columns[prefix + name] = self.columns.get(prefix + name, 0) + 1
         if self.has_room:
             clerk_id, kind = difference.snapshot.clerk_id, difference.drift.value
             link, values = (page.links or {}).get(clerk_id), page.values.get(clerk_id, {})
             self.examples.append(Example(clerk_id, kind, difference.columns, link, values))
 
     def count_deleted(self, clerk_ids: list[str]) -> None:
-        """Count users that Clerk no longer has."""
+        """Count objects that Clerk no longer has."""
         self.deleted += len(clerk_ids)
         room = MAX_EXAMPLES - len(self.examples)
         self.examples += [Example(clerk_id, "deleted") for clerk_id in clerk_ids[:room]]
 
-    def count_unlisted(self, total: int) -> None:
-        """Count the users that the lists have not shown, out of all `total` users."""
-        self.unlisted = max(0, total - self.users)
-        self.failed += self.unlisted
+    def refuse_deletions(self, section: str, number: int) -> None:
+        """Count deletions above the limit."""
+        self.refused_deletions[section] = number
+        self.refused += number
+
+    def count_unlisted(self, section: str, total: int) -> None:
+        """Count the objects that the lists have not shown, out of all `total` objects."""
+        seen = self.users if section == USER.section else self.related.get(section, 0)
+        if total > seen:
+            self.unlisted[section] = total - seen
+            self.failed += total - seen
 
     def count_outcome(self, outcome: str, *, is_drift: bool = True) -> None:
-        """Count the result of one write. A user with a newer version needs none any more."""
+        """Count the result of one write. An object with a newer version needs none any more."""
         match outcome:
             case "applied" | "duplicate":
                 self.repaired += is_drift
@@ -161,5 +183,5 @@ JSON_FIELDS = ("dry_run", "recent", "users", *RUN_COUNTS, "columns", "seconds", 
 
 
 def is_mass_deletion(deleted: int, known: int) -> bool:
-    """Return whether so many deletions of `known` users are too many to be made unasked."""
+    """Return whether so many deletions of `known` objects are too many to be made unasked."""
     return deleted > MAX_DELETIONS and deleted > MAX_DELETED_SHARE * known

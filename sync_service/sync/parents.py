@@ -12,7 +12,7 @@ from sync_service.clerk.events import Event, find_parent_id
 from sync_service.errors import ParentMissing
 from sync_service.mapping.computed_values import PARENT_KEYS
 from sync_service.store.access import BoundConnection, Store
-from sync_service.store.family import ParentState, lock_parents
+from sync_service.store.family import ParentState, find_parents, lock_parents
 
 
 @dataclass(slots=True)
@@ -28,15 +28,21 @@ class Resolution:
 
 
 async def resolve_parents(
-    store: Store, bound: BoundConnection, events: Sequence[Event], lock_timeout_ms: int
+    store: Store, bound: BoundConnection, events: Sequence[Event], lock_timeout_ms: int | None
 ) -> Resolution:
-    """Lock the parents until the transaction ends, and put their keys into the events. Raises the errors of asyncpg."""
+    """Put the keys of the parents into the events. Raises the errors of asyncpg.
+
+    The parents are locked until the transaction ends, unless `lock_timeout_ms` is None.
+    """
     states: dict[str, ParentState] = {}
     for parent in store.parents:
         wanted = {clerk_id for event in events if (clerk_id := _find_parent(event, parent))}
         if wanted:
             parents = await store.for_entity(parent.entity).bind(bound.connection)
-            states |= await lock_parents(parents, [*wanted], lock_timeout_ms=lock_timeout_ms)
+            if lock_timeout_ms is None:
+                states |= await find_parents(parents, [*wanted])
+            else:
+                states |= await lock_parents(parents, [*wanted], lock_timeout_ms=lock_timeout_ms)
     return sort_events(events, store.parents, states)
 
 

@@ -1,5 +1,7 @@
 """Compares all users of Clerk, or the last states in the inbox, with the table, and repairs the rows that differ.
 
+Organizations and memberships follow the users.
+
 All writes go through sync/apply.py, where a webhook that arrives meanwhile wins if it is newer. No user is deleted
 because a list lacks it: Clerk is asked about each one by ID, and only after a walk over all users.
 """
@@ -12,7 +14,8 @@ from datetime import datetime
 
 import structlog
 
-from sync_service.clerk.user_list import Listed, UserList
+from sync_service.clerk.entities import USER
+from sync_service.clerk.user_list import MAX_IDS, Listed, UserList
 from sync_service.clerk.user_walk import START, Position, iter_pages, iter_recent
 from sync_service.errors import ClerkAuthError, ClerkUnavailable, DatabaseError, MappingMismatch
 from sync_service.store.access import Store
@@ -23,8 +26,9 @@ from sync_service.sync.apply import Applier
 from sync_service.sync.drift_report import Report
 from sync_service.sync.inbox_restore import restore_from_inbox
 from sync_service.sync.ordered_work import map_in_order
+from sync_service.sync.related_reconcile import RelatedReconcile
 from sync_service.sync.row_repair import SOURCE, RowRepair
-from sync_service.sync.unseen_users import SeenUsers, UnseenUsers
+from sync_service.sync.unseen_objects import SeenObjects, UnseenObjects
 
 log = structlog.get_logger()
 
@@ -70,7 +74,7 @@ class Reconciler:
         self._instance_id = instance_id
         self._allow_mass_delete = allow_mass_delete
         self._on_progress = on_progress
-        self._seen = SeenUsers()
+        self._seen = SeenObjects()
         self._end = START
         self._run: Run | None = None
         self._checkpoint: int | None = None
@@ -138,7 +142,15 @@ class Reconciler:
         else:
             await self._walk(self._users, started_at)
         await self._repair.settle_claims(self._users)
-        return None
+        return None if self.report.recent else await self._walk_related(self._users, started_at)
+
+    async def _walk_related(self, users: UserList, started_at: datetime) -> str | None:
+        async def record() -> None:
+            await self._save()
+            self._on_progress(self.report)
+
+        related = RelatedReconcile(users.requests, self._repair, self._allow_mass_delete, record)
+        return await related.run(started_at)
 
     async def _find_key_problem(self, users: UserList) -> str | None:
         """Return the reason why the key may not be used for this table, or None. The first run pins the instance."""
@@ -158,10 +170,11 @@ class Reconciler:
         if total > self.report.users:
             # Some users may have been created after the last page and before the count.
             await self._repair_pages((page, None) async for page, _ in iter_pages(users, self._end))
-        await UnseenUsers(users, self._repair, self._seen, self._allow_mass_delete).delete(started_at)
-        self.report.count_unlisted(total)
+        unseen = UnseenObjects(users.find_users, MAX_IDS - 1, self._repair, self._seen, self._allow_mass_delete)
+        await unseen.delete(started_at)
+        self.report.count_unlisted(USER.section, total)
         if self.report.unlisted:
-            log.warning("users_not_listed", users=self.report.unlisted)
+            log.warning("users_not_listed", **self.report.unlisted)
 
     async def _repair_pages(self, pages: AsyncGenerator[tuple[list[Listed], int | None], None]) -> None:
         """Repair pages, some of them at the same time, and record them in their order."""

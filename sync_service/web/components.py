@@ -6,8 +6,9 @@ import httpx2
 
 from sync_service.clerk.client import ClerkClient
 from sync_service.clerk.jwks import KeySource, key_source_from
+from sync_service.clerk.list_requests import LIST_TIMEOUT, create_limiter
 from sync_service.clerk.session_tokens import SessionTokenVerifier
-from sync_service.clerk.user_list import LIST_TIMEOUT, UserList, create_limiter
+from sync_service.clerk.user_list import UserList
 from sync_service.dsn import Dsn
 from sync_service.postgres.limited_access import LimitedDatabase
 from sync_service.settings import Settings

@@ -13,8 +13,9 @@ import httpx2
 import pytest
 
 from sync_service.clerk.client import ClerkClient
+from sync_service.clerk.list_requests import GIVE_UP_AFTER, LIST_TIMEOUT
 from sync_service.clerk.rate_limit import RateLimiter
-from sync_service.clerk.user_list import GIVE_UP_AFTER, LIST_TIMEOUT, UserList
+from sync_service.clerk.user_list import UserList
 from sync_service.mapping.table import TableMapping
 from sync_service.postgres.pool import Database, open_database
 from sync_service.settings import Settings

@@ -12,8 +12,9 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from sync_service.clerk.change import Snapshot, Version
 from sync_service.clerk.client import ClerkClient
+from sync_service.clerk.list_requests import create_limiter
 from sync_service.clerk.user import decode_user
-from sync_service.clerk.user_list import UserList, create_limiter
+from sync_service.clerk.user_list import UserList
 from sync_service.sync.reconcile import Reconciler
 from tests.clerk_stub import SECRET_KEY, ClerkStub, run_clerk_stub
 from tests.test_property import RIG, SLOTS, Histories, Rig, _settings

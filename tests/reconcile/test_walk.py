@@ -9,14 +9,9 @@ from starlette.responses import JSONResponse, Response
 
 from sync_service.clerk import user_walk
 from sync_service.clerk.client import ClerkClient
+from sync_service.clerk.list_requests import MAX_REQUESTS, MAX_REQUESTS_OF_DEVELOPMENT, create_limiter
 from sync_service.clerk.rate_limit import RateLimiter
-from sync_service.clerk.user_list import (
-    MAX_REQUESTS,
-    MAX_REQUESTS_OF_DEVELOPMENT,
-    UserList,
-    create_limiter,
-    decode_users,
-)
+from sync_service.clerk.user_list import UserList, decode_users
 from sync_service.clerk.user_walk import iter_pages
 from sync_service.errors import ClerkUnavailable
 from tests.clerk_stub import SECRET_KEY, ClerkStub, make_error

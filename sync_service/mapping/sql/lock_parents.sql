@@ -7,7 +7,7 @@ locked as materialized (
     from /*<table>*/public.users/*</table>*/
     where /*<id_column>*/id/*</id_column>*/ = any($1::text[]::/*<id_type>*/text/*</id_type>*/[]) and exists (select from lock_timeout)
     order by /*<id_column>*/id/*</id_column>*/
-    for /*<strength>*/key share/*</strength>*/
+    /*<lock>*/for key share/*</lock>*/
 )
 select
     wanted.clerk_id,

@@ -1,16 +1,15 @@
-"""Deletes users that Clerk no longer has. The walk only finds candidates; Clerk confirms each one by ID."""
+"""Deletes objects that Clerk no longer has. The walk only finds candidates; Clerk is asked again about each one."""
 
 from array import array
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 
-from sync_service.clerk.entities import USER
 from sync_service.clerk.events import make_deletion
-from sync_service.clerk.user_list import LISTABLE_ID, MAX_IDS, UserList
+from sync_service.clerk.user_list import LISTABLE_ID, Listed
 from sync_service.store.comparison import count_identities, iter_deletable
 from sync_service.sync.commit import DELETE_GRACE
 from sync_service.sync.drift_report import is_mass_deletion
@@ -23,10 +22,10 @@ log = structlog.get_logger()
 PARTS = 1024
 
 
-class SeenUsers:
-    """The users of a walk, in 8 bytes each. Two users with one hash hide a deletion; no user is deleted because of it.
+class SeenObjects:
+    """The objects of a walk, in 8 bytes each. Two with one hash hide a deletion; none is deleted because of it.
 
-    `last` is the user that was seen last.
+    `last` is the one that was seen last.
     """
 
     def __init__(self) -> None:
@@ -34,7 +33,7 @@ class SeenUsers:
         self.last: str | None = None
 
     def add(self, clerk_ids: Iterable[str]) -> None:
-        """Add users to the set."""
+        """Add objects to the set."""
         for clerk_id in clerk_ids:
             value = hash(clerk_id)
             self._hashes[value % PARTS].append(value)
@@ -46,7 +45,7 @@ class SeenUsers:
             self._hashes[n] = array("q", sorted(hashes))
 
     def is_seen(self, clerk_id: str) -> bool:
-        """Return whether the walk has seen the user."""
+        """Return whether the walk has seen the object."""
         value = hash(clerk_id)
         hashes = self._hashes[value % PARTS]
         place = bisect_left(hashes, value)
@@ -54,12 +53,16 @@ class SeenUsers:
 
 
 @dataclass(frozen=True, slots=True)
-class UnseenUsers:
-    """The users that a complete walk has not seen."""
+class UnseenObjects:
+    """The objects that a complete walk has not seen.
 
-    users: UserList
+    `find` returns those of at most `max_ids` objects that Clerk has, without the control that it must have.
+    """
+
+    find: Callable[[Sequence[str], str | None], Awaitable[list[Listed]]]
+    max_ids: int
     repair: RowRepair
-    seen: SeenUsers
+    seen: SeenObjects
     allow_mass_delete: bool
 
     async def delete(self, before: datetime) -> None:
@@ -67,46 +70,45 @@ class UnseenUsers:
 
         Raises `ClerkUnavailable` or `DatabaseError`.
         """
-        report = self.repair.report
+        report, section = self.repair.report, self.repair.entity.section
         gone = await self._find_gone(before)
         report.count_deleted(gone)
-        is_refused = is_mass_deletion(len(gone), await count_identities(self.repair.applier.store))
+        is_refused = is_mass_deletion(len(gone), await count_identities(self.repair.store))
         if is_refused and not self.allow_mass_delete:
-            report.is_mass_deletion_refused = True
-            report.refused += len(gone)
-            log.error("mass_deletion_refused", users=len(gone))
+            report.refuse_deletions(section, len(gone))
+            log.error("mass_deletion_refused", **{section: len(gone)})
             return
-        await delete_users(self.repair, gone)
+        await delete_objects(self.repair, gone)
 
     async def _find_gone(self, before: datetime) -> list[str]:
-        """Return the users that Clerk does not know. A user that it knows was missing in its list: it is repaired."""
+        """Return the objects that Clerk does not have. One that it has was missing in its list: it is repaired."""
         gone = []
         async for candidates in self._iter_candidates(before):
-            known = await self.users.find_users(candidates, self.seen.last)
+            known = await self.find(candidates, self.seen.last)
             await self.repair.repair(known)
-            known_ids = {user.clerk_id for user in known}
+            known_ids = {one.clerk_id for one in known}
             gone += [clerk_id for clerk_id in candidates if clerk_id not in known_ids]
         return gone
 
     async def _iter_candidates(self, before: datetime) -> AsyncIterator[list[str]]:
-        """Yield the users of one request each. One more user of it is the control."""
+        """Yield the objects of one request each."""
         self.seen.sort()
         candidates: list[str] = []
-        async for page in iter_deletable(self.repair.applier.store, before):
+        async for page in iter_deletable(self.repair.store, before):
             candidates += [i for i in page if LISTABLE_ID.fullmatch(i) and not self.seen.is_seen(i)]
-            while len(candidates) >= MAX_IDS - 1:
-                yield candidates[: MAX_IDS - 1]
-                del candidates[: MAX_IDS - 1]
+            while len(candidates) >= self.max_ids:
+                yield candidates[: self.max_ids]
+                del candidates[: self.max_ids]
         if candidates:
             yield candidates
 
 
-async def delete_users(repair: RowRepair, clerk_ids: Sequence[str]) -> None:
-    """Delete users as `user.deleted` does, unless it is a dry run. Raises `DatabaseError`."""
+async def delete_objects(repair: RowRepair, clerk_ids: Sequence[str]) -> None:
+    """Delete objects as Clerk's events do, unless it is a dry run. Raises `DatabaseError`."""
     if repair.report.dry_run:
         return
     # The events have IDs, so that an obstacle is filed and the retries finish the deletion.
-    events = [make_deletion(USER.name, i, f"{SOURCE}_{i}") for i in clerk_ids]
+    events = [make_deletion(repair.entity.name, i, f"{SOURCE}_{i}") for i in clerk_ids]
     for outcome in await repair.applier.apply_again(events):
         is_deferred = outcome.reason == DELETE_GRACE
         repair.report.count_outcome("applied" if is_deferred else outcome.outcome)
