@@ -51,7 +51,7 @@ format: $(READY)  ## format code, apply safe fixes
 FAULTS := tests/faults tests/test_failover.py tests/test_long_deletions.py tests/test_attacks.py tests/test_logs.py \
 	tests/reconcile/test_existing_app.py
 
-faults: $(READY)  ## run the fault suite with a hundred kills of each process; takes 25 minutes
+faults: $(READY)  ## run the fault suite with a hundred kills of each process; takes half an hour
 	@FAULTS_KILLS=$${FAULTS_KILLS:-100} IMPORT_ROWS=$${IMPORT_ROWS:-50000} $(BIN)/python -m pytest $(FAULTS)
 
 histories: $(READY)  ## run the property test over 2,000 histories; HISTORIES=… sets the number

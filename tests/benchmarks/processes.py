@@ -55,9 +55,9 @@ def measure() -> None:
         first = services[0]
         sender = Sender(Target("sync-service", first.popen.pid, first.port, "/webhooks/clerk"))
         print(f"  {CLIENTS} clients, {ROUNDS} rounds of {SECONDS:g} s each; shares: of the processes, 1.00 is equal;")
-        print("  waits: of the sessions that work, by pg_stat_activity; CPU: seconds per 1,000 webhooks")
+        print("  waits, of these rows: of the working sessions, by pg_stat_activity; CPU: seconds per 1,000 webhooks")
         print(f"\n  {'processes':>9} {'1/s':>7} {'p50':>8} {'p99':>8} ", end="")
-        print(f"{'least':>6} {'most':>6} {'CPU':>6} {'CPU PG':>6}  waits")
+        print(f"{'least':>6} {'most':>6} {'CPU':>6} {'CPU PG':>6} {'rows':>6}  waits")
         for number in PROCESSES:
             _measure_processes(sender, services[:number], postgres.pid, postgres.dsn())
         asyncio.run(_check_stored_data(postgres.dsn(), sender))
@@ -78,11 +78,13 @@ def _print_line(rounds: list[Round], service_cpu: float, waits: Counter[str]) ->
     answered = by_port.total()
     shares = [number / answered * len(by_port) for number in by_port.values()]
     cuts = statistics.quantiles((taken for one in rounds for taken in one.report.milliseconds), n=100)
+    # `extend` is the lock of a table while its file grows.
+    rows = sum(number for wait, number in waits.items() if wait.startswith("Lock ") and wait != "Lock extend")
     rate = statistics.median(one.rate for one in rounds)
     print(
         f"  {len(by_port):9} {rate:7,.0f} {cuts[49]:5.1f} ms {cuts[98]:5.1f} ms"
         f" {min(shares):6.2f} {max(shares):6.2f} {service_cpu / answered * 1000:6.2f}"
-        f" {sum(one.postgres_cpu for one in rounds) / answered * 1000:6.2f}  "
+        f" {sum(one.postgres_cpu for one in rounds) / answered * 1000:6.2f} {rows / waits.total():6.1%}  "
         + ", ".join(f"{wait} {number / waits.total():.1%}" for wait, number in waits.most_common(6))
     )
 
