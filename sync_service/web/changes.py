@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from sync_service.errors import BadRequest, BadToken, DatabaseError, NotRecorded, TooManyWaiting
 from sync_service.store.access import Store
-from sync_service.store.feed import START, FeedEntry, FeedPosition, has_entries_to_come, parse_position, read_entries
+from sync_service.store.feed import START, FeedEntry, FeedPosition, has_entries, parse_position, read_entries
 from sync_service.sync.change_signal import ChangeSignal, wait_for
 from sync_service.web.auth import Authenticator
 from sync_service.web.limits import TimeLimits, response_deadline
@@ -106,8 +106,8 @@ class ChangesEndpoint:
         while True:
             commit = self._signal.next
             async with response_deadline(self._limits.response), self._store.database.acquire() as connection:
-                entries = await read_entries(connection, after, limit)
-                is_near = not entries and seconds > 0 and await has_entries_to_come(connection, after)
+                is_near = await has_entries(connection, after)
+                entries = await read_entries(connection, after, limit) if is_near else []
             left = deadline - loop.time()
             if entries or left <= 0 or await request.is_disconnected():
                 return entries
