@@ -9,9 +9,11 @@ import asyncpg
 import pytest
 
 from sync_service.dsn import parse_dsn
+from sync_service.postgres.pool import connect
 from tests.clerk_stub import API_TOKEN
 from tests.conftest import Serve
 from tests.faults.proxy import Proxy, run_proxy
+from tests.processes import reserve_port
 from tests.sync_requests import post_sync_as_backend
 from tests.world import INSTANCE, T2, World, make_event
 
@@ -109,6 +111,13 @@ async def test_a_host_that_drops_packets_costs_its_share_of_the_time_once(
             proxy.abort_connections()
             assert await world.deliver_ok(make_event("user.created", "user_2")) == "applied"
             assert dead.accepted == tried
+
+
+async def test_the_error_of_the_host_that_responds_is_raised(proxy: Proxy) -> None:
+    """It explains more than a host that is down."""
+    for hosts in (f"127.0.0.1:{reserve_port()},127.0.0.1:{proxy.port}", f"127.0.0.1:{proxy.port},127.0.0.1:1"):
+        with pytest.raises(asyncpg.InvalidCatalogNameError):
+            await connect(parse_dsn(f"postgresql://postgres@{hosts}/nowhere"))
 
 
 async def test_a_login_on_a_silent_connection_replaces_the_others(
