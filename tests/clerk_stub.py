@@ -9,6 +9,7 @@ import contextlib
 import inspect
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -223,6 +224,9 @@ class ClerkStub:
         if not 1 <= limit <= 500 or order.lstrip("+-") != "created_at":
             return JSONResponse(make_error("request_invalid_for_instance", "wrong parameters"), 422)
         found = [one for i, one in objects.items() if i in wanted or not wanted]
+        if query.get("include_members_count") == "true":
+            members = Counter(one["organization"]["id"] for one in self.memberships.values())
+            found = [one | {"members_count": members[one["id"]]} for one in found]
         found.sort(key=lambda one: (one["created_at"], one["id"]), reverse=order.startswith("-"))
         return JSONResponse({"data": found[offset : offset + limit], "total_count": len(found)})
 

@@ -3,7 +3,7 @@
 https://clerk.com/docs/reference/backend-api/tag/organizations/get/organizations ; Clerk has no list of all sessions.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -18,6 +18,9 @@ from sync_service.clerk.user_list import Listed, decode_listed
 from sync_service.errors import ClerkUnavailable
 
 PATHS = {ORGANIZATION.name: "/organizations", MEMBERSHIP.name: "/organization_memberships"}
+
+# Without this parameter an organization lacks its number of members, which its events have.
+FURTHER_PARAMETERS: Mapping[str, QueryParameters] = {ORGANIZATION.name: {"include_members_count": "true"}}
 
 # The parameter that selects objects by their IDs.
 ID_PARAMETERS = {ORGANIZATION.name: "organization_id"}
@@ -39,9 +42,11 @@ class RelatedList:
 
     async def get_page(self, parameters: QueryParameters) -> RelatedPage:
         """Return one page. Raises `ClerkRequestRefused`, `ClerkAuthError`, or `ClerkUnavailable` in the end."""
+        name = self.entity.name
+        wanted = {**FURTHER_PARAMETERS.get(name, {}), **parameters}
 
         async def request() -> RelatedPage:
-            return decode_page(await self._requests.client.list_related(PATHS[self.entity.name], parameters))
+            return decode_page(await self._requests.client.list_related(PATHS[name], wanted))
 
         return await self._requests.repeat(request)
 

@@ -121,6 +121,8 @@ class Reconciler:
             raise
         except DatabaseError as error:
             self.report.error = f"The database reports an error ({error.reason}). The next run continues."
+        if self.report.unlisted:
+            log.warning("users_not_listed", **self.report.unlisted)
         self.report.seconds = round(time.monotonic() - began, 3)
         await self._finish()
         return self.report
@@ -146,7 +148,8 @@ class Reconciler:
 
     async def _walk_related(self, users: UserList, started_at: datetime) -> str | None:
         async def record() -> None:
-            await self._save()
+            if self.report.pages % PAGES_PER_CHECKPOINT == 0:
+                await self._save()
             self._on_progress(self.report)
 
         related = RelatedReconcile(users.requests, self._repair, self._allow_mass_delete, record)
@@ -173,8 +176,6 @@ class Reconciler:
         unseen = UnseenObjects(users.find_users, MAX_IDS - 1, self._repair, self._seen, self._allow_mass_delete)
         await unseen.delete(started_at)
         self.report.count_unlisted(USER.section, total)
-        if self.report.unlisted:
-            log.warning("users_not_listed", **self.report.unlisted)
 
     async def _repair_pages(self, pages: AsyncGenerator[tuple[list[Listed], int | None], None]) -> None:
         """Repair pages, some of them at the same time, and record them in their order."""

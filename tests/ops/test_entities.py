@@ -7,10 +7,12 @@ import pytest
 
 from sync_service.clerk.sample_events import build_sample_event
 from sync_service.mapping.toml import parse_mapping
+from tests.clerk_stub import ClerkStub
 from tests.entities.conftest import SCHEMA, TOML, make_membership_event, make_organization_event, make_session_event
 from tests.ops.conftest import OpsWorld, ServeOps, hold_retries
 from tests.ops.pages import Browser
-from tests.world import INSTANCE, T0, T1, T2, make_event
+from tests.sync_requests import build_settings
+from tests.world import INSTANCE, T0, T1, T2, make_event, wait_until
 
 JOIN = """
 select people.clerk_id, is_active, name, role
@@ -92,6 +94,18 @@ async def test_the_page_leads_from_an_object_to_its_events(ops: OpsWorld) -> Non
     assert "192.0.2.7" not in event.html
     await ops.deliver_ok(make_event("user.updated", "user_1", T2), "msg_2")
     assert "/ops/page/users/user_1" in (await browser.open("/ops/page/events/msg_2")).html
+
+
+async def test_a_reconcile_counts_all_objects(serve_ops: ServeOps, clerk: ClerkStub, db: asyncpg.Connection) -> None:
+    await db.execute(SCHEMA)
+    clerk.add_user("user_1")
+    clerk.add_organization("org_1")
+    clerk.add_membership("orgmem_1", "org_1", "user_1")
+    async with serve_ops(mapping=parse_mapping(TOML), **build_settings(clerk)) as ops:
+        await ops.act("/ops/reconcile", 202, json={})
+        await wait_until(lambda: db.fetchval("select finished_at is not null from clerk_sync.reconciles"))
+        [run] = (await ops.read("/ops/reconcile"))["runs"]
+        assert (run["error"], run["users"], run["missing"], run["repaired"]) == (None, 1, 3, 3)
 
 
 async def test_the_samples_of_one_user_fit_together(ops: OpsWorld) -> None:

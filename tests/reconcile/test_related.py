@@ -1,8 +1,10 @@
 """Runs over organizations and memberships, after the users."""
 
+import json
 import os
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -12,10 +14,13 @@ from starlette.responses import JSONResponse, Response
 
 from sync_service.clerk import related_walk
 from sync_service.clerk.events import parse_event
+from sync_service.cli import reconcile_progress
+from sync_service.cli.reconcile_report import list_problems
 from sync_service.mapping.toml import parse_mapping
 from sync_service.postgres.pool import Database
 from sync_service.store.access import Store
 from sync_service.sync.apply import Applier
+from sync_service.sync.drift_report import Report
 from sync_service.sync.reconcile import Reconciler
 from tests.clerk_stub import ClerkStub, make_error
 from tests.entities.conftest import (
@@ -28,7 +33,7 @@ from tests.entities.conftest import (
 )
 from tests.entities.test_property import Clerk as History
 from tests.entities.test_property import read_state as read_tables
-from tests.reconcile.conftest import Reconcile
+from tests.reconcile.conftest import Reconcile, RunCli
 from tests.world import T0, T2, encode_body, make_event, make_message_id
 
 HISTORIES = int(os.environ.get("HISTORIES", "50")) // 15
@@ -93,6 +98,37 @@ async def test_a_run_imports_and_repairs_them(reconcile: Reconcile, clerk: Clerk
     recorded = await db.fetchrow("select * from clerk_sync.reconciles order by id desc limit 1")
     assert recorded
     assert (recorded["users"], recorded["missing"], recorded["differing"], recorded["repaired"]) == (3, 1, 2, 4)
+
+
+async def test_the_number_of_members_is_known(reconcile: Reconcile, clerk: ClerkStub, db: asyncpg.Connection) -> None:
+    """Clerk's events have it, and its lists only on request."""
+    fill(clerk)
+    await db.execute("alter table teams add members integer")
+    mapping = parse_mapping(TOML.replace('name = "name"', 'name = "name"\nmembers = "members_count"'))
+    assert (await reconcile(mapping=mapping)).is_clean
+    assert [row[0] for row in await db.fetch("select members from teams order by clerk_org_id")] == [3, 0]
+
+
+async def test_the_command_names_each_kind_of_object(
+    run_cli: RunCli, clerk: ClerkStub, db: asyncpg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile_progress, "LOG_INTERVAL", 0)
+    (tmp_path / "sync.toml").write_text(TOML)
+    fill(clerk)
+    done = await run_cli("reconcile", "--json")
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    progress = [(line["users"], line.get("memberships")) for line in lines if line["event"] == "reconciling"]
+    assert progress[-1] == (3, 3)
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["users"], found["missing"], found["repaired"]) == (0, 3, 8, 8)
+    await db.execute("delete from team_members")
+    dry = await run_cli("reconcile", "--dry-run")
+    assert "3 users, 2 organizations, 3 memberships compared" in dry.stdout
+    assert "users and other objects:\n  orgmem_0  missing\n" in dry.stdout
+    many = Report(refused_deletions={"memberships": 12}, unlisted={"organizations": 2})
+    deletions, unlisted = list_problems(many)
+    assert deletions.startswith("12 memberships are no longer in Clerk. That is more than 5 % of all memberships")
+    assert unlisted.startswith("Clerk counts 2 organizations more than its lists have shown.")
 
 
 async def test_a_comparison_locks_and_writes_nothing(
