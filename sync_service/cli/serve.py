@@ -49,6 +49,8 @@ async def check_mapping(settings: Settings) -> None:
         async with asyncio.timeout(CHECK_TIMEOUT), open_connection(settings) as connection:
             await check_default_table(connection, settings.mapping)
             if (await read_schema_state(connection)).is_ready:
+                for related in settings.mapping.related:
+                    await TableBinding(related).ensure_bound(connection)
                 queries = await TableBinding(settings.mapping).ensure_bound(connection)
                 await read_targets(BoundConnection(connection, queries), settings.mapping.carry_over)
     except MappingMismatch:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sync_service.clerk.entities import USER
 from sync_service.doctor.column_fixes import widen_column
 from sync_service.doctor.findings import Finding
 from sync_service.doctor.index_fixes import create_lower_index
@@ -64,7 +65,8 @@ def check_columns(mapping: TableMapping, table: Table) -> Iterator[Finding]:
 
 
 def _check_source(mapping: TableMapping, source: FieldSource, column: Column) -> Iterator[Finding]:
-    for path in source.sources:
+    # The fields of the other objects are not listed here.
+    for path in source.sources if mapping.entity == USER.name else ():
         field = get_root_field(path)
         if path == WHOLE_USER or path in COMPUTED or field in CLERK_FIELDS:
             continue
@@ -104,12 +106,13 @@ def _explain_short_column(field: str) -> str:
 def _check_type(mapping: TableMapping, source: FieldSource, column: Column) -> Iterator[Finding]:
     if not _has_wrong_type(column, source.only_source or ""):
         return
+    place = f"[{mapping.kind.section}.columns] in sync.toml"
     yield Finding(
         code="type_mismatch",
         kind="wrong",
         what=f"{mapping.name}.{column.name}: is {column.type}, but is filled from {source.source}",
-        why="PostgreSQL refuses a value of another type, so the events of these users are parked.",
-        do=(f"map {column.name} to another field under [users.columns] in sync.toml, or remove it there",),
+        why="PostgreSQL refuses a value of another type, so these events are parked.",
+        do=(f"map {column.name} to another field under {place}, or remove it there",),
         data={"column": column.name, "type": column.type, "source": source.source},
     )
 

@@ -6,12 +6,14 @@ from typing import TypeAlias
 import asyncpg
 
 from sync_service.clerk.client import InstanceLookup, find_known_users, look_up_host_instance, look_up_key_instance
+from sync_service.clerk.entities import USER
 from sync_service.doctor.app_rules import check_app_rules
 from sync_service.doctor.carry_over import check_target, report_missing_target
 from sync_service.doctor.clerk_keys import check_instances, check_keys, report_missing_signing_secret
 from sync_service.doctor.columns import check_columns
 from sync_service.doctor.counts import Counter
 from sync_service.doctor.drift import check_drift, count_drift
+from sync_service.doctor.family import FamilyCounts, check_family, count_family
 from sync_service.doctor.findings import Finding
 from sync_service.doctor.foreign_key_graph import ForeignKeyEdge, build_graph
 from sync_service.doctor.foreign_keys import check_foreign_keys
@@ -38,6 +40,7 @@ from sync_service.doctor.user_counts import UserCounts, count_users, sample_unkn
 from sync_service.doctor.user_references import find_user_references
 from sync_service.doctor.user_stats import ClerkSample, check_users
 from sync_service.mapping.introspection import Table, read_table
+from sync_service.mapping.table import TableMapping
 from sync_service.postgres.limited_read import begin_limited_read
 from sync_service.postgres.migrate import read_schema_state
 from sync_service.settings import Settings
@@ -98,6 +101,7 @@ class CheckRun:
             self.findings.append(report_missing_table(self.settings.mapping))
         else:
             await self._check_table(counter, table, server, has_identities=inbox is not None)
+        await self._check_related(counter, server, has_schema=inbox is not None)
 
     def _check_inbox(self, inbox: InboxCounts) -> Iterable[Finding]:
         if self._receives_webhooks:
@@ -117,6 +121,23 @@ class CheckRun:
         users = await self._check_users(counter, table, has_identities=has_identities)
         edges = await self._check_foreign_keys(counter, table, users)
         await self._check_missing_foreign_keys(counter, table, edges)
+
+    async def _check_related(self, counter: Counter, server: Server, *, has_schema: bool) -> None:
+        """Check the tables of sessions, organizations and memberships."""
+        tables: dict[str, tuple[TableMapping, Table]] = {}
+        for mapping in self.settings.mapping.all:
+            self._on_progress(mapping.name)
+            async with begin_limited_read(counter.connection):
+                table = await read_table(counter.connection, mapping.schema, mapping.table)
+            if table:
+                tables[mapping.entity] = (mapping, table)
+            elif mapping.entity != USER.name:
+                self.findings.append(report_missing_table(mapping))
+        for mapping, table in [found for entity, found in tables.items() if entity != USER.name]:
+            self._add(check_table(mapping, table, server, Hints()))
+            self._add(check_columns(mapping, table))
+            counts = await count_family(counter, mapping) if has_schema else FamilyCounts()
+            self._add(check_family(mapping, table, tables, counts))
 
     async def _check_carry_over(self, counter: Counter, table: Table, server: Server) -> None:
         mapping = self.settings.mapping

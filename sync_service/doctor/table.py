@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sync_service.clerk.entities import USER
 from sync_service.doctor.findings import Finding, Kind
 from sync_service.doctor.hints import Hints
 from sync_service.doctor.introspection import Server
@@ -52,13 +53,18 @@ _REASONS = {
 
 
 def report_missing_table(mapping: TableMapping) -> Finding:
-    """Return the finding that the users table does not exist."""
+    """Return the finding that the table does not exist."""
+    section = mapping.kind.section
+    fix = Fix(do=(f"create the table, or correct or remove [{section}] in sync.toml",))
+    if mapping.entity == USER.name:
+        fix = Fix(("sync-service migrate" if mapping.created_by else "sync-service mapping suggest",))
     return Finding(
         code="missing_table",
         kind="wrong",
         what=f"{mapping.name}: there is no such table",
-        why="sync-service has no table to write users to.",
-        run=("sync-service migrate" if mapping.created_by else "sync-service mapping suggest",),
+        why=f"sync-service has no table to write {section} to.",
+        run=fix.run,
+        do=fix.do,
         data={"table": mapping.name},
     )
 

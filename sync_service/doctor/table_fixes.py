@@ -1,5 +1,6 @@
 """The correction of each issue between the users table and its mapping (pure)."""
 
+from sync_service.clerk.entities import USER
 from sync_service.doctor.column_fixes import (
     add_column,
     widen_column,
@@ -22,10 +23,10 @@ NEW_ID_COLUMN = "clerk_user_id"
 
 # Entries of sync.toml that cannot work with the table.
 _ENTRIES = {
-    "generated_column": "remove {} below [users.columns]",
-    "mapped_key": "correct or remove {} below [users.columns]",
-    "wrong_value": "correct or remove {} below [users.columns]",
-    "wrong_mark": "correct {} below [users.deleted]",
+    "generated_column": "remove {} below [{section}.columns]",
+    "mapped_key": "correct or remove {} below [{section}.columns]",
+    "wrong_value": "correct or remove {} below [{section}.columns]",
+    "wrong_mark": "correct {} below [{section}.deleted]",
     "wrong_link_key": "link_by_external_id = false",
 }
 
@@ -35,7 +36,7 @@ def find_fix(issue: MappingIssue, mapping: TableMapping, table: Table, server: S
     column = issue.column or ""
     match issue.code:
         case "missing_clerk_id" | "wrong_clerk_id_type" | "missing_unique_index" | "short_clerk_id":
-            fix = _fix_clerk_id(issue.code, table, column, hints.link)
+            fix = _fix_clerk_id(issue.code, mapping, table, column, hints.link)
         case "missing_column":
             fix = _add_column(table, column, mapping.columns[column])
         case "missing_deleted_at" | "missing_mark":
@@ -49,7 +50,7 @@ def find_fix(issue: MappingIssue, mapping: TableMapping, table: Table, server: S
         case "not_null_for_some" | "not_scrubbed":
             fix = replace_null(table, mapping.columns[column], column, hints)
         case code if code in _ENTRIES:
-            fix = Fix(do=(f"in sync.toml: {_ENTRIES[code].format(column)}",))
+            fix = Fix(do=(f"in sync.toml: {_ENTRIES[code].format(column, section=mapping.kind.section)}",))
         case _:
             fix = Fix(_grant_privilege(issue, mapping, table, server.role))
     return fix
@@ -85,7 +86,9 @@ def _grant_privilege(issue: MappingIssue, mapping: TableMapping, table: Table, r
             return ()
 
 
-def _fix_clerk_id(code: str, table: Table, column: str, link: LinkFix | None) -> Fix:
+def _fix_clerk_id(code: str, mapping: TableMapping, table: Table, column: str, link: LinkFix | None) -> Fix:
+    if mapping.entity != USER.name and code in {"missing_clerk_id", "wrong_clerk_id_type"}:
+        return Fix(do=(f"in sync.toml: correct {mapping.kind.id_key} below [{mapping.kind.section}]",))
     if code == "short_clerk_id":
         return Fix((widen_column(table.schema, table.name, column),))
     if table.kind == "p":

@@ -34,13 +34,15 @@ class FamilyQueries:
 def build_family_queries(bound: BoundMapping, names: Mapping[str, str]) -> FamilyQueries:
     """Return the statements; `names` has the gaps for the names of the table."""
     lock, listing = read_sql(__package__, "lock_parents.sql"), read_sql(__package__, "list_children.sql")
-    links = {parent.entity: _find_link(bound, parent) for parent in bound.mapping.kind.parents}
+    links = {parent.entity: find_parent_column(bound.mapping, parent) for parent in bound.mapping.kind.parents}
     return FamilyQueries(
         find_parents=fill_gaps(lock, {**names, "lock": ""}),
         lock_parents=fill_gaps(lock, {**names, "lock": "for key share"}),
         lock_deleted_parents=fill_gaps(lock, {**names, "lock": "for update"}),
         children={
-            parent: ChildrenQuery(fill_gaps(listing, {**names, **_name_link(link[0])}), by_key=link[1])
+            parent: ChildrenQuery(
+                fill_gaps(listing, {**names, **_name_link(bound.column_types[link[0]])}), by_key=link[1]
+            )
             for parent, link in links.items()
             if link
         },
@@ -64,13 +66,13 @@ def render_entity_gaps(mapping: TableMapping, source: Mapping[str, str]) -> dict
     return gaps
 
 
-def _find_link(bound: BoundMapping, parent: Parent) -> tuple[Column, bool] | None:
+def find_parent_column(mapping: TableMapping, parent: Parent) -> tuple[str, bool] | None:
     """Return the column that refers to the parent, and whether it has the app's key; None without one."""
-    by_source = {field.only_source: bound.column_types[name] for name, field in bound.mapping.columns.items()}
-    if column := by_source.get(".".join(parent.path)):
-        return column, False
-    column = by_source.get(PARENT_KEYS[parent.entity])
-    return (column, True) if column else None
+    by_source = {field.only_source: name for name, field in mapping.columns.items()}
+    if name := by_source.get(".".join(parent.path)):
+        return name, False
+    name = by_source.get(PARENT_KEYS[parent.entity])
+    return (name, True) if name else None
 
 
 def _name_link(column: Column) -> dict[str, str]:

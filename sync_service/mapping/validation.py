@@ -102,7 +102,7 @@ def partial_issues(mapping: TableMapping, table: Table) -> Iterator[MappingIssue
     """Yield the issues that affect some users; their events are parked."""
     yield from _check_obstacles(mapping, table)
     for name in find_unfilled_columns(mapping, table):
-        why = "is NOT NULL, has no default, and no mapping fills it: no user can be inserted"
+        why = f"is NOT NULL, has no default, and no mapping fills it: no {mapping.entity} can be inserted"
         yield MappingIssue("not_null_unfilled", f"{mapping.name}.{name}", why, name)
     for name, field in mapping.columns.items():
         column = table.column(name)
@@ -110,7 +110,7 @@ def partial_issues(mapping: TableMapping, table: Table) -> Iterator[MappingIssue
             continue
         if not (field.keep_on_null and column.has_default):
             sources = " and no ".join(field.sources)
-            why = f"is NOT NULL, and a Clerk user may have no {sources}: set a `when_null` for it"
+            why = f"is NOT NULL, and a Clerk {mapping.entity} may have no {sources}: set a `when_null` for it"
             yield MappingIssue("not_null_for_some", f"{mapping.name}.{name}", why, name)
 
 

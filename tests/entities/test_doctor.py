@@ -1,0 +1,93 @@
+"""`doctor` on the tables of sessions, organizations and memberships."""
+
+from typing import Any
+
+import asyncpg
+import pytest
+
+from sync_service.cli.serve import check_mapping
+from sync_service.errors import MappingMismatch
+from sync_service.mapping.toml import parse_mapping
+from sync_service.settings import Settings
+from tests.entities.conftest import SCHEMA, TOML
+from tests.findings import apply_fix, run_doctor
+
+FAMILY_CODES = {
+    *("no_parent_column", "parent_column_without_index", "parent_key_type", "keep_without_end"),
+    *("events_wait_for_parent", "missing_table", "missing_unique_index", "mapped_key"),
+}
+
+
+async def test_tables_that_fit_have_no_finding_of_their_own(database: str, db: asyncpg.Connection) -> None:
+    await db.execute(SCHEMA)
+    found = await run_doctor(database, TOML)
+    assert not found.codes() & FAMILY_CODES
+    assert not found.codes("wrong")
+    assert [finding.data["section"] for finding in found.all("no_events_of_section")] == [
+        *("organizations", "sessions", "memberships"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statement", "toml", "code"),
+    [
+        ("drop table team_members", (), "missing_table"),
+        ("alter table teams drop constraint teams_clerk_org_id_key", (), "missing_unique_index"),
+        ("alter table team_members drop column role", (), "missing_column"),
+        ("alter table team_members alter person_id type uuid using gen_random_uuid()", (), "parent_key_type"),
+        ("", ('team_id = "organization.key"\n', ""), "no_parent_column"),
+        ("", ('ended_at = "ended_at"\n', ""), None),
+        ("", ('ended_at = "ended_at"\n', "", 'expires_at = "expire_at"\n', ""), "keep_without_end"),
+        ("alter table teams alter name type varchar(5)", (), None),
+        ("alter table teams add slogan text not null", (), "not_null_unfilled"),
+    ],
+)
+async def test_a_problem_is_named(
+    database: str, db: asyncpg.Connection, statement: str, toml: tuple[str, ...], code: str | None
+) -> None:
+    await db.execute(SCHEMA)
+    if "person_id" in statement:
+        await db.execute("alter table team_members drop constraint team_members_person_id_fkey")
+    if "team_id" in "".join(toml):
+        await db.execute("alter table team_members alter team_id drop not null")
+    await db.execute(statement or "select 1")
+    text = TOML
+    for old, new in zip(toml[::2], toml[1::2], strict=True):
+        text = text.replace(old, new)
+    found = await run_doctor(database, text)
+    assert found.codes("wrong", "warning", "note") & (FAMILY_CODES | {"missing_column", "not_null_unfilled"}) == (
+        {code} if code else set()
+    )
+
+
+async def test_the_printed_index_repairs_the_table(database: str, db: asyncpg.Connection) -> None:
+    await db.execute(SCHEMA)
+    await db.execute("alter table teams drop constraint teams_clerk_org_id_key")
+    await apply_fix(db, (await run_doctor(database, TOML)).one("missing_unique_index"))
+    assert not (await run_doctor(database, TOML)).codes("wrong")
+
+
+async def test_events_that_wait_for_long_are_counted(database: str, db: asyncpg.Connection) -> None:
+    await db.execute(SCHEMA)
+    await db.execute(
+        "insert into clerk_sync.events (id, type, clerk_id, status, waiting_for, next_attempt_at, received_at)"
+        " select 'msg_' || n, 'session.created', 'sess_' || n, 'failed', 'user_1', now(), now() - n * interval '1 hour'"
+        " from generate_series(0, 3) as n"
+    )
+    waiting = (await run_doctor(database, TOML)).one("events_wait_for_parent")
+    assert waiting.data == {"section": "sessions", "events": 3}
+
+
+async def test_a_composite_key_of_both_parents_is_valid(database: str, db: asyncpg.Connection) -> None:
+    await db.execute(SCHEMA)
+    await db.execute("alter table team_members drop column id, add primary key (team_id, person_id)")
+    assert not (await run_doctor(database, TOML)).codes("wrong")
+
+
+async def test_serve_does_not_start_with_a_table_that_does_not_fit(settings: Settings, db: asyncpg.Connection) -> None:
+    await db.execute(SCHEMA)
+    changes: dict[str, Any] = {"mapping": parse_mapping(TOML)}
+    await check_mapping(Settings(database=settings.database, **changes))
+    await db.execute("alter table team_members drop column role")
+    with pytest.raises(MappingMismatch):
+        await check_mapping(Settings(database=settings.database, **changes))
