@@ -135,7 +135,7 @@ async def test_retention_still_finds_old_events(db: asyncpg.Connection) -> None:
 
 AFTER, LIMIT = ("'1'", "1"), "100"
 CHANGES = {
-    "read": (feed._READ, (*AFTER, LIMIT, "50000", "'9999999'")),
+    "read": (feed._READ, (*AFTER, LIMIT, "'9999999'", "50000")),
     "adopt": (feed._ADOPT, ()),
     "prune": (feed._PRUNE, ("1000", "interval '30 days'")),
     "claim": (deliveries._CLAIM, ("64", "interval '60 s'")),

@@ -5,9 +5,9 @@ transaction's ID, then the number. The ID is that of the writer, or of the newes
 entry was written, if that is greater. So it only increases, also if transactions wait for each other.
 
 A page ends before the oldest open transaction that may write entries: it has PostgreSQL's lock for writers on the
-table. Other transactions do not matter, such as a long one of the app, or one in another database of the server. A page
-also ends with the last number and the newest ended transaction before the look at the locks: a later writer has a
-greater number, and no smaller ID.
+table. Other transactions do not matter, such as a long one of the app, or one in another database of the server. If
+there is none, the page ends with the last entry at the newest ended transaction before the look at the locks. A later
+writer has no smaller ID, and a greater number.
 """
 
 import re
@@ -36,8 +36,7 @@ class FeedPosition(NamedTuple):
 
 
 START = FeedPosition(0, 0)
-# The greatest number, and the text of a transaction ID: parameters of `_READ` that end with the last entry.
-END = MAX_INTEGER, str(MAX_INTEGER)
+END = FeedPosition(MAX_INTEGER, MAX_INTEGER)
 
 
 def parse_position(text: str) -> FeedPosition:
@@ -66,7 +65,18 @@ async def read_entries(connection: Connection, after: FeedPosition, limit: int) 
     """Return the entries after a position, the oldest first."""
     [end] = await connection.fetch(_READ_END)
     # A second statement: its snapshot has the entries of all transactions that had ended before the look at the locks.
-    rows = await connection.fetch(_READ, str(after.transaction_id), after.number, limit, *end)
+    return await _read_between(connection, after, FeedPosition(int(end["transaction_id"]), end["number"]), limit)
+
+
+async def has_entries(connection: Connection, after: FeedPosition) -> bool:
+    """Return whether there are committed entries, which may wait for an older writer. It costs less than a page."""
+    return bool(await _read_between(connection, after, END, 1))
+
+
+async def _read_between(connection: Connection, after: FeedPosition, end: FeedPosition, limit: int) -> list[FeedEntry]:
+    rows = await connection.fetch(
+        _READ, str(after.transaction_id), after.number, limit, str(end.transaction_id), end.number
+    )
     return [make_entry(row) for row in rows]
 
 
@@ -74,11 +84,6 @@ def make_entry(row: asyncpg.Record) -> FeedEntry:
     """Return the entry of a row of `clerk_sync.changes`."""
     position = FeedPosition(int(row["transaction_id"]), row["id"])
     return FeedEntry(position, row["type"], row["clerk_id"], row["app_key"], row["columns"], row["at"])
-
-
-async def has_entries(connection: Connection, after: FeedPosition) -> bool:
-    """Return whether there are committed entries, which may wait for an older writer. It costs less than a page."""
-    return bool(await connection.fetch(_READ, str(after.transaction_id), after.number, 1, *END))
 
 
 async def adopt_restored_entries(connection: Connection) -> None:
@@ -104,8 +109,7 @@ where
         case when $1::text::xid8 < pg_snapshot_xmax(pg_current_snapshot()) then $1::text::xid8 else '0'::xid8 end,
         $2::bigint
     )
-    and id <= $4
-    and transaction_id < $5::text::xid8
+    and (transaction_id, id) <= ($4::text::xid8, $5::bigint)
 order by entry.transaction_id, id
 limit $3
 """

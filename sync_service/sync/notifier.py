@@ -54,6 +54,7 @@ def create_client(url: str) -> aiohttp.ClientSession:
         timeout=aiohttp.ClientTimeout(),  # `_post` has the limit; a second timer costs a tenth of the time
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
+        read_bufsize=MAX_RESPONSE_BYTES,
         proxy=proxy,
     )
 

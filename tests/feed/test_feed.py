@@ -9,7 +9,8 @@ import asyncpg
 import pytest
 
 from sync_service.dev.embedded import EmbeddedServer
-from sync_service.store.feed import adopt_restored_entries, prune_entries
+from sync_service.doctor.grant_fixes import grant_clerk_sync
+from sync_service.store.feed import START, adopt_restored_entries, prune_entries, read_entries
 from sync_service.web import changes
 from tests.conftest import Serve
 from tests.feed.conftest import OpenApplier, make
@@ -200,6 +201,18 @@ async def test_a_process_keeps_a_limited_number_of_requests_waiting(
         assert (await read(world))["changes"] == []
         await world.deliver_ok(make_event("user.created", "user_1", T1))
         assert len((await waiting).json()["changes"]) == 1
+
+
+async def test_a_role_with_the_documented_privileges_writes_and_reads_entries(db: asyncpg.Connection) -> None:
+    """Another role has run the migrations; `doctor` prints these grants."""
+    await db.execute("create role feed_user")
+    try:
+        await db.execute("".join(grant_clerk_sync("feed_user")))
+        await db.execute("set role feed_user")
+        await db.execute(INSERT, "user_1")
+        assert [entry.clerk_id for entry in await read_entries(db, START, 10)] == ["user_1"]
+    finally:
+        await db.execute("reset role; drop owned by feed_user; drop role feed_user")
 
 
 async def test_entries_are_kept_for_thirty_days(db: asyncpg.Connection) -> None:
