@@ -97,9 +97,11 @@ tests/test_package_map.py compares the list with the imports.
     suggest.fillers             values that the app's ORM fills
     suggest.columns             the decision about each column
     suggest.deletion            the app's own way to delete a user
-    suggest.rendering           decisions → the text of a `sync.toml`
+    suggest.related_sources     columns of sessions, organizations and memberships
     suggest.row_facts           SQL for the facts about rows
     suggest.rows                reads the facts about the users table
+    suggest.related             their tables among all tables
+    suggest.rendering           decisions → the text of a `sync.toml`
     suggest.lookup              finds a users table beside the default one
 
     settings                    the environment → settings

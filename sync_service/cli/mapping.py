@@ -20,6 +20,7 @@ from sync_service.settings import MAPPING_FILE, Settings
 from sync_service.suggest.evidence import Evidence
 from sync_service.suggest.overview import Overview
 from sync_service.suggest.overview_reader import read_overview
+from sync_service.suggest.related import RelatedTable, read_related
 from sync_service.suggest.rendering import list_unsolved, render_suggestion
 from sync_service.suggest.rows import read_evidence
 from sync_service.suggest.tables import MIN_SCORE_OF_NAME, Candidate, list_candidates
@@ -52,8 +53,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
             check_new_file("--output", arguments.output)
         # An existing mapping, valid or not, must not influence the suggestion.
         settings = load_settings(environ, "DATABASE_URL", with_mapping=False)
-        facts, candidates = asyncio.run(_read_facts(settings, name))
-        suggestion = render_suggestion(facts, candidates)
+        facts, candidates, related = asyncio.run(_read_facts(settings, name))
+        suggestion = render_suggestion(facts, candidates, related)
     text = f"{json.dumps(tomllib.loads(suggestion), indent=2)}\n" if arguments.json else suggestion
     if arguments.output:
         write_new_file(arguments.output, text)
@@ -71,20 +72,23 @@ def _parse_table(table: str) -> tuple[str, str]:
     return mapping.schema, mapping.table
 
 
-async def _read_facts(settings: Settings, given_name: tuple[str, str] | None) -> tuple[Evidence, Sequence[Candidate]]:
-    """Return the facts about the table, and the tables among which it was chosen."""
+async def _read_facts(
+    settings: Settings, given_name: tuple[str, str] | None
+) -> tuple[Evidence, Sequence[Candidate], Sequence[RelatedTable]]:
+    """Return the facts about the table, the tables among which it was chosen, and those of the other entities."""
     async with open_connection(settings) as connection:
         overview = await read_overview(connection)
         candidates = [] if given_name else _list_candidates(overview)
         name = given_name or (candidates[0].table.id if candidates else None)
         facts = await read_evidence(connection, overview, *name) if name else None
+        related = await read_related(connection, overview, name) if name else []
     if facts is None:
         raise SyncError(_explain_failure(overview, given_name))
     if facts.table.kind not in {"r", "p"}:
         raise SyncError(
             f"{facts.table.schema}.{facts.table.name} is a view or a foreign table. Name the table behind it."
         )
-    return facts, candidates
+    return facts, candidates, related
 
 
 def _list_candidates(overview: Overview) -> Sequence[Candidate]:

@@ -9,6 +9,7 @@ from sync_service.mapping.presets import PRESETS
 from sync_service.suggest.columns import decide_columns
 from sync_service.suggest.deletion import Deletion, decide_deletion
 from sync_service.suggest.evidence import Evidence
+from sync_service.suggest.related import RelatedTable
 from sync_service.suggest.rules import Decision, leave
 from sync_service.suggest.tables import Candidate
 
@@ -16,7 +17,9 @@ from sync_service.suggest.tables import Candidate
 _NEW_COLUMNS = ("clerk_user_id", "clerk_id", "clerk_user_id_text")
 
 
-def render_suggestion(facts: Evidence, candidates: Sequence[Candidate] = ()) -> str:
+def render_suggestion(
+    facts: Evidence, candidates: Sequence[Candidate] = (), related: Sequence[RelatedTable] = ()
+) -> str:
     """Return the text of a `sync.toml`. The first candidate is the table, unless the user named one."""
     table = facts.table
     if (table.schema, table.name) == (PRESETS["neon_auth"].schema, PRESETS["neon_auth"].table):
@@ -28,7 +31,8 @@ def render_suggestion(facts: Evidence, candidates: Sequence[Candidate] = ()) -> 
         if decisions[name].spec is None:
             decisions[name] = leave("marks a deleted user, below [users.deleted]")
     lines += _render_columns(facts, decisions)
-    return "\n".join([*lines, *_render_marks(deletion)]) + "\n"
+    lines += [*_render_marks(deletion), *(line for table in related for line in _render_related(table))]
+    return "\n".join(lines) + "\n"
 
 
 def render_entry(name: str, value: Any) -> str:
@@ -116,6 +120,23 @@ def _render_columns(facts: Evidence, decisions: Mapping[str, Decision]) -> Itera
         yield ""
         yield "# Columns of the app: never written on update, left to their defaults on insert."
         yield from _render_remarks(facts, own)
+
+
+def _render_related(found: RelatedTable) -> Iterator[str]:
+    """Yield the section of a session, an organization or a membership; only a remark if a value is missing."""
+    table, section = found.facts.table, found.entity.section
+    yield ""
+    if found.unsolved:
+        yield _comment(f"{table.schema}.{table.name} may be the table of [{section}]. Each new row needs a value in")
+        yield _comment(f"{', '.join(found.unsolved)}: read `sync-service docs sessions`.")
+        return
+    yield f"[{section}]"
+    yield f"table = {_quote(f'{_quote_part(table.schema)}.{_quote_part(table.name)}')}"
+    yield render_entry(found.entity.id_key, found.id_column)
+    yield f"[{section}.columns]"
+    for name, decision in found.decisions.items():
+        if decision.spec is not None:
+            yield _append(render_entry(name, decision.spec), decision.reason)
 
 
 def _render_marks(deletion: Deletion) -> Iterator[str]:
