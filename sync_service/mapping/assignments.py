@@ -90,13 +90,27 @@ class Assignments:
 
     def render_updates(self, row: str) -> str:
         """Return the assignments of an update from `r`, the row in JSON, or from `excluded`, the row of the insert."""
+        return render_assignments(self.bound, self._list_updates(row), "app.")
+
+    @property
+    def old_values(self) -> str:
+        """The values of the row `app` that an update replaces."""
+        return ", ".join(f"app.{quote_ident(name)}" for name in self._list_updates("excluded"))
+
+    @property
+    def new_values(self) -> str:
+        """The values that replace them, in their order and of their types."""
+        values = self._list_updates("excluded")
+        return ", ".join(f"({value})::{self.bound.column_types[name].type}" for name, value in values.items())
+
+    def _list_updates(self, row: str) -> Values:
         columns = self.bound.mapping.columns
         values = {name: self._render_updated(name, field, row) for name, field in columns.items() if _is_updated(field)}
         if not values:
             # Only a written row is returned, so one column is written as it is.
             name = self.bound.written_columns[0]
             values = {name: f"{row}.{quote_ident(name)}" if self.bound.writes_id else f"app.{quote_ident(name)}"}
-        return render_assignments(self.bound, values, "app.")
+        return values
 
     def _render_updated(self, name: str, field: FieldSource, row: str) -> str:
         column, quoted = self.bound.column_types[name], quote_ident(name)

@@ -8,7 +8,7 @@ with /*<input>*/input as (
     select i.*, row_number() over (partition by event_id order by n) = 1 as first
     from
         -- The lock timeout holds for this transaction only; a pooler would lose a setting of the session.
-        (select set_config('lock_timeout', $11, true)) as lock_timeout,
+        (select set_config('lock_timeout', $11, true), set_config('clerk_sync.unchanged', '', true)) as settings,
         unnest(
             -- Sub-selects hide the arrays from the planner. A generic plan then costs no more than a custom one, so
             -- PostgreSQL keeps it after five executions; planning takes longer than the statement itself.
@@ -94,8 +94,24 @@ saved as (
     order by clerk_id
     -- The condition lets a unique index that leaves out null serve, too.
     on conflict (/*<id_column>*/id/*</id_column>*/) where /*<id_column>*/id/*</id_column>*/ is not null do update
-        set /*<updates>*/banned = excluded.banned/*</updates>*//*<remember>*//*</remember>*/
+        set /*<updates>*/banned = excluded.banned/*</updates>*/
+        -- A row that shows the values already is not written, so no trigger of the app fires. It is compared after its
+        -- lock, and by its bytes: two values that are equal for their type may differ in case or scale.
+        where
+            case
+                when record_image_ne(row(/*<old_values>*/app.banned/*</old_values>*/), row(/*<new_values>*/excluded.banned/*</new_values>*/))
+                    then true
+                else set_config(
+                    'clerk_sync.unchanged',
+                    concat(current_setting('clerk_sync.unchanged', true), app./*<id_column>*/id/*</id_column>*/::text, ' '), true
+                ) is null
+            end/*<remember>*//*</remember>*/
     returning app./*<id_column>*/id/*</id_column>*/ as saved_id/*<saved_row>*//*</saved_row>*/
+),
+-- The rows that were left as they are. RETURNING does not list them.
+unchanged as (
+    select string_to_array(case when count(*) >= 0 then current_setting('clerk_sync.unchanged', true) end, ' ') as ids
+    from saved
 ),
 -- The rows that PostgreSQL wrote. A trigger may suppress a row, or give it another key.
 written as (
@@ -181,6 +197,7 @@ left join filed on filed.id = outcome.event_id
 where not exists (
         select from joined
         where not exists (select from written where saved_id = clerk_id::/*<id_type>*/text/*</id_type>*/)
+            and clerk_id <> all((select ids from unchanged)::text[])
     )
     or clerk_sync.raise_row_not_written()
 order by n

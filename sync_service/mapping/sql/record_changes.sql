@@ -28,10 +28,11 @@ updated as (
 saved as (
     insert into public.users as app (id, email_verified, banned, locked, public_metadata)
     select clerk_id, true, true, true, '{}' from newest
-    on conflict (id) do update set banned = app.banned/*<remember>*/
-        -- RETURNING knows only the new row. This condition is evaluated on the old one after its lock, and before the
-        -- new one is returned. A look at the table beforehand could miss a row that another transaction writes.
-        where set_config('clerk_sync.row_before', to_jsonb(row(/*<content>*/app.banned, app.id/*</content>*/))::text, true) is not null/*</remember>*/
+    on conflict (id) do update set banned = app.banned
+        where app.banned is not null/*<remember>*/
+            -- RETURNING knows only the new row. This condition is evaluated on the old one after its lock, and before
+            -- the new one is returned. A look at the table beforehand could miss a row that another transaction writes.
+            and set_config('clerk_sync.row_before', to_jsonb(row(/*<content>*/app.banned, app.id/*</content>*/))::text, true) is not null/*</remember>*/
     returning app.id as saved_id/*<saved_row>*/,
         to_jsonb(app./*<key>*/id/*</key>*/) as app_key, current_setting('clerk_sync.row_before', true) as row_before,
         to_jsonb(row(/*<content>*/app.banned, app.id/*</content>*/)) as row_after/*</saved_row>*/
