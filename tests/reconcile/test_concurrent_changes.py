@@ -4,13 +4,19 @@ import asyncio
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 from starlette.requests import Request
 
 from sync_service.clerk import user_walk
+from sync_service.clerk.events import parse_event
+from sync_service.postgres.pool import Database
+from sync_service.store.access import Store
+from sync_service.sync.apply import Applier
+from sync_service.sync.outcome import Outcome
 from tests.clerk_stub import ClerkStub
 from tests.reconcile.conftest import Reconcile, add_users
-from tests.world import T0, T1, T2, T3, World, make_event, wait_until
+from tests.world import T0, T1, T2, T3, World, count_lock_waiters, encode_body, make_event, wait_until
 
 
 async def read_names(db: asyncpg.Connection) -> dict[str, str]:
@@ -115,3 +121,32 @@ $$;
 create trigger wait_for_row before update on clerk_sync.identities
 for each row when (new.clerk_id = 'user_00000') execute function wait_for_row();
 """
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_a_newer_version_that_commits_while_the_write_waits_stays(
+    world: World, database_of_runs: Database, db: asyncpg.Connection, is_known: bool
+) -> None:
+    """The write of the missing row has begun before, so that it sees neither the row nor the newer identity."""
+    if is_known:
+        await world.deliver_ok(make_event("user.created", "user_1", T0))
+        await db.execute("delete from users")
+    event = parse_event("msg_1", encode_body(make_event("user.updated", "user_1", T1, first_name="older")))
+    applier = Applier(Store(database_of_runs, world.mapping), source="reconcile")
+    async with database_of_runs.acquire() as other:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute(
+            "insert into clerk_sync.identities (clerk_id, version, tiebreak, created_by) values ('user_1', $1, '', 'x')"
+            " on conflict (clerk_id) do update set version = excluded.version",
+            T2,
+        )
+        await other.execute(
+            "insert into users (id, first_name, email_verified, banned, locked, public_metadata)"
+            " values ('user_1', 'newer', false, false, false, '{}')"
+        )
+        saving = asyncio.create_task(applier.save([msgspec.structs.replace(event, id=None)], lock_timeout_ms=60_000))
+        await wait_until(lambda: count_lock_waiters(db))
+        await transaction.commit()
+    assert await saving == [Outcome("stale")]
+    assert await db.fetchval("select first_name from users") == "newer"

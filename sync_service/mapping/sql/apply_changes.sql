@@ -69,11 +69,18 @@ joined as (
                     )
                 )
                 -- A login has the current state and writes a missing row in any case. `offset 0` keeps one index look-up.
+                -- The sub-selects show the state before this statement waited for its lock. If another transaction has
+                -- changed the identity meanwhile, it may have written the row, too, and its newer version stays.
                 or (
                     $10 not in ('webhook', 'replay')
                     and not exists (
                         select from /*<table>*/public.users/*</table>*/ as theirs
                         where theirs./*<id_column>*/id/*</id_column>*/ = excluded.clerk_id::/*<id_type>*/text/*</id_type>*/
+                        offset 0
+                    )
+                    and exists (
+                        select from clerk_sync.identities as seen
+                        where seen.clerk_id = excluded.clerk_id and seen.xmin = known.xmin
                         offset 0
                     )
                 )
