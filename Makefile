@@ -60,8 +60,8 @@ histories: $(READY)  ## run the property test over 2,000 histories; HISTORIES=â€
 schemas: $(READY)  ## run the property test over 500 random users tables; SCHEMAS=â€¦ sets the number
 	@SCHEMAS=$${SCHEMAS:-500} $(BIN)/python -m pytest tests/test_random_schemas.py -o faulthandler_timeout=0
 
-bench: $(READY)  ## measure the figures of the README on this machine
-	@$(BIN)/python -m tests.benchmarks
+bench: $(READY)  ## measure the figures of the README on this machine; ARGS="load" selects some
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 lock: $(READY)  ## create the lock files again from pyproject.toml
 	$(BIN)/pip install --quiet uv

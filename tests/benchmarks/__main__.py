@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from tests.benchmarks import (
     decoding,
+    growth,
     load,
     login,
     notifications,
@@ -23,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "decoding": decoding.measure,
     "webhook": webhook.measure,
     "load": load.measure,
+    "growth": growth.measure,
     "storage": storage.measure,
     "recording": recording.measure,
     "notifications": notifications.measure,

@@ -26,6 +26,8 @@ class Round:
     report: Report
     service_cpu: float
     postgres_cpu: float
+    wal_bytes: int = 0
+    disk_bytes: int = 0
 
     @property
     def rate(self) -> float:
@@ -35,7 +37,7 @@ class Round:
 
 @dataclass
 class Sender:
-    """Creates the events of one target: half of them new users, half updates of existing users."""
+    """Creates the events of one target: half of them new users if it `creates` users, the others updates."""
 
     target: Target
     # Further processes with the same route share the load.
@@ -44,6 +46,7 @@ class Sender:
     users: list[str] = field(default_factory=list)
     rates: dict[int, float] = field(default_factory=dict)
     megabytes: float = 0
+    creates: bool = True
     _changed: Iterator[int] = field(default_factory=itertools.count)
 
     def run_round(self, clients: int, seconds: float, postgres: int) -> Round:
@@ -64,11 +67,14 @@ class Sender:
         self.rates[clients] = done.rate
         return done
 
+    def _needs_user(self, number: int) -> bool:
+        return (self.creates and number % 2 == 0) or not self.users
+
     def _event(self, number: int) -> tuple[str | None, bytes]:
         """Return the request, and its user if it is a new one."""
         now = time.time_ns() // 1_000_000 + number  # each change is newer than the one before
         # An ID with Clerk's length and in random order, as Clerk's IDs.
-        new = f"user_{os.urandom(14).hex()[:27]}" if number % 2 == 0 or not self.users else None
+        new = f"user_{os.urandom(14).hex()[:27]}" if self._needs_user(number) else None
         user = new or self.users[next(self._changed) % len(self.users)]
         body = make_body("user.created" if new else "user.updated", user, now)
         return new, make_request(self.target.path, f"msg_{os.urandom(14).hex()[:27]}", body)

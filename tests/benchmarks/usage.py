@@ -1,7 +1,9 @@
-"""The resources that processes have used, from Linux's /proc."""
+"""The resources that processes have used, from Linux's /proc, and the bytes that PostgreSQL has written."""
 
 import os
 from pathlib import Path
+
+import asyncpg
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -24,6 +26,17 @@ def measure_resident_megabytes(pid: int) -> float:
     """Return the resident memory of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1_000_000
+
+
+async def read_written_bytes(dsn: str) -> tuple[int, int]:
+    """Return the end of the write-ahead log and the size of the database."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        record = await connection.fetchrow("select pg_current_wal_insert_lsn(), pg_database_size(current_database())")
+    finally:
+        await connection.close()
+    assert record
+    return record[0], record[1]
 
 
 def _read_stat(folder: Path) -> list[str]:
