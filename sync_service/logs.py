@@ -6,14 +6,17 @@ An exception is logged as its class and its stack. Its message is left out: Post
 Logging never fails its caller. A line that cannot be rendered or written is lost and counted.
 """
 
+import contextlib
 import logging
 import os
 import select
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, TextIO, cast
 
 import msgspec
@@ -24,6 +27,26 @@ from sync_service.terminal import escape_value
 
 # A full pipe blocks the writer, and with it all requests. A reader that falls behind gets this time once.
 WRITE_TIMEOUT_MS = 100
+
+
+# The fields of all lines of one request. structlog has a variable for each field, and searches all variables of the
+# context for them, for each request and each line.
+_context: ContextVar[Mapping[str, object]] = ContextVar("log_context", default=MappingProxyType({}))
+
+
+def set_context(fields: Mapping[str, object]) -> None:
+    """Add these fields, and no others, to each later line of this task and of those that it starts."""
+    _context.set(fields)
+
+
+@contextlib.contextmanager
+def bind_context(**fields: object) -> Iterator[None]:
+    """Add further fields to the lines within the block."""
+    token = _context.set({**_context.get(), **fields})
+    try:
+        yield
+    finally:
+        _context.reset(token)
 
 
 class LostLines:
@@ -57,7 +80,7 @@ def configure_logging(*, level: str = "info", form: str | None = None, stream: T
     file = _LogFile(stream or sys.stderr)
     console = form == "console" or (form is None and file.isatty())
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        add_context,
         structlog.processors.add_log_level,
         add_timestamp,
         format_exception,
@@ -153,6 +176,13 @@ def _guard(processors: list[Processor]) -> Processor:
         return result
 
     return process
+
+
+def add_context(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """Add the fields of the context. A field of the line itself remains."""
+    for name, value in _context.get().items():
+        line.setdefault(name, value)
+    return line
 
 
 def add_timestamp(_: WrappedLogger, __: str, line: EventDict) -> EventDict:

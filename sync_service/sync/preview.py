@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Literal
 
 import msgspec
-import structlog
 from msgspec import Raw, Struct
 
 from sync_service.clerk.events import Event
+from sync_service.logs import bind_context
 from sync_service.postgres.pool import Connection
 from sync_service.store.access import Store
 from sync_service.store.events import EventDetail, Failure, get_event
@@ -36,7 +36,7 @@ class Preview(Struct, frozen=True):
 
 async def preview_event(applier: Applier, event: Event) -> tuple[Preview, Failure | None]:
     """Return the result of a replay, and the failure that it would record. Raises `DatabaseError`."""
-    with structlog.contextvars.bound_contextvars(dry_run=True):
+    with bind_context(dry_run=True):
         async with rehearse(applier.store) as store:
             rehearsal = replace(_isolate(applier), store=store)
             async with store.database.acquire() as connection:
@@ -51,7 +51,7 @@ async def preview_event(applier: Applier, event: Event) -> tuple[Preview, Failur
 
 async def preview_page(applier: Applier, events: Sequence[Event]) -> Counter[str]:
     """Return the outcomes of a replay of one page. Raises `DatabaseError`."""
-    with structlog.contextvars.bound_contextvars(dry_run=True):
+    with bind_context(dry_run=True):
         async with rehearse(applier.store) as store:
             outcomes = await replace(_isolate(applier), store=store).apply(events)
     return Counter(outcome.outcome for outcome in outcomes)

@@ -8,6 +8,8 @@ import structlog
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sync_service.logs import set_context
+
 log = structlog.get_logger()
 
 # IDs come from a platform's router or from the caller. Other text is not logged: it may contain personal data.
@@ -37,8 +39,10 @@ class RequestLogMiddleware:
         headers = dict(scope["headers"])
         request_id = _parse_id(headers.get(b"x-request-id")) or os.urandom(16).hex()
         message_id = _parse_id(headers.get(b"svix-id")) or _parse_id(headers.get(b"webhook-id"))
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id, **({"svix_id": message_id} if message_id else {}))
+        fields = {"request_id": request_id}
+        if message_id:
+            fields["svix_id"] = message_id
+        set_context(fields)
         # Svix does not follow redirects, so a trailing slash is removed here.
         scope["path"] = scope["path"].rstrip("/") or "/"
         began = time.perf_counter()
