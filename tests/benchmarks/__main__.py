@@ -16,6 +16,7 @@ from tests.benchmarks import (
     recording,
     start,
     storage,
+    storms,
     webhook,
 )
 
@@ -26,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "load": load.measure,
     "growth": growth.measure,
     "storage": storage.measure,
+    "storms": storms.measure,
     "recording": recording.measure,
     "notifications": notifications.measure,
     "login": login.measure,

@@ -33,7 +33,7 @@ def measure() -> None:
         print(f"  {'users':>9}  {'':21} {'1/s':>7} {'of (b)':>7} {'of 10 k':>7} {'WAL':>7} {'disk':>7}")
         for size in SIZES:
             users += [f"user_{os.urandom(14).hex()[:27]}" for _ in range(size - len(users))]
-            asyncio.run(_insert_users(found, users))
+            asyncio.run(insert_users(found, users))
             for sender in senders:
                 sender.users, sender.creates = random.sample(users, min(size, SAMPLE)), False
                 sender.run_round(BUSY_CLIENTS, WARM_UP_SECONDS, found.postgres.pid)
@@ -56,7 +56,7 @@ def measure() -> None:
     write_report("growth", rows, f"Updates per second by users, {BUSY_CLIENTS} clients", lines)
 
 
-async def _insert_users(found: Targets, users: list[str]) -> None:
+async def insert_users(found: Targets, users: list[str]) -> None:
     """Insert the users that are missing, as the webhooks of some time ago would have."""
     connection = await asyncpg.connect(found.postgres.dsn())
     for first in range(0, len(users), 50_000):
