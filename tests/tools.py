@@ -37,12 +37,14 @@ def require_javascript_packages() -> tuple[str, Path]:
     """Return the path of Node.js, and the folder of the packages."""
     node = require_tool("node")
     if not (JAVASCRIPT / "node_modules" / "svix").is_dir():
-        skip_without_tool("the JavaScript packages are not installed; `make javascript` installs them")
+        skip_without_tool(
+            "the JavaScript packages are not installed; `make javascript` installs them", required="REQUIRE_JAVASCRIPT"
+        )
     return node, JAVASCRIPT
 
 
-def skip_without_tool(reason: str) -> NoReturn:
-    """Skip the test, or let it fail if REQUIRE_TOOLS is set."""
-    if os.environ.get("REQUIRE_TOOLS"):
-        pytest.fail(f"{reason}. REQUIRE_TOOLS is set, so this test must run.")
+def skip_without_tool(reason: str, required: str = "REQUIRE_TOOLS") -> NoReturn:
+    """Skip the test, or let it fail if the variable is set."""
+    if os.environ.get(required):
+        pytest.fail(f"{reason}. {required} is set, so this test must run.")
     pytest.skip(reason)
