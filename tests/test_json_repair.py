@@ -201,7 +201,8 @@ def test_a_payload_is_parsed_from_any_depth_of_the_stack() -> None:
     """The limit does not depend on the caller: a value at the limit is read deep in the stack as well."""
     text = "[" * (MAX_DEPTH - 10) + "]" * (MAX_DEPTH - 10)
     payload = encode_user(put_value(make_event("user.created", "user_1"), text)).decode()
-    row = {"id": "msg_1", "type": "user.created", "instance_id": None, "clerk_id": "user_1", "payload": payload}
+    row = {"id": "msg_1", "type": "user.created", "instance_id": None, "clerk_id": "user_1", "user_id": None}
+    row["payload"] = payload
 
     def parse_at(depth: int) -> bool:
         return parse_at(depth - 1) if depth else event_from_row(row).error is None
