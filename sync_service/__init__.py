@@ -192,6 +192,7 @@ tests/test_package_map.py compares the list with the imports.
     doctor.foreign_key_indexes  checks of their indexes
     doctor.deletion_cost        the cost of deleting a user
     doctor.foreign_keys         checks of the foreign keys
+    doctor.user_join            the rows of the app with the name and the email of their user
     doctor.user_references      columns with a name that refers to a user
     doctor.missing_foreign_keys checks of columns that lack one
     doctor.user_stats           report on the users table

@@ -51,7 +51,7 @@ async def test_each_response_to_generated_requests_is_in_the_document(world: Wor
     document.write_bytes((await world.client.get("/openapi.json")).content)
     arguments = (
         *("-m", "schemathesis.cli", "run", str(document), "--url", str(world.client.base_url)),
-        *("--checks", CHECKS, "--phases", "coverage,fuzzing", "--max-examples", "10"),
+        *("--checks", CHECKS, "--phases", "coverage,fuzzing", "--max-examples", "5"),
         *("--seed", "1", "--generation-deterministic", "--no-shrink", "--no-color"),
     )
     environ = os.environ | {

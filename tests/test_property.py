@@ -38,7 +38,7 @@ from sync_service.sync.apply import Applier
 from sync_service.sync.maintenance import MaintenanceWorker
 from tests.world import SECRET, T0, World, encode_body, make_email_fields, make_event, make_message_id, run_world
 
-HISTORIES = int(os.environ.get("HISTORIES", "50"))
+HISTORIES = int(os.environ.get("HISTORIES", "30"))
 
 T = TypeVar("T")
 SLOTS = st.integers(0, 3)

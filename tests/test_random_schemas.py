@@ -25,7 +25,7 @@ from tests.findings import run_doctor
 from tests.random_schemas import EXISTING, SCHEMAS, RandomSchema
 from tests.world import T1, T2, T3, World, make_email_fields, run_world
 
-NUMBER = int(os.environ.get("SCHEMAS", "20"))
+NUMBER = int(os.environ.get("SCHEMAS", "14"))
 CREATED, UPDATED, DELETED = "user.created", "user.updated", "user.deleted"
 NEW_USER = "user_2randomNew"
 

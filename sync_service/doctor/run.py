@@ -37,6 +37,7 @@ from sync_service.doctor.reference_counts import (
 from sync_service.doctor.server import check_server
 from sync_service.doctor.table import check_table, report_missing_table
 from sync_service.doctor.user_counts import UserCounts, count_users, sample_unknown_ids
+from sync_service.doctor.user_join import count_join, list_joined_keys, report_join
 from sync_service.doctor.user_references import find_user_references
 from sync_service.doctor.user_stats import ClerkSample, check_users
 from sync_service.mapping.introspection import Table, read_table
@@ -121,6 +122,7 @@ class CheckRun:
         users = await self._check_users(counter, table, has_identities=has_identities)
         edges = await self._check_foreign_keys(counter, table, users)
         await self._check_missing_foreign_keys(counter, table, edges)
+        await self._count_joins(counter, table, edges)
 
     async def _check_related(self, counter: Counter, server: Server, *, has_schema: bool) -> None:
         """Check the tables of sessions, organizations and memberships."""
@@ -202,6 +204,12 @@ class CheckRun:
                 name: await count_orphans(counter, reference.column, table, name) for name in reference.candidates
             }
             self._add(check_user_reference(mapping, table, reference, counts))
+
+    async def _count_joins(self, counter: Counter, table: Table, edges: list[ForeignKeyEdge]) -> None:
+        mapping, keys = self.settings.mapping, list_joined_keys(table, edges)
+        counts = {key.display_name: await count_join(counter, mapping, table, key) for key in keys}
+        if finding := report_join(mapping, table, keys, counts):
+            self.findings.append(finding)
 
     def _add(self, findings: Iterable[Finding]) -> None:
         self.findings += findings

@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from tests.apps.shapes import SHAPES, Shape
 from tests.findings import run_doctor
+from tests.world import World, make_email_fields, make_event
 
 # The notes for every application without any event yet.
-COMMON_NOTES = {"database", "foreign_keys", "inbox", "no_secret_key", "no_token_key", "no_webhook_yet", "users"}
+COMMON_NOTES = {
+    *("database", "foreign_keys", "inbox", "joined_rows", "no_secret_key", "no_token_key", "no_webhook_yet", "users"),
+}
 
 NEON_NOTES = {"cascade_never_fires"}
 
@@ -41,3 +45,20 @@ async def test_the_doctor_reports_the_expected_findings(shape: Shape, database: 
     assert found.codes("warning") == warnings
     assert found.codes("note") == COMMON_NOTES | notes
     assert len(found.one("foreign_keys").data["foreign_keys"]) == foreign_keys
+
+
+async def test_the_doctor_joins_rows_with_the_name_and_the_email(
+    shape: Shape, database: str, db: asyncpg.Connection, world: World
+) -> None:
+    """The printed query runs as it is."""
+    await world.deliver_ok(make_event("user.created", "user_1", **make_email_fields("a")))
+    for statement in shape.children.values():
+        await db.execute(statement, "user_1")
+    folder = Path(__file__).parent / shape.name.partition("-")[0]
+    joined = (await run_doctor(database, (folder / "sync.toml").read_text())).one("joined_rows")
+    counts = [count for count in joined.data["tables"].values() if count["rows"]]
+    assert counts
+    assert all(count["rows"] >= count["name"] > 0 and count["email"] > 0 for count in counts)
+    [query] = joined.run
+    rows = await db.fetch(query)
+    assert len(rows) == next(iter(joined.data["tables"].values()))["rows"]

@@ -17,7 +17,7 @@ from sync_service.settings import Settings
 from tests.entities.conftest import make_membership_event, make_organization_event, make_session_event, retry_all
 from tests.world import T0, World, make_event, make_message_id
 
-HISTORIES = int(os.environ.get("HISTORIES", "50")) // 5
+HISTORIES = int(os.environ.get("HISTORIES", "30")) // 5
 
 Message = tuple[str, dict[str, Any]]
 

@@ -4,10 +4,12 @@ import asyncio
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.faults.balancer import Balancer, run_haproxy
 from tests.faults.conftest import RunUnderFault
 from tests.faults.engine import Engine
-from tests.faults.fault_run import ROUNDS, FaultRun
+from tests.faults.fault_run import KILLS, ROUNDS, FaultRun
 
 # The migration of a newer release. It waits for the transactions of the older processes, and they wait for it.
 MIGRATION = """
@@ -50,6 +52,7 @@ async def restart_all(run: FaultRun, balancer: Balancer) -> None:
         await balancer.readmit(f"web{number}")
 
 
+@pytest.mark.skipif(KILLS <= 10, reason="the outage takes twenty seconds; make faults runs it")
 async def test_without_a_database_the_services_respond_themselves(
     run_under_fault: RunUnderFault, durable: Engine, tmp_path: Path
 ) -> None:

@@ -20,7 +20,7 @@ from tests.clerk_stub import SECRET_KEY, ClerkStub, run_clerk_stub
 from tests.test_property import RIG, SLOTS, Histories, Rig, _settings
 from tests.world import encode_body, make_email_fields
 
-HISTORIES = int(os.environ.get("HISTORIES", "50")) // 3
+HISTORIES = int(os.environ.get("HISTORIES", "30")) // 3
 
 # Steps that no webhook has announced when the run begins. The app's own steps change or lose a row.
 APP_STEPS = ["change_row", "lose_row"]

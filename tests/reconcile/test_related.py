@@ -36,7 +36,7 @@ from tests.entities.test_property import read_state as read_tables
 from tests.reconcile.conftest import Reconcile, RunCli
 from tests.world import T0, T2, encode_body, make_event, make_message_id
 
-HISTORIES = int(os.environ.get("HISTORIES", "50")) // 15
+HISTORIES = int(os.environ.get("HISTORIES", "30")) // 15
 
 MAPPING = parse_mapping(TOML)
 
