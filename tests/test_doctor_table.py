@@ -110,7 +110,7 @@ async def test_duplicate_ids_are_counted_and_an_invalid_index_is_rebuilt(databas
     assert found.one("clerk_ids_twice").data == {"clerk_ids": 1}
     assert [tuple(row) for row in await db.fetch(found.one("clerk_ids_twice").run[0])] == [("user_1", 2)]
     assert found.one("odd_clerk_ids").data == {"rows": 1}
-    assert found.one("users").data == {"users": 5, "with_clerk_id": 4, "without_clerk_id": 1}
+    assert found.one("users").data == {"users": 5, "with_clerk_id": 4, "without_clerk_id": 1, "newest": None}
     with pytest.raises(asyncpg.UniqueViolationError):
         await apply_fix(db, found.one("missing_unique_index"))
     await db.execute("delete from users where id = 1")

@@ -1,4 +1,4 @@
-"""`mapping tables`: list the users table and the tables that refer to it, for a backup."""
+"""`mapping tables`: list the mapped tables and the tables that refer to them, for a backup."""
 
 import argparse
 import asyncio
@@ -27,9 +27,11 @@ def list_tables(arguments: argparse.Namespace, environ: Mapping[str, str]) -> in
 
 
 async def _read_tables(settings: Settings) -> list[tuple[str, str]]:
-    mapping = settings.mapping
+    oids = []
     async with open_connection(settings) as connection:
-        table = await read_table(connection, mapping.schema, mapping.table)
-        if table is None:
-            raise SyncError(f"{mapping.name}: there is no such table. Correct `table` in sync.toml.")
-        return await read_user_tables(connection, table.oid)
+        for mapping in settings.mapping.all:
+            table = await read_table(connection, mapping.schema, mapping.table)
+            if table is None:
+                raise SyncError(f"{mapping.name}: there is no such table. Correct `table` in sync.toml.")
+            oids.append(table.oid)
+        return await read_user_tables(connection, oids)

@@ -143,8 +143,9 @@ def _check_unique_indexes(mapping: TableMapping, table: Table) -> Iterator[Findi
 
 
 def _find_mapped_columns(mapping: TableMapping, table: Table, index: Index) -> list[str]:
-    """Return the columns of the index that are filled from Clerk; generated keys do not collide."""
-    given = [name for name, field in mapping.columns.items() if field.sources and table.column(name)]
+    """Return the columns of the index that are filled from Clerk; keys of the app do not collide."""
+    fields = {name: field for name, field in mapping.columns.items() if table.column(name)}
+    given = [name for name, field in fields.items() if field.sources and not field.is_parent_key]
     return [name for name in given if any(_has_column(key, name) for key in index.keys)]
 
 

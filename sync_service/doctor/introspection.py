@@ -3,6 +3,8 @@
 No query here counts the rows of the app.
 """
 
+from collections.abc import Sequence
+
 import asyncpg
 import msgspec
 from msgspec import Struct
@@ -120,10 +122,10 @@ async def read_foreign_keys(connection: Connection, users_oid: int) -> list[Fore
     return [msgspec.convert(dict(row), ForeignKey) for row in rows]
 
 
-async def read_user_tables(connection: Connection, users_oid: int) -> list[tuple[str, str]]:
-    """Return schema and name of the users table and of all tables below it. Raises errors of asyncpg."""
+async def read_user_tables(connection: Connection, oids: Sequence[int]) -> list[tuple[str, str]]:
+    """Return schema and name of these tables and of all tables below them. Raises errors of asyncpg."""
     async with begin_limited_read(connection):
-        rows = await connection.fetch(read_sql(__package__, "user_tables.sql"), users_oid)
+        rows = await connection.fetch(read_sql(__package__, "user_tables.sql"), oids)
     return [(row["schema"], row["table"]) for row in rows]
 
 

@@ -1,8 +1,11 @@
 """Counts of the users table: rows, Clerk IDs, duplicate emails."""
 
+from typing import Any
+
 from msgspec import Struct
 
 from sync_service.doctor.counts import Counter
+from sync_service.mapping.coercion import TIME_TYPES
 from sync_service.mapping.introspection import Table
 from sync_service.mapping.table import TableMapping
 from sync_service.postgres.sql import quote_ident, quote_table
@@ -16,6 +19,7 @@ class UserCounts(Struct, frozen=True):
 
     `malformed_ids` do not have the form of a Clerk ID. `unknown_ids` are Clerk IDs without a row in
     clerk_sync.identities. `shared_emails` are emails that several rows have, ignoring case.
+    `newest` is the creation time of the newest user, where a column has it.
     """
 
     rows: int | None = None
@@ -25,6 +29,7 @@ class UserCounts(Struct, frozen=True):
     shared_emails: int | None = None
     rows_with_shared_email: int | None = None
     unknown_ids: int | None = None
+    newest: str | None = None
 
     @property
     def without_clerk_id(self) -> int | None:
@@ -45,7 +50,10 @@ async def count_users(counter: Counter, mapping: TableMapping, table: Table, *, 
     if email := find_email_column(mapping, table):
         names["email"] = quote_ident(email)
         queries.append(_SHARED_EMAILS_SQL)
-    found: dict[str, int | None] = {}
+    if created_at := _find_creation_column(mapping, table):
+        names["created_at"] = quote_ident(created_at)
+        queries.append(_NEWEST_SQL)
+    found: dict[str, Any] = {}
     for sql in queries:
         found |= await counter.fetch_row(sql.format(**names))
     return UserCounts(**found)
@@ -55,6 +63,13 @@ async def sample_unknown_ids(counter: Counter, mapping: TableMapping, table: Tab
     """Return up to MAX_SAMPLED_IDS Clerk IDs of the table that are not in clerk_sync.identities."""
     sql = _SAMPLE_SQL.format(table=quote_table(table.schema, table.name), clerk_id=quote_ident(mapping.id_column))
     return (await counter.fetch_row(sql, MAX_SAMPLED_IDS)).get("ids") or []
+
+
+def _find_creation_column(mapping: TableMapping, table: Table) -> str | None:
+    """Return the column with the time at which a user was created, in Clerk or in the app."""
+    times = [column.name for column in table.columns if column.base in TIME_TYPES]
+    mapped = [name for name, field in mapping.columns.items() if field.only_source == "created_at" and name in times]
+    return next(iter([*mapped, *(name for name in times if name.lower().replace("_", "") == "createdat")]), None)
 
 
 def find_email_column(mapping: TableMapping, table: Table) -> str | None:
@@ -103,4 +118,8 @@ from (
         and not exists (select from clerk_sync.identities as known where known.clerk_id = app.{clerk_id}::text)
     limit $1
 ) as t
+"""
+
+_NEWEST_SQL = """
+select max({created_at})::text as newest from {table}
 """

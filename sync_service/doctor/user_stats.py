@@ -28,7 +28,13 @@ def check_users(mapping: TableMapping, table: Table, users: UserCounts, sample: 
         f" without: {format_count(users.without_clerk_id)}",
         why="A row without a Clerk ID belongs to no user in Clerk. link_by_verified_email links such rows; without it"
         " they stay as they are.",
-        data={"users": users.rows, "with_clerk_id": users.with_clerk_id, "without_clerk_id": users.without_clerk_id},
+        lines=(f"newest user: {users.newest}",) if users.newest else (),
+        data={
+            "users": users.rows,
+            "with_clerk_id": users.with_clerk_id,
+            "without_clerk_id": users.without_clerk_id,
+            "newest": users.newest,
+        },
     )
     if users.duplicate_ids:
         yield Finding(

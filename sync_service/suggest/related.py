@@ -10,13 +10,19 @@ from sync_service.postgres.pool import Connection
 from sync_service.suggest.evidence import Evidence
 from sync_service.suggest.fillers import fill_column
 from sync_service.suggest.keys import decide_key
-from sync_service.suggest.names import has_word, normalize, parse_words
+from sync_service.suggest.names import normalize, parse_words, split_words
 from sync_service.suggest.overview import Overview, TableOverview
 from sync_service.suggest.related_sources import find_related_source
 from sync_service.suggest.rows import read_evidence
 from sync_service.suggest.rules import Decision, leave
 from sync_service.suggest.times import decide_time
 
+# The last words of the names of the tables. A table with another name may have the column for another purpose.
+_ORGANIZATIONS = parse_words(
+    "org orgs organization organizations organisation organisations team teams workspace workspaces company companies"
+    " tenant tenants"
+)
+_MEMBERS = parse_words("member members membership memberships")
 _SESSIONS = parse_words("session sessions")
 # Columns of sessions that an authentication library or a web framework keeps itself.
 _OTHER_SESSIONS = parse_words("token sessiontoken sess data payload sessiondata refreshtoken accesstoken")
@@ -63,23 +69,28 @@ def _list_candidates(overview: Overview, entity: Entity, users: tuple[str, str])
             yield table, names[0]
 
 
-def _is_organization_id(_: TableOverview, name: str, __: tuple[str, str]) -> bool:
-    return "clerk" in name and "org" in name and "member" not in name
+def _is_organization_id(table: TableOverview, name: str, _: tuple[str, str]) -> bool:
+    return _is_named(table, _ORGANIZATIONS) and "clerk" in name and "org" in name and "member" not in name
 
 
-def _is_membership_id(_: TableOverview, name: str, __: tuple[str, str]) -> bool:
-    return "clerk" in name and "member" in name
+def _is_membership_id(table: TableOverview, name: str, _: tuple[str, str]) -> bool:
+    return _is_named(table, _MEMBERS) and "clerk" in name and "member" in name
 
 
 def _is_session_id(table: TableOverview, name: str, users: tuple[str, str]) -> bool:
     """Return whether the column has the ID of Clerk's session: by its name, or by the user to whom the row belongs."""
+    if not _is_named(table, _SESSIONS) or any(normalize(column.name) in _OTHER_SESSIONS for column in table.columns):
+        return False
     if "clerk" in name:
         return "session" in name
-    if name != "sessionid" or not has_word(table.name, _SESSIONS):
-        return False
     belongs_to_user = any(reference.parent == users for reference in table.references)
-    is_foreign = any(normalize(column.name) in _OTHER_SESSIONS for column in table.columns)
-    return belongs_to_user and not is_foreign and any(column.is_named_clerk for column in table.columns)
+    return name == "sessionid" and belongs_to_user and any(column.is_named_clerk for column in table.columns)
+
+
+def _is_named(table: TableOverview, nouns: frozenset[str]) -> bool:
+    """Return whether the last word of the table's name says that its rows are such objects."""
+    words = split_words(table.name)
+    return bool(words) and words[-1] in nouns
 
 
 _JUDGES: Mapping[str, Callable[[TableOverview, str, tuple[str, str]], bool]] = {

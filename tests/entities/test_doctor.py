@@ -1,5 +1,6 @@
 """`doctor` on the tables of sessions, organizations and memberships."""
 
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -11,6 +12,7 @@ from sync_service.mapping.toml import parse_mapping
 from sync_service.settings import Settings
 from tests.entities.conftest import SCHEMA, TOML
 from tests.findings import apply_fix, run_doctor
+from tests.processes import run_here
 
 FAMILY_CODES = {
     *("no_parent_column", "parent_column_without_index", "parent_key_type", "keep_without_end"),
@@ -22,7 +24,7 @@ async def test_tables_that_fit_have_no_finding_of_their_own(database: str, db: a
     await db.execute(SCHEMA)
     found = await run_doctor(database, TOML)
     assert not found.codes() & FAMILY_CODES
-    assert not found.codes("wrong")
+    assert not found.codes("wrong", "warning")
     assert [finding.data["section"] for finding in found.all("no_events_of_section")] == [
         *("organizations", "sessions", "memberships"),
     ]
@@ -91,3 +93,13 @@ async def test_serve_does_not_start_with_a_table_that_does_not_fit(settings: Set
     await db.execute("alter table team_members drop column role")
     with pytest.raises(MappingMismatch):
         await check_mapping(Settings(database=settings.database, **changes))
+
+
+async def test_a_backup_has_all_mapped_tables(database: str, db: asyncpg.Connection, tmp_path: Path) -> None:
+    """No foreign key connects the organizations with the users."""
+    await db.execute(SCHEMA)
+    (tmp_path / "sync.toml").write_text(TOML)
+    done = run_here("mapping", "tables", cwd=tmp_path, DATABASE_URL=database)
+    assert (done.returncode, done.stderr) == (0, "")
+    names = ("documents", "people", "team_members", "teams", "user_sessions")
+    assert done.stdout.split() == [f'"public"."{name}"' for name in names]

@@ -1,7 +1,7 @@
--- A table ($1), the tables that refer to it to any depth, and their partitions. `union` drops duplicate rows, so the
+-- Some tables ($1), the tables that refer to them to any depth, and their partitions. `union` drops duplicate rows, so the
 -- recursion ends at a cycle.
 with recursive below (oid) as (
-    select $1::oid
+    select unnest($1::oid[])
     union
     select child.oid
     from below
