@@ -9,6 +9,7 @@ from sync_service.doctor.foreign_key_fixes import add_foreign_key
 from sync_service.doctor.grant_fixes import bypass_row_security, grant_schema, grant_sequence, grant_table
 from sync_service.doctor.introspection import UnconstrainedColumn
 from sync_service.doctor.required_columns import Fix
+from sync_service.mapping.binding import find_key
 from sync_service.mapping.carry_over import CarryOverTable
 from sync_service.mapping.carry_over_checks import CarryOverTarget, find_blocking_issues, find_missing_privileges
 from sync_service.mapping.introspection import Column, Table
@@ -41,7 +42,7 @@ def report_missing_target(entry: CarryOverTable) -> Finding:
 def check_target(mapping: TableMapping, users: Table, target: CarryOverTarget, role: str) -> Iterator[Finding]:
     """Yield the problems of one entry with its table. `role` is that of the service."""
     entry = target.entry
-    key = users.column(users.primary_key[0] if len(users.primary_key) == 1 else mapping.id_column)
+    key = users.column(find_key(mapping, users))
     issues = list(find_blocking_issues(target, mapping.id_column, key))
     for issue in issues:
         yield _report_issue(entry, issue.code, "wrong", str(issue), _find_fix(issue, target, role))

@@ -8,6 +8,7 @@ from sync_service.clerk.entities import SESSION
 from sync_service.doctor.counts import Counter
 from sync_service.doctor.findings import Finding, format_number_of
 from sync_service.doctor.index_fixes import create_index
+from sync_service.mapping.binding import find_key
 from sync_service.mapping.child_queries import find_parent_column
 from sync_service.mapping.computed_values import PARENT_KEYS
 from sync_service.mapping.introspection import Table
@@ -85,7 +86,7 @@ def _check_key_types(
         parent = sources.get(field.only_source or "")
         if column is None or parent is None:
             continue
-        key = _get_key(*parent)
+        key = find_key(*parent)
         own = parent[1].column(key)
         if own and not _can_hold(column.base, own.base):
             yield Finding(
@@ -96,10 +97,6 @@ def _check_key_types(
                 do=(f"give {name} the type {own.type}, or map it to Clerk's ID of the {parent[0].entity}",),
                 data={"table": mapping.name, "column": name},
             )
-
-
-def _get_key(mapping: TableMapping, table: Table) -> str:
-    return table.primary_key[0] if len(table.primary_key) == 1 else mapping.id_column
 
 
 def _can_hold(column: str, key: str) -> bool:

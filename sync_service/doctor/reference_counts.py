@@ -59,7 +59,7 @@ async def max_rows_per_user(counter: Counter, path: Sequence[ForeignKey]) -> int
     first = path[0]
     joins = []
     for n, key in enumerate(path[1:], start=1):
-        condition = _build_join_condition(f"r{n}", key.columns, f"r{n - 1}", key.parent_columns)
+        condition = build_join_condition(f"r{n}", key.columns, f"r{n - 1}", key.parent_columns)
         joins.append(f"join {quote_table(key.schema, key.table)} as r{n} on {condition}")
     sql = _MAX_PER_USER_SQL.format(
         child=quote_table(first.schema, first.table),
@@ -77,7 +77,7 @@ async def count_orphans(
     sql = _ORPHANS_SQL.format(
         child=quote_table(column.schema, column.table),
         parent=quote_table(table.schema, table.name),
-        condition=_build_join_condition("parent", [referenced_column], "child", [column.name]),
+        condition=build_join_condition("parent", [referenced_column], "child", [column.name]),
         not_null=_build_not_null_condition("child", [column.name]),
         value=f"child.{quote_ident(column.name)}",
     )
@@ -90,13 +90,14 @@ async def count_rows_of_deleted_users(counter: Counter, key: ForeignKey, deleted
     sql = _OF_DELETED_USERS_SQL.format(
         child=quote_table(key.schema, key.table),
         parent=quote_table(key.parent_schema, key.parent_table),
-        condition=_build_join_condition("parent", key.parent_columns, "child", key.columns),
+        condition=build_join_condition("parent", key.parent_columns, "child", key.columns),
         deleted=marked if deleted_at.base == "bool" else f"{marked} is not null",
     )
     return (await counter.fetch_row(sql)).get("n")
 
 
-def _build_join_condition(left: str, left_columns: Sequence[str], right: str, right_columns: Sequence[str]) -> str:
+def build_join_condition(left: str, left_columns: Sequence[str], right: str, right_columns: Sequence[str]) -> str:
+    """Return SQL that is true for the rows `left` and `right` whose columns are equal, one by one."""
     pairs = zip(left_columns, right_columns, strict=True)
     return " and ".join(f"{left}.{quote_ident(one)} = {right}.{quote_ident(other)}" for one, other in pairs)
 

@@ -44,6 +44,7 @@ from sync_service.mapping.introspection import Table, read_table
 from sync_service.mapping.table import TableMapping
 from sync_service.postgres.limited_read import begin_limited_read
 from sync_service.postgres.migrate import read_schema_state
+from sync_service.postgres.pool import Connection
 from sync_service.settings import Settings
 from sync_service.store.carried_rows import read_target
 
@@ -96,13 +97,17 @@ class CheckRun:
             inbox = await count_inbox(counter)
             self._add(self._check_inbox(inbox))
         await self.check_clerk(inbox)
+        users = await self._read_table(connection, self.settings.mapping)
+        if users:
+            await self._check_table(counter, users, server, has_identities=inbox is not None)
+        await self._check_related(counter, users, server, has_schema=inbox is not None)
+
+    async def _read_table(self, connection: Connection, mapping: TableMapping) -> Table | None:
         async with begin_limited_read(connection):
-            table = await read_table(connection, self.settings.mapping.schema, self.settings.mapping.table)
+            table = await read_table(connection, mapping.schema, mapping.table)
         if table is None:
-            self.findings.append(report_missing_table(self.settings.mapping))
-        else:
-            await self._check_table(counter, table, server, has_identities=inbox is not None)
-        await self._check_related(counter, server, has_schema=inbox is not None)
+            self.findings.append(report_missing_table(mapping))
+        return table
 
     def _check_inbox(self, inbox: InboxCounts) -> Iterable[Finding]:
         if self._receives_webhooks:
@@ -124,18 +129,15 @@ class CheckRun:
         await self._check_missing_foreign_keys(counter, table, edges)
         await self._count_joins(counter, table, edges)
 
-    async def _check_related(self, counter: Counter, server: Server, *, has_schema: bool) -> None:
-        """Check the tables of sessions, organizations and memberships."""
-        tables: dict[str, tuple[TableMapping, Table]] = {}
-        for mapping in self.settings.mapping.all:
+    async def _check_related(self, counter: Counter, users: Table | None, server: Server, *, has_schema: bool) -> None:
+        """Check the tables of sessions, organizations and memberships, parents first."""
+        tables = {USER.name: (self.settings.mapping, users)} if users else {}
+        for mapping in self.settings.mapping.related:
             self._on_progress(mapping.name)
-            async with begin_limited_read(counter.connection):
-                table = await read_table(counter.connection, mapping.schema, mapping.table)
-            if table:
-                tables[mapping.entity] = (mapping, table)
-            elif mapping.entity != USER.name:
-                self.findings.append(report_missing_table(mapping))
-        for mapping, table in [found for entity, found in tables.items() if entity != USER.name]:
+            table = await self._read_table(counter.connection, mapping)
+            if table is None:
+                continue
+            tables[mapping.entity] = (mapping, table)
             self._add(check_table(mapping, table, server, Hints()))
             self._add(check_columns(mapping, table))
             counts = await count_family(counter, mapping) if has_schema else FamilyCounts()

@@ -8,6 +8,7 @@ from sync_service.doctor.counts import Counter
 from sync_service.doctor.findings import Finding, format_count, format_number_of
 from sync_service.doctor.foreign_key_graph import ForeignKeyEdge
 from sync_service.doctor.introspection import ForeignKey
+from sync_service.doctor.reference_counts import build_join_condition
 from sync_service.mapping.introspection import Table
 from sync_service.mapping.table import TableMapping
 from sync_service.postgres.sql import quote_ident, quote_table
@@ -78,8 +79,7 @@ def _render_present(columns: Sequence[str]) -> str:
 
 
 def _render_join(key: ForeignKey) -> str:
-    pairs = zip(key.parent_columns, key.columns, strict=True)
-    condition = " and ".join(f"parent.{quote_ident(one)} = child.{quote_ident(other)}" for one, other in pairs)
+    condition = build_join_condition("parent", key.parent_columns, "child", key.columns)
     child, parent = quote_table(key.schema, key.table), quote_table(key.parent_schema, key.parent_table)
     return f"{child} as child join {parent} as parent on {condition}"
 

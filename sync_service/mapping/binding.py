@@ -68,10 +68,15 @@ def bind(mapping: TableMapping, table: Table | None) -> BoundMapping | list[str]
         mapping=replace(mapping, columns=columns),
         table=table,
         column_types=column_types,
-        key=table.primary_key[0] if len(table.primary_key) == 1 else mapping.id_column,
+        key=find_key(mapping, table),
         time_columns=tuple(name for name, column in given.items() if column.base in TIME_TYPES),
         coerced_columns=_list_coerced_columns(columns, given),
     )
+
+
+def find_key(mapping: TableMapping, table: Table) -> str:
+    """Return the column by which the app knows a row: its primary key, or else that of the Clerk ID."""
+    return table.primary_key[0] if len(table.primary_key) == 1 else mapping.id_column
 
 
 def _select_given(fields: Mapping[str, FieldSource], types: Mapping[str, Column]) -> dict[str, Column]:

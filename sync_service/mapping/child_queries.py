@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sync_service.clerk.entities import ENTITIES, Parent
+from sync_service.clerk.entities import Parent
 from sync_service.mapping.binding import BoundMapping
 from sync_service.mapping.coercion import TIME_TYPES
 from sync_service.mapping.computed_values import PARENT_KEYS
@@ -88,8 +88,3 @@ def _list_ends(bound: BoundMapping) -> Iterator[str]:
                 zone = " at time zone 'utc'" if column.base == "timestamp" else ""
                 yield f"(child.{quote_ident(name)}{zone})::timestamptz"
                 break
-
-
-def list_children(entity: str) -> list[str]:
-    """Return the entities that have this parent."""
-    return [child.name for child in ENTITIES.values() if any(parent.entity == entity for parent in child.parents)]

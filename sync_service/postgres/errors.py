@@ -59,7 +59,7 @@ def translate_errors() -> Iterator[None]:
     """Raise `DatabaseError` for errors of asyncpg and the network; let other errors through."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # asyncpg's errors have no common base; others pass unchanged
         if translated := translate_error(error):
             raise translated from error
         raise

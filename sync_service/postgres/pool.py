@@ -86,7 +86,7 @@ class _Acquisition:
     async def __aenter__(self) -> Connection:
         try:
             self._connection: asyncpg.pool.PoolConnectionProxy = await self._pool.acquire()
-        except Exception as error:
+        except Exception as error:  # asyncpg's errors have no common base; others pass unchanged
             if translated := translate_error(error, is_connecting=True):
                 raise translated from error
             raise
@@ -119,7 +119,7 @@ class _Acquisition:
         except TimeoutError:
             await self._pool.expire_connections()
             return True
-        except Exception as other:
+        except Exception as other:  # as above
             if translated := translate_error(other):
                 raise translated from other
             raise

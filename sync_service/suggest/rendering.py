@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from sync_service.mapping.introspection import Table
 from sync_service.mapping.presets import PRESETS
 from sync_service.suggest.columns import decide_columns
 from sync_service.suggest.deletion import Deletion, decide_deletion
@@ -58,7 +59,7 @@ def _render_head(facts: Evidence, candidates: Sequence[Candidate]) -> Iterator[s
 
 def _render_users(facts: Evidence, deletion: Deletion) -> Iterator[str]:
     yield "[users]"
-    yield f"table = {_quote(f'{_quote_part(facts.table.schema)}.{_quote_part(facts.table.name)}')}"
+    yield _render_table(facts.table)
     yield from _render_clerk_id(facts)
     yield _append(f"on_delete = {_quote(deletion.on_delete)}", deletion.reason)
     yield from map(_comment, deletion.remarks)
@@ -66,6 +67,10 @@ def _render_users(facts: Evidence, deletion: Deletion) -> Iterator[str]:
         yield "# Rows without a Clerk ID stay as they are, unless you link them: read `sync-service docs mapping`."
         yield "# link_by_verified_email = true  # a new Clerk user gets the row with the same verified email"
         yield "# link_by_external_id = true  # a Clerk user gets the row whose key is the user's external_id at Clerk"
+
+
+def _render_table(table: Table) -> str:
+    return f"table = {_quote(f'{_quote_part(table.schema)}.{_quote_part(table.name)}')}"
 
 
 def _has_unlinked_rows(facts: Evidence) -> bool:
@@ -131,7 +136,7 @@ def _render_related(found: RelatedTable) -> Iterator[str]:
         yield _comment(f"{', '.join(found.unsolved)}: read `sync-service docs sessions`.")
         return
     yield f"[{section}]"
-    yield f"table = {_quote(f'{_quote_part(table.schema)}.{_quote_part(table.name)}')}"
+    yield _render_table(table)
     yield render_entry(found.entity.id_key, found.id_column)
     yield f"[{section}.columns]"
     for name, decision in found.decisions.items():

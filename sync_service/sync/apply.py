@@ -87,9 +87,11 @@ class Applier(BatchCommitter):
         found: dict[int, Outcome | None] = dict.fromkeys(await self._save_carried_users(events))
         for entity, numbers in _group_by_entity(events, self.store.bindings):
             part = [n for n in numbers if n not in found]
-            applier = replace(self, store=self.store.for_entity(entity))
-            found |= zip(part, await applier.apply_to_table([events[n] for n in part]), strict=True)
+            found |= zip(part, await self._for_entity(entity).apply_to_table([events[n] for n in part]), strict=True)
         return [found[n] for n in range(len(events))]
+
+    def _for_entity(self, entity: str) -> "Applier":
+        return replace(self, store=self.store.for_entity(entity))
 
     async def _save_carried_users(self, events: Sequence[Event]) -> list[int]:
         """Save the users whom sessions contain; return the positions of the sessions that must wait for a lock."""
@@ -116,9 +118,10 @@ class Applier(BatchCommitter):
 
     async def apply_waiting_for_lock(self, event: Event) -> Outcome:
         """Apply one event; wait for the lock of its user as long as the sender waits."""
+        event = _ignore_unmapped(event, self.store.bindings)
         if user := get_carried_user(event):
             await self.apply_waiting_for_lock(user)
-        applier = replace(self, store=self.store.for_entity(event.entity))
+        applier = self._for_entity(event.entity)
         apply = applier.delete if isinstance(event.change, Deletion) else applier.save
         [outcome] = await apply([event], lock_timeout_ms=LOCK_TIMEOUT_MS)
         return outcome or LOCKED

@@ -24,7 +24,7 @@ from sync_service.store.identities import request_refetch
 from sync_service.store.links import link_rows
 from sync_service.store.retry_queue import LEASE
 from sync_service.sync.email_conflict import resolve_email_conflict
-from sync_service.sync.outcome import Outcome, Waiting
+from sync_service.sync.outcome import Outcome
 from sync_service.sync.parents import resolve_parents
 from sync_service.sync.recovery import TIMEOUT, Batch, Work
 
@@ -127,9 +127,7 @@ class BatchCommitter:
                     bound, ready, source=self.source, lock_timeout_ms=lock_timeout_ms, orphans=found.orphans
                 )
         await self._follow_up(bound, ready, records)
-        outcomes: dict[int, Outcome] = {
-            n: Waiting("waiting", error.reason, error.parent_id or "") for n, error in found.waiting.items()
-        }
+        outcomes: dict[int, Outcome] = dict(found.waiting)
         outcomes |= {n: Outcome(record["status"]) for n, record in zip(found.ready, records, strict=True)}
         return [outcomes[n] for n in range(len(events))]
 

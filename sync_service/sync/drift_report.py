@@ -9,16 +9,12 @@ from sync_service.clerk.entities import USER
 from sync_service.store.comparison import Difference, Drift, ValuePairs
 from sync_service.store.links import Link, LinkKind
 from sync_service.store.reconciles import RUN_COUNTS
-from sync_service.sync.outcome import Outcome
+from sync_service.sync.outcome import WAITING_FOR, Outcome
 
 # A run deletes no user if more than so many, and more than this share of all users, would be deleted. The same holds
 # for each other kind of object.
 MAX_DELETIONS = 10
 MAX_DELETED_SHARE = 0.05
-
-# The start of the reasons of an object without its parent. A parent that cannot be written is counted itself. One that
-# was created meanwhile comes by webhook.
-WAITING = "waiting_for_"
 
 # Differences that a dry run prints.
 MAX_EXAMPLES = 20
@@ -118,7 +114,7 @@ class Report:
         for difference in page.differences:
             self._count_difference(difference, page)
         for difference, outcome in zip(page.differences, page.outcomes, strict=False):
-            if not (outcome.reason or "").startswith(WAITING):
+            if not (outcome.reason or "").startswith(WAITING_FOR):
                 self.count_outcome(outcome.outcome, is_drift=difference.drift is not None)
 
     def _count_links(self, links: Mapping[str, Link] | None) -> None:

@@ -14,7 +14,16 @@ class Outcome(Struct, frozen=True):
     reason: str | None = None
 
 
+# The start of the reasons of an object whose parent has no row.
+WAITING_FOR = "waiting_for_"
+
+
 class Waiting(Outcome, frozen=True):
-    """Not filed yet: the parent's row does not exist."""
+    """Not filed yet: the row of the parent `parent_id` does not exist. `reason` names the kind of the parent."""
 
     parent_id: str = ""
+
+    @classmethod
+    def for_parent(cls, entity: str, parent_id: str) -> "Waiting":
+        """Return the outcome of an event that waits for this parent."""
+        return cls("waiting", WAITING_FOR + entity, parent_id)

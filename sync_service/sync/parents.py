@@ -9,22 +9,22 @@ import msgspec
 from sync_service.clerk.change import Snapshot
 from sync_service.clerk.entities import Parent
 from sync_service.clerk.events import Event, find_parent_id
-from sync_service.errors import ParentMissing
 from sync_service.mapping.computed_values import PARENT_KEYS
 from sync_service.store.access import BoundConnection, Store
 from sync_service.store.family import ParentState, find_parents, lock_parents
+from sync_service.sync.outcome import Waiting
 
 
 @dataclass(slots=True)
 class Resolution:
     """The events of a batch by what they can do. `ready` also has the events of `orphans`, which are filed only.
 
-    `waiting` has the missing parent by the position of the event.
+    `waiting` has the outcome of the others. The keys are positions.
     """
 
     ready: dict[int, Event] = field(default_factory=dict)
     orphans: set[str | None] = field(default_factory=set)
-    waiting: dict[int, ParentMissing] = field(default_factory=dict)
+    waiting: dict[int, Waiting] = field(default_factory=dict)
 
 
 async def resolve_parents(
@@ -57,7 +57,7 @@ def sort_events(events: Sequence[Event], parents: Iterable[Parent], states: dict
             found.ready[n] = event
         elif missing:
             [(parent, clerk_id), *_] = missing
-            found.waiting[n] = ParentMissing(f"waiting_for_{parent.entity}", clerk_id)
+            found.waiting[n] = Waiting.for_parent(parent.entity, clerk_id)
         else:
             keys = {PARENT_KEYS[parent.entity]: states[clerk_id].key for parent, clerk_id in own}
             found.ready[n] = _add_keys(event, keys)

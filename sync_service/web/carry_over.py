@@ -120,7 +120,7 @@ def _check_value(value: Any, depth: int) -> None:
 
 
 def _refuse(why: str) -> NoReturn:
-    raise BadRequest(f"carry_over {why}. Nothing was written.")
+    raise BadRequest(f"carry_over {why}. No row was written.")
 
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")

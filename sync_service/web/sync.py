@@ -129,7 +129,7 @@ class SyncEndpoint:
         return login.outcome, await self._create_response(clerk_id, login, carry_over)
 
     async def _read_request(self, request: Request) -> tuple[SyncRequest, CarryOver | None]:
-        """Return the body. Nothing has been written before it is known to be right."""
+        """Return the body, which is checked as a whole before the service writes a row."""
         if not _BODY_HEADERS.intersection(name for name, _ in request.scope["headers"]):
             return SyncRequest(), None  # most requests have no body
         content = await read_body(request, self._limits.body)

@@ -226,7 +226,7 @@ async def test_the_limits_allow_a_hundred_rows_and_256_kib(world: World, db: asy
     rows = [{"question": f"q{number}", "answer": "x"} for number in range(100)]
     assert read_result(await carry(world, make_body("a", interactions=rows))) == ("completed", None)
     empty = make_body("b", notes=[{"text": ""}])
-    # What `json.dumps` writes for the value of carry_over.
+    # The text of the value of carry_over, as `json.dumps` writes it.
     size = len(str(empty["carry_over"]))
     for extra, status in ((0, 200), (1, 400)):
         body = make_body("b", notes=[{"text": "x" * (256 * 1024 - size + extra)}])

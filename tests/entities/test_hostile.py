@@ -1,12 +1,17 @@
 """Events with wrong, missing or hostile values: each gets an answer that Svix can use, and none affects another."""
 
+import contextlib
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from sync_service.clerk.events import event_from_row
+from sync_service.clerk.events import event_from_row, parse_event
+from sync_service.postgres.pool import open_database
 from sync_service.settings import Settings
+from sync_service.store.access import Store
+from sync_service.sync.apply import Applier
 from tests.entities.conftest import (
     make_body,
     make_membership_event,
@@ -15,7 +20,7 @@ from tests.entities.conftest import (
     read_rows,
     retry_all,
 )
-from tests.world import T1, T2, World, make_event, make_message_id
+from tests.world import T1, T2, World, encode_body, make_event, make_message_id
 
 BODIES = {
     "session": make_session_event("session.created", "sess_1", "user_1", T1),
@@ -88,3 +93,14 @@ async def test_a_stored_session_without_its_user_is_never_read_as_a_user(world: 
     await world.db.execute("update clerk_sync.events set next_attempt_at = now()")
     stored = await world.db.fetchrow("select * from clerk_sync.events where id = $1", message_id)
     assert event_from_row(dict(stored or {})).entity == "session"
+
+
+async def test_an_event_without_a_table_is_ignored_while_it_waits_for_a_lock(world: World, settings: Settings) -> None:
+    """The section was removed from sync.toml after the event was stored."""
+    database = settings.database
+    assert database
+    event = parse_event(make_message_id(), encode_body(BODIES["organization"]), {"user": (), "organization": ()})
+    async with contextlib.aclosing(await open_database(database)) as pool:
+        applier = Applier(Store(pool, replace(world.mapping, related=(), has_children=False)))
+        assert (await applier.apply_waiting_for_lock(event)).outcome == "ignored"
+    assert await read_rows(world.db, "teams") == []

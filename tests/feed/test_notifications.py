@@ -205,7 +205,7 @@ async def test_slow_and_endless_answers_do_not_keep_other_users_waiting(
         }
 
 
-# What a false receiver writes, and the reason of the failure; none if the change counts as accepted.
+# The bytes of a false receiver, and the reason of the failure; None if the change counts as accepted.
 FALSE_RESPONSES = {
     b"": "ServerDisconnectedError",
     b"hello\r\n\r\n": "ClientResponseError",
