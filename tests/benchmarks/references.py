@@ -20,12 +20,14 @@ from svix.webhooks import Webhook
 from sync_service.process import die_with_parent
 from tests.world import SECRET
 
+# The tables of one usual handler: `usual` in this file, `node` in usual_handler.mjs.
 TABLES = """
-create table if not exists usual_events (
+create table if not exists {name}_events (
     id text primary key, type text, payload jsonb, received_at timestamptz default now()
 );
-create table if not exists usual_users (like public.users including all);
+create table if not exists {name}_users (like public.users including all);
 """
+HANDLERS = ("usual", "node")
 
 
 # The service's own columns, so that both write the same row.
@@ -43,7 +45,8 @@ UPSERT = (
 @asynccontextmanager
 async def _lifespan(_: Starlette) -> AsyncIterator[dict[str, object]]:
     async with asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=0, max_size=10) as pool:
-        await pool.execute(TABLES)
+        for name in HANDLERS:
+            await pool.execute(TABLES.format(name=name))
         yield {"pool": pool}
 
 
@@ -63,7 +66,10 @@ async def _usual(request: Request) -> Response:
             event["type"],
             body.decode(),
         )
-        await connection.execute(UPSERT, *row_of(event["data"]))
+        if event["type"] == "user.deleted":
+            await connection.execute("delete from usual_users where id = $1", event["data"]["id"])
+        else:
+            await connection.execute(UPSERT, *row_of(event["data"]))
     return Response(status_code=204)
 
 

@@ -14,13 +14,20 @@ COLORS = ("#8a8a8a", "#c2571a", "#1a6fc2", "#3c8a3c")
 Lines = Mapping[str, Sequence[tuple[float, float]]]
 
 
-def write_report(name: str, rows: Sequence[Mapping[str, object]], title: str, lines: Lines) -> None:
-    """Write `<name>.json` and `<name>.svg` if BENCH_OUTPUT names a folder."""
+def write_rows(name: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write `<name>.json` if BENCH_OUTPUT names a folder."""
     if not (folder := os.environ.get("BENCH_OUTPUT")):
         return
     about = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": platform.machine(), "cores": os.cpu_count()}
     about |= {"python": platform.python_version()}
     Path(folder, f"{name}.json").write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n")
+
+
+def write_report(name: str, rows: Sequence[Mapping[str, object]], title: str, lines: Lines) -> None:
+    """Write `<name>.json` and `<name>.svg` if BENCH_OUTPUT names a folder."""
+    if not (folder := os.environ.get("BENCH_OUTPUT")):
+        return
+    write_rows(name, rows)
     Path(folder, f"{name}.svg").write_text(draw_plot(title, lines))
     print(f"  written: {folder}/{name}.json and {folder}/{name}.svg")
 

@@ -27,7 +27,7 @@ from sync_service.postgres.migrate import migrate
 from sync_service.postgres.pool import open_database
 from sync_service.store.access import Store
 from sync_service.sync.apply import Applier
-from tests.benchmarks.bodies import make_body
+from tests.benchmarks.bodies import make_body, make_id
 from tests.benchmarks.usage import measure_cpu_seconds
 
 USERS = int(os.environ.get("BENCH_USERS", "10000"))
@@ -69,7 +69,7 @@ async def _measure_all(server: EmbeddedServer) -> None:
     connection = await asyncpg.connect(server.dsn())
     await migrate(connection)
     await create_table(connection, DEFAULT)
-    users = [f"user_{os.urandom(14).hex()[:27]}" for _ in range(USERS)]
+    users = [make_id("user_", next(_times)) for _ in range(USERS)]
     await _apply(server, DEFAULT, [_make_event("user.created", user) for user in users])
     print(f"  {USERS:,} users, {EVENTS:,} events of each kind in batches of {BATCH}; all figures are for one event")
     print(f"  {'':34} {'WAL':>7} {'':>7} {'full':>5} {'inbox':>6} {'identi-':>7} {'users':>6} {'CPU':>7} {'CPU PG':>7}")
@@ -90,7 +90,7 @@ async def _measure_all(server: EmbeddedServer) -> None:
 
 def _make_events(kind: Kind, users: Sequence[str]) -> list[Event]:
     changed = random.sample(users, k=EVENTS)
-    return [_make_event(kind.type, f"user_{os.urandom(14).hex()[:27]}" if kind.is_new else user) for user in changed]
+    return [_make_event(kind.type, make_id("user_", next(_times)) if kind.is_new else user) for user in changed]
 
 
 def _make_event(event_type: str, user: str) -> Event:
@@ -106,7 +106,7 @@ def _make_event(event_type: str, user: str) -> Event:
             "user": found["data"],
         }
         body = json.dumps(found | {"type": event_type, "data": data}).encode()
-    return parse_event(f"msg_{os.urandom(14).hex()[:27]}", body)
+    return parse_event(make_id("msg_", next(_times)), body)
 
 
 async def _apply(server: EmbeddedServer, mapping: TableMapping, events: Sequence[Event]) -> float:

@@ -1,17 +1,25 @@
-"""Bursts of one kind (fsync on): deletions of 64 clients, and a replay of the inbox by the command."""
+"""Bursts of one kind (fsync on): deletions of 64 clients beside the references, and a replay by the command.
+
+An app's table refers to the users, with one row for each user that a deletion cascades to. The targets take turns. A
+replay has no reference: the usual handler cannot apply a stored event again.
+"""
 
 import asyncio
 import os
 import subprocess
 import tempfile
 import time
+from typing import Any
 
 import asyncpg
 
-from tests.benchmarks.bodies import make_body, make_request
+from tests.benchmarks.bodies import make_body, make_id, make_request
 from tests.benchmarks.generator import Order, drive
-from tests.benchmarks.growth import insert_users
-from tests.benchmarks.targets import Targets, run_targets
+from tests.benchmarks.references import HANDLERS
+from tests.benchmarks.report import write_rows
+from tests.benchmarks.sender import Round, compute_costs
+from tests.benchmarks.stored_data import make_users, store
+from tests.benchmarks.targets import Target, Targets, run_targets
 from tests.benchmarks.usage import measure_cpu_seconds
 from tests.processes import COMMAND
 from tests.world import SECRET
@@ -19,34 +27,48 @@ from tests.world import SECRET
 CLIENTS = 64
 DELETIONS = int(os.environ.get("BENCH_DELETIONS", "10000"))
 REPLAYED = int(os.environ.get("BENCH_REPLAYED", "100000"))
+ROUNDS = 4
 
 MIN_DELETIONS, MIN_REPLAYED = 3_000, 5_000
 
 
 def measure() -> None:
-    """Print the rate of both, and the CPU of the service or the command and of PostgreSQL."""
+    """Print the rates, and the CPU of the process or the command and of PostgreSQL."""
     with run_targets() as found:
-        _measure_deletions(found)
-        _measure_replay(found)
+        print(f"  {'':7} {'':16} {'':21} {'1/s':>7} {'CPU':>6} {'CPU PG':>6}")
+        rows = [*_measure_deletions(found), _measure_replay(found)]
+    for row, target in ((rows[-2], MIN_DELETIONS), (rows[-1], MIN_REPLAYED)):
+        verdict = "met" if row["rate"] >= target else "MISSED"
+        print(f"  {row['storm']}: {row['rate']:,.0f}/s, target {target:,}/s: {verdict}")
+    write_rows("storms", rows)
 
 
-def _measure_deletions(found: Targets) -> None:
-    users = [f"user_{os.urandom(14).hex()[:27]}" for _ in range(DELETIONS)]
-    asyncio.run(insert_users(found, users))
-    now = time.time_ns() // 1_000_000
-    path = found.service.path
-    requests = [
-        make_request(path, f"msg_{os.urandom(14).hex()[:27]}", make_body("user.deleted", user, now)) for user in users
+def _measure_deletions(found: Targets) -> list[dict[str, Any]]:
+    users = make_users(DELETIONS)
+    store(found.postgres.dsn(), users, 0)
+    asyncio.run(_add_children(found))
+    parts = [users[number::ROUNDS] for number in range(ROUNDS)]
+    rounds = [[_delete(found, target, part) for target in found] for part in parts]
+    for name in ("public.users", *(f"{name}_users" for name in HANDLERS[: len(found.writers) - 1])):
+        assert asyncio.run(_count(found, f"select count(*) from {name}")) == 0, name
+    return [
+        _print("deletions", target.name, DELETIONS, sum(one.report.seconds for one in mine), compute_costs(mine))
+        for target, mine in zip(found, zip(*rounds, strict=True), strict=True)
     ]
-    before = measure_cpu_seconds(found.service.pid), measure_cpu_seconds(found.postgres.pid)
-    report = drive(Order([found.service.port], CLIENTS, 60, repeat=False, requests=requests))
-    after = measure_cpu_seconds(found.service.pid), measure_cpu_seconds(found.postgres.pid)
-    assert len(report.milliseconds) == DELETIONS
-    assert asyncio.run(_count(found, "select count(*) from public.users")) == 0
-    _print("deletions", DELETIONS, report.seconds, MIN_DELETIONS, [b - a for a, b in zip(before, after, strict=True)])
 
 
-def _measure_replay(found: Targets) -> None:
+def _delete(found: Targets, target: Target, users: list[str]) -> Round:
+    now = time.time_ns() // 1_000_000
+    bodies = [make_body("user.deleted", user, now) for user in users]
+    requests = [make_request(target.path, make_id("msg_", now), body) for body in bodies]
+    before = measure_cpu_seconds(target.pid), measure_cpu_seconds(found.postgres.pid)
+    report = drive(Order([target.port], CLIENTS, 60, repeat=False, requests=requests))
+    after = measure_cpu_seconds(target.pid), measure_cpu_seconds(found.postgres.pid)
+    assert len(report.milliseconds) == len(users)
+    return Round(report, after[0] - before[0], after[1] - before[1])
+
+
+def _measure_replay(found: Targets) -> dict[str, Any]:
     asyncio.run(_insert_events(found))
     environ = {"DATABASE_URL": found.postgres.dsn(), "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "QUIET": "1"}
     before, postgres = os.times(), measure_cpu_seconds(found.postgres.pid)
@@ -59,13 +81,15 @@ def _measure_replay(found: Targets) -> None:
     spent, after = measure_cpu_seconds(found.postgres.pid) - postgres, os.times()
     used = after.children_user + after.children_system - before.children_user - before.children_system
     assert asyncio.run(_count(found, "select count(*) from public.users")) == REPLAYED
-    _print("replayed events", REPLAYED, seconds, MIN_REPLAYED, [used, spent])
+    costs = {"cpu": used / REPLAYED * 1000, "cpu_postgres": spent / REPLAYED * 1000}
+    return _print("replayed events", "sync-service", REPLAYED, seconds, costs)
 
 
-def _print(name: str, number: int, seconds: float, target: int, cpu: list[float]) -> None:
-    rate, (own, postgres) = number / seconds, (1000 * used / number for used in cpu)
-    print(f"  {number:7,} {name:16} {seconds:6.1f} s {rate:7,.0f}/s, target {target:,}/s", end="")
-    print(f"   CPU for 1,000: {own:.2f} s, PostgreSQL {postgres:.2f} s")
+def _print(storm: str, target: str, number: int, seconds: float, costs: dict[str, float]) -> dict[str, Any]:
+    row: dict[str, Any] = {"storm": storm, "target": target, "number": number, "rate": number / seconds}
+    row |= {"cpu": costs["cpu"], "cpu_postgres": costs["cpu_postgres"]}
+    print("  {number:7,} {storm:16} {target:21} {rate:7,.0f} {cpu:6.2f} {cpu_postgres:6.2f}".format(**row))
+    return row
 
 
 async def _count(found: Targets, sql: str) -> int:
@@ -74,6 +98,23 @@ async def _count(found: Targets, sql: str) -> int:
         return int(await connection.fetchval(sql))
     finally:
         await connection.close()
+
+
+async def _add_children(found: Targets) -> None:
+    """Create a table of the app for each target's users, as most apps have several."""
+    connection = await asyncpg.connect(found.postgres.dsn())
+    for name in ("users", *(f"{name}_users" for name in HANDLERS)):
+        await connection.execute(_CREATE_CHILDREN.format(users=name))
+    await connection.execute("vacuum analyze")
+    await connection.execute("checkpoint")
+    await connection.close()
+
+
+_CREATE_CHILDREN = """
+create table notes_of_{users} (user_id text not null references {users} (id) on delete cascade, content text);
+insert into notes_of_{users} select id, 'a note' from {users};
+create index on notes_of_{users} (user_id);
+"""
 
 
 async def _insert_events(found: Targets) -> None:

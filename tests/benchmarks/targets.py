@@ -1,10 +1,11 @@
-"""The measured targets: the service, a bare route and the usual handler, on one durable PostgreSQL.
+"""The measured targets on one durable PostgreSQL: the service, a bare route, and the usual handler in two languages.
 
 Each has a process of its own, so that CPU and memory can be measured separately.
 """
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,10 @@ import httpx2
 from sync_service.dev.embedded import EmbeddedServer, run_embedded_postgres
 from tests.clerk_stub import API_TOKEN, ISSUER, export_public_key
 from tests.processes import reserve_port, run_command, start_command
+from tests.tools import JAVASCRIPT
 from tests.world import SECRET
+
+NODE_HANDLER = Path(__file__).with_name("usual_handler.mjs")
 
 
 @dataclass(frozen=True)
@@ -33,15 +37,21 @@ class Target:
 
 @dataclass(frozen=True)
 class Targets:
-    """All targets, and the PostgreSQL server."""
+    """All targets, and the PostgreSQL server. Without Node.js and its packages `node` is None."""
 
     bare: Target
     usual: Target
+    node: Target | None
     service: Target
     postgres: EmbeddedServer
 
     def __iter__(self) -> Iterator[Target]:
-        return iter((self.bare, self.usual, self.service))
+        return iter((self.bare, *self.writers))
+
+    @property
+    def writers(self) -> tuple[Target, ...]:
+        """The targets that store users. The first one is the usual handler in Python, the last one is the service."""
+        return (self.usual, *([self.node] if self.node else []), self.service)
 
 
 @contextlib.contextmanager
@@ -55,12 +65,14 @@ def run_targets() -> Iterator[Targets]:
         with (
             _run_reference(environ, folder) as bare,
             _run_reference(environ, folder) as usual,
+            _run_node(environ, folder) as node,
             start_command("serve", cwd=folder, **environ) as service,
         ):
             service.wait_for('"event":"ready"')
             yield Targets(
                 Target("(a) a bare route", *bare, "/bare"),
                 Target("(b) the usual handler", *usual, "/usual"),
+                node and Target("(c) usual on Node.js", *node, "/usual"),
                 Target("sync-service", service.popen.pid, service.port, "/webhooks/clerk"),
                 postgres,
             )
@@ -88,10 +100,31 @@ def run_login_targets() -> Iterator[tuple[EmbeddedServer, int, int]]:
 def _run_reference(environ: dict[str, str], folder: Path) -> Iterator[tuple[int, int]]:
     """Yield the process ID and the port of a reference."""
     port = reserve_port()
-    words = ["-m", "uvicorn", "--factory", "tests.benchmarks.references:app", "--port", str(port), "--no-access-log"]
-    words += ["--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]
+    words = [sys.executable, "-m", "uvicorn", "--factory", "tests.benchmarks.references:app", "--port", str(port)]
+    words += ["--no-access-log", "--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]
+    with _run_server(words, port, environ, folder) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def _run_node(environ: dict[str, str], folder: Path) -> Iterator[tuple[int, int] | None]:
+    """Yield the process ID and the port of the usual handler on Node.js, or None if something is not installed."""
+    node = shutil.which("node")
+    if not node or not (JAVASCRIPT / "node_modules" / "express").is_dir():
+        missing = "its packages are not installed; `make javascript` installs them"
+        print(f"  without (c), the usual handler on Node.js: {missing if node else 'Node.js is not installed'}")
+        yield None
+        return
+    port = reserve_port()
+    environ = environ | {"PORT": str(port), "NODE_ENV": "production"}
+    with _run_server([node, str(NODE_HANDLER), str(JAVASCRIPT)], port, environ, folder) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def _run_server(words: list[str], port: int, environ: dict[str, str], folder: Path) -> Iterator[tuple[int, int]]:
     with (folder / f"references-{port}.log").open("wb") as log:
-        server = subprocess.Popen([sys.executable, *words], env=os.environ | environ, stdout=log, stderr=log)
+        server = subprocess.Popen(words, env=os.environ | environ, stdout=log, stderr=log)
     try:
         wait_for_server(server, port)
         yield server.pid, port

@@ -28,7 +28,7 @@ def measure() -> None:
     usual = statistics.median(times[found.usual.name])
     for name, taken in times.items():
         p50, p99 = statistics.median(taken), statistics.quantiles(taken, n=100)[98]
-        print(f"  {name:34} p50 {p50:5.2f} ms   p99 {p99:5.2f} ms   {p50 / usual:4.2f} of the usual handler")
+        print(f"  {name:21} p50 {p50:5.2f} ms   p99 {p99:5.2f} ms   {p50 / usual:4.2f} of the usual handler")
 
 
 def _run_round(port: int, path: str, number: int) -> list[float]:
