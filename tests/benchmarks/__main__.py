@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from tests.benchmarks import (
     decoding,
+    endurance,
     growth,
     load,
     login,
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "login": login.measure,
     "reconcile": reconcile.measure,
     "processes": processes.measure,
+    "endurance": endurance.measure,
 }
 
 

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -27,7 +27,8 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 class Order(msgspec.Struct):
     """Requests for one or more ports, which share the clients.
 
-    With `repeat` the prepared requests are sent again; else the round ends after them.
+    With `repeat` the prepared requests are sent again; else the round ends after them. With a `rate`,
+    paced_generator.py sends each request at its time.
     """
 
     ports: list[int]
@@ -35,6 +36,7 @@ class Order(msgspec.Struct):
     seconds: float
     repeat: bool
     requests: list[bytes]
+    rate: float | None = None
 
 
 class Report(msgspec.Struct):
@@ -50,7 +52,9 @@ class Report(msgspec.Struct):
     bad: bytes | None = None
 
 
-class _Connection:
+class Connection:
+    """A keep-alive connection and the response that it receives."""
+
     def __init__(self, port: int) -> None:
         self.port = port
         self.responses = 0
@@ -62,7 +66,7 @@ class _Connection:
 
 def drive(order: Order) -> Report:
     """Send the order's requests from a process of its own."""
-    words = [sys.executable, "-m", "tests.benchmarks.generator"]
+    words = [sys.executable, "-m", "tests.benchmarks.paced_generator" if order.rate else "tests.benchmarks.generator"]
     done = subprocess.run(words, input=msgspec.msgpack.encode(order), stdout=subprocess.PIPE, check=True, timeout=120)
     report = msgspec.msgpack.decode(done.stdout, type=Report)
     assert report.bad is None, f"a response that is not 2xx: {report.bad!r}"
@@ -71,7 +75,7 @@ def drive(order: Order) -> Report:
 
 def _send_requests(order: Order) -> Report:
     ports = itertools.islice(itertools.cycle(order.ports), order.clients)
-    lines = {line.socket.fileno(): line for line in map(_Connection, ports)}
+    lines = {line.socket.fileno(): line for line in map(Connection, ports)}
     poll = select.epoll()
     for number in lines:
         poll.register(number, select.EPOLLIN)
@@ -90,7 +94,7 @@ def _send_requests(order: Order) -> Report:
         assert ready, f"{waiting} requests have no response after {RESPONSE_TIMEOUT} s"
         for number, _ in ready:
             line = lines[number]
-            if not (status := _receive_status(line)):
+            if not (status := receive_status(line)):
                 continue
             at = now()
             taken.append((at - line.sent_at) * 1000)
@@ -110,7 +114,7 @@ def _send_requests(order: Order) -> Report:
     return Report(ended - began, (time.process_time() - used) / (ended - began), taken, responses)
 
 
-def _receive_status(line: _Connection) -> bytes:
+def receive_status(line: Connection) -> bytes:
     """Receive bytes; return the status once the response is complete, else an empty value."""
     came = line.socket.recv(65536)
     assert came, f"the connection was closed after {line.got!r}"
@@ -129,13 +133,13 @@ def _receive_status(line: _Connection) -> bytes:
     return status
 
 
-def main() -> None:
+def run(send: Callable[[Order], Report]) -> None:
     """Read the order, send the requests and write the report."""
     die_with_parent()
     order = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Order)
     gc.disable()  # a pause of the collector would be measured as the service's
-    sys.stdout.buffer.write(msgspec.msgpack.encode(_send_requests(order)))
+    sys.stdout.buffer.write(msgspec.msgpack.encode(send(order)))
 
 
 if __name__ == "__main__":
-    main()
+    run(_send_requests)
