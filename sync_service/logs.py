@@ -180,9 +180,7 @@ def _guard(processors: list[Processor]) -> Processor:
 
 def add_context(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
     """Add the fields of the context. A field of the line itself remains."""
-    for name, value in _context.get().items():
-        line.setdefault(name, value)
-    return line
+    return {**_context.get(), **line}
 
 
 def add_timestamp(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
@@ -193,7 +191,9 @@ def add_timestamp(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
 
 def format_exception(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
     """Replace `exc_info` by the exception's class and its stack, innermost frame last."""
-    exc_info = line.pop("exc_info", None)
+    if "exc_info" not in line:
+        return line
+    exc_info = line.pop("exc_info")
     if exc_info is True:
         exc_info = sys.exc_info()
     error = exc_info[1] if isinstance(exc_info, tuple) else exc_info

@@ -24,7 +24,7 @@ from tests.benchmarks.bodies import make_body
 from tests.conftest import Serve
 from tests.world import T1, make_message_id, sign_event
 
-MAX_OPCODES = 8_200
+MAX_OPCODES = 7_700
 MAX_WAL_BYTES = {"user.created": 3_000, "user.updated": 2_600}
 
 # The packages that serve a request. The test's own client runs in the same process.

@@ -130,8 +130,8 @@ def _read_object(
         error=error,
         payload=payload,
         entity=entity.name,
-        user_id=_find_user_id(entity, fields),
-        carried_user=_read_carried(entity, fields),
+        user_id=_find_user_id(entity, fields) if entity.parents else None,
+        carried_user=_read_carried(fields) if entity is SESSION else None,
     )
 
 
@@ -177,8 +177,8 @@ def _get_user(data: Any) -> dict[str, Any] | None:
     return user if isinstance(user, dict) and _read_id(user) else None
 
 
-def _read_carried(entity: Entity, fields: Mapping[str, Any]) -> Snapshot | None:
-    user = _get_user(fields) if entity is SESSION else None
+def _read_carried(fields: Mapping[str, Any]) -> Snapshot | None:
+    user = _get_user(fields)
     try:
         return _build_snapshot(USER, user) if user else None
     except UNREADABLE_JSON:

@@ -81,7 +81,7 @@ def _read_headers(headers: Mapping[str, str]) -> tuple[str, str, str]:
     """Return ID, timestamp and signatures."""
     # All three come from one family of headers, never an ID from one family and a signature from the other.
     family = _UNBRANDED if headers.keys().isdisjoint(_SVIX) else _SVIX
-    message_id, timestamp, signatures = (headers.get(name, "").strip() for name in family)
+    message_id, timestamp, signatures = [headers.get(name, "").strip() for name in family]
     if not (message_id and timestamp and signatures):
         raise MissingHeaders("svix-id, svix-timestamp and svix-signature are all required.")
     return message_id, timestamp, signatures

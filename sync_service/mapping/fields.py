@@ -125,18 +125,18 @@ class FieldSource:
         """Whether the value is the time of each write that changed the row."""
         return self.is_now and not self.insert_only
 
-    def make_reader(self) -> Value:
-        """Return a function with the same result as `read_value`, by the shortest way for this column.
+    @property
+    def computed(self) -> Callable[[Any], Any] | None:
+        """The function from Clerk's object to the value, if that is one computed value without a replacement."""
+        is_replaced = self.fallbacks or self.equals is not None or self.when_null is not None
+        return None if is_replaced else get_computed(self.entity).get(self.source or "")
 
-        For a generated key, the function returns a new one at each call.
-        """
-        if self.generate is not None and not self.is_now:
-            generate = parse_key_format(self.generate).make_generator()
-            return lambda *_: generate()
-        compute = get_computed(self.entity).get(self.source or "")
-        if compute is None or self.fallbacks or self.equals is not None or self.when_null is not None:
+    def make_reader(self) -> Value:
+        """Return a function with the same result as `read_value`; for a generated key, one that returns new ones."""
+        if self.generate is None or self.is_now:
             return self.read_value
-        return lambda resource, _: compute(resource)
+        generate = parse_key_format(self.generate).make_generator()
+        return lambda *_: generate()
 
     def read_value(self, resource: Resource, data: Data) -> Any:
         """Return the value in JSON's types. `data` is Clerk's whole JSON if a column of the mapping needs it."""

@@ -1,6 +1,6 @@
 """Mapping of one table of the app (pure). Columns that the mapping does not name belong to the app."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
@@ -52,14 +52,16 @@ class TableMapping:
     notifies: bool = False
     carry_over: tuple[CarryOverTable, ...] = ()
     # Computed once, because each event uses them.
+    _computed: tuple[tuple[str, Callable[[Any], Any]], ...] = field(init=False, repr=False, compare=False)
     _readers: tuple[tuple[str, Value], ...] = field(init=False, repr=False, compare=False)
     _raw_json_columns: tuple[FieldSource, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Compute the values that each row needs."""
         set_ = object.__setattr__
-        readers = ((name, column.make_reader()) for name, column in self.columns.items() if not column.is_now)
-        set_(self, "_readers", tuple(readers))
+        given = [(name, column) for name, column in self.columns.items() if not column.is_now]
+        set_(self, "_computed", tuple((name, column.computed) for name, column in given if column.computed))
+        set_(self, "_readers", tuple((name, column.make_reader()) for name, column in given if not column.computed))
         set_(
             self,
             "_raw_json_columns",
@@ -119,6 +121,8 @@ class TableMapping:
         """Return the values of the mapped columns, in JSON's types; not the times of a write."""
         resource, data = snapshot.resource, snapshot.data
         row = {self.id_column: resource.id}
+        for name, compute in self._computed:
+            row[name] = compute(resource)
         for name, read in self._readers:
             row[name] = read(resource, data)
         return row

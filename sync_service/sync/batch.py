@@ -15,6 +15,7 @@ from sync_service.sync.outcome import Outcome
 
 # Each statement has a fixed cost, so few large batches are cheaper than many small ones. A single batch for all waiting
 # events would leave PostgreSQL idle while the responses are written, and this process idle while PostgreSQL works.
+# Measured with 64 and 256 clients: 64, 128 and a size that follows the load made no difference beyond the noise of 8 %.
 MAX_BATCH_SIZE = 32
 
 # A second batch starts beside the first if it is full, or if the first is slow (a lock, a slow disk). Seconds.
@@ -43,13 +44,13 @@ class EventBatcher:
         self._saves = _Lane(apply_batch, apply_waiting_for_lock, timeout, on_batch)
         self._deletions = _Lane(apply_batch, apply_waiting_for_lock, timeout, on_batch)
 
-    async def submit(self, event: Event) -> Outcome:
+    def submit(self, event: Event) -> Coroutine[None, None, Outcome]:
         """Return the outcome of the event after its commit.
 
         Raises `TimeoutError` if that takes too long; the event may be committed nevertheless.
         """
         lane = self._deletions if isinstance(event.change, Deletion) else self._saves
-        return await lane.submit(event)
+        return lane.submit(event)
 
 
 class _Lane:

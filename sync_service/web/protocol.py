@@ -15,8 +15,8 @@ MAX_HEADER_FIELDS = 100
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 # A read returns up to 256 KiB, which can be thousands of pipelined requests. They are parsed in parts of this size, and
-# the next part waits until the requests before it have their responses.
-PART_BYTES = 2048
+# the next part waits until the requests before it have their responses. Most webhooks are a single part.
+PART_BYTES = 4096
 
 
 class LimitedProtocol(LimitedConnection):

@@ -170,15 +170,17 @@ class WebhookEndpoint:
 
 def _select_signature_headers(request: Request) -> dict[str, str]:
     # A dict is faster: Starlette's `Headers` scans all headers for each name.
-    prefixes = (b"svix-", b"webhook-")
     selected: dict[str, str] = {}
     for name, value in request.scope["headers"]:
-        if name.startswith(prefixes):
+        if name.startswith(_PREFIXES):
             key, text = name.decode(), value.decode("latin-1")
             if key in selected and key.endswith("-signature"):  # a sender may repeat the line
                 text = f"{selected[key]}, {text}"
             selected[key] = text
     return selected
+
+
+_PREFIXES = (b"svix-", b"webhook-")
 
 
 @lru_cache(maxsize=64)
