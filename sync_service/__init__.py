@@ -146,6 +146,7 @@ tests/test_package_map.py compares the list with the imports.
     sync.children               deletes the sessions and memberships of deleted parents
     sync.apply                  the only way to write a row: isolates failures
     sync.batch                  group commit of waiting webhooks
+    sync.ordered_work           works on several items, yields the results in order
     sync.preview                the change that a replay would make
     sync.replay                 replays of stored events
     sync.refresh                asks Clerk about a user, single flight
@@ -159,7 +160,6 @@ tests/test_package_map.py compares the list with the imports.
     sync.unseen_objects         deletes objects that Clerk no longer has
     sync.inbox_restore          writes the last states in the inbox again
     sync.related_reconcile      compares organizations and memberships with their tables
-    sync.ordered_work           works on several items, yields the results in order
     sync.reconcile              compares all users with the table
     sync.reconcile_schedule     runs the reconcile at its intervals
     sync.reconcile_request      starts a run for an operator

@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -29,6 +30,7 @@ from sync_service.store.event_filter import Filter
 from sync_service.store.events import Failure, decode_json, get_events, iter_pages
 from sync_service.sync.apply import Applier
 from sync_service.sync.commit import DELETE_GRACE
+from sync_service.sync.ordered_work import map_in_order
 from sync_service.sync.preview import Preview, preview_event
 from sync_service.sync.replay import REPLAY, begin_bulk
 from sync_service.terminal import escape_value
@@ -80,14 +82,13 @@ async def _replay(
     async with contextlib.aclosing(database), open_connection(settings) as connection:
         total, pages = await _begin(connection, store, arguments, event_filter)
         console = Console(stderr=True)
+        work = partial(_preview_page, as_json=arguments.json) if arguments.dry_run else _apply_page
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             bar = progress.add_task("replaying", total=total)
-            async for page in pages:
+            # The next page is read while PostgreSQL works on one.
+            async for page, counts in map_in_order(pages, partial(work, applier), limit=1):
                 seen.update(event.id for event in page)
-                if arguments.dry_run:
-                    outcomes += await _preview_page(applier, page, as_json=arguments.json)
-                else:
-                    outcomes += Counter(outcome.outcome for outcome in await applier.apply_again(page))
+                outcomes += counts
                 progress.advance(bar, len(page))
                 if not console.is_terminal and total > len(page):
                     log.info("replaying", done=outcomes.total(), total=total)
@@ -109,6 +110,10 @@ async def _begin(
 
 async def _iter_single_page(events: list[Event]) -> AsyncIterator[list[Event]]:
     yield events
+
+
+async def _apply_page(applier: Applier, page: list[Event]) -> Counter[str]:
+    return Counter(outcome.outcome for outcome in await applier.apply_again(page))
 
 
 async def _preview_page(applier: Applier, page: list[Event], *, as_json: bool) -> Counter[str]:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -17,6 +17,7 @@ from sync_service.store.event_filter import Filter
 from sync_service.store.events import count_events, iter_pages
 from sync_service.sync.apply import Applier
 from sync_service.sync.commit import Congestion
+from sync_service.sync.ordered_work import map_in_order
 from sync_service.sync.outcome import Outcome
 from sync_service.sync.preview import preview_page
 
@@ -69,14 +70,26 @@ async def replay_all(applier: Applier, selection: Filter, *, who: str, dry_run: 
     clock = asyncio.get_running_loop().time
     end = clock() + max_seconds
     outcomes: Counter[str] = Counter()
+    continue_since: datetime | None = None
     async with database.acquire() as connection:
         _, bounded = await begin_bulk(connection, selection, None if dry_run else who)
-    async with contextlib.aclosing(iter_pages(database, bounded)) as pages:
+
+    async def iter_pages_in_time() -> AsyncIterator[list[Event]]:
+        nonlocal continue_since
         async for received_at, page in pages:
             if clock() > end:
-                return BulkResult(outcomes, received_at)
-            outcomes += await (preview_page if dry_run else _replay_page)(applier, page)
-    return BulkResult(outcomes, None)
+                continue_since = received_at
+                return
+            yield page
+
+    async def work(page: Sequence[Event]) -> Counter[str]:
+        return await (preview_page if dry_run else _replay_page)(applier, page)
+
+    async with contextlib.aclosing(iter_pages(database, bounded)) as pages:
+        # The next page is read while PostgreSQL works on one. Pages are applied one after the other, the oldest first.
+        async for _, counts in map_in_order(iter_pages_in_time(), work, limit=1):
+            outcomes += counts
+    return BulkResult(outcomes, continue_since)
 
 
 async def _replay_page(applier: Applier, page: Sequence[Event]) -> Counter[str]:

@@ -182,6 +182,36 @@ async def test_a_bulk_replay_leaves_out_events_that_arrive_meanwhile(ops: OpsWor
     assert (await count_events(ops.db, Filter(type="user.created")))[0] == 2
 
 
+async def test_the_next_page_is_read_while_one_is_applied(ops: OpsWorld, database: str) -> None:
+    """Pages have 100 events. The first one waits for a lock, and the second one is there already."""
+    await ops.deliver_ok(make_event("user.created", "user_001"))
+    await ops.db.execute(_MANY_EVENTS)
+    other = await asyncpg.connect(database)
+    async with other.transaction():
+        await other.execute("select from clerk_sync.identities where clerk_id = 'user_001' for update")
+        replay = asyncio.create_task(ops.act("/ops/replay", json={"type": "user.created"}))
+        await wait_until(lambda: count_lock_waiters(ops.db))
+        await wait_until(lambda: ops.db.fetchval(_READS_A_PAGE))
+        assert await count_lock_waiters(ops.db) == 1
+    await other.close()
+    assert (await replay)["outcomes"] == {"applied": 101}
+
+
+_MANY_EVENTS = """
+insert into clerk_sync.events (id, type, clerk_id, status, payload, finished_at)
+select 'msg_' || name, 'user.created', name, 'applied', jsonb_set(payload, '{id}', to_jsonb(name)), now()
+from (select 'user_' || n as name from generate_series(101, 200) as n) as names, clerk_sync.events
+"""
+
+# The last statement of an idle session.
+_READS_A_PAGE = """
+select exists (
+    select from pg_stat_activity
+    where datname = current_database() and state = 'idle' and query like '-- One page of the events that a replay%'
+)
+"""
+
+
 async def test_a_replay_whose_time_is_over_says_where_it_stopped(serve_ops: ServeOps, db: asyncpg.Connection) -> None:
     """With no time at all it makes no progress, and its answer is the time of the first event."""
     async with serve_ops(limits=TimeLimits(body=60, apply=60, response=60, bulk_replay=-1)) as ops:
