@@ -2,20 +2,25 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import asyncpg
+import httpx2
 import msgspec
 import pytest
 from starlette.responses import Response
 
 from sync_service.clerk.events import event_from_row
-from sync_service.clerk.json_repair import MAX_DEPTH, MAX_DIGITS, parse_tolerantly, repair_json
+from sync_service.clerk.json_repair import _TOKEN, MAX_DEPTH, MAX_DIGITS, parse_tolerantly, repair_json
 from sync_service.mapping.fields import FieldSource
 from sync_service.mapping.presets import DEFAULT
+from sync_service.web.sync import MAX_REPAIRED_BYTES
 from tests.clerk_stub import API_TOKEN, ClerkStub, make_bearer_header
 from tests.conftest import Output, Serve
 from tests.processes import run_here
@@ -231,3 +236,52 @@ def test_other_content_keeps_its_bytes(content: bytes) -> None:
 def test_content_that_is_repaired_is_parsed_once_more() -> None:
     assert parse_tolerantly(msgspec.json.decode, rb'{"a": {"b\u0000": "\u0000"}}') == ({"a": {"b": ""}}, ("a",))
     assert parse_tolerantly(msgspec.json.decode, b'{"a": "\xed\xa0\x80"}') == ({"a": "\ufffd"}, ("a",))
+
+
+async def test_a_large_body_of_a_login_is_not_repaired(serve: Serve, clerk: ClerkStub) -> None:
+    """The repair of 1 MiB takes seconds, in which the service would serve no other request."""
+    async with serve(**build_settings(clerk, clerk_secret_key=None)) as world:
+
+        async def post_metadata(text: str) -> httpx2.Response:
+            body = '{"user_id": "user_1", "profile": {"public_metadata": {"plan": VALUE}}}'.replace("VALUE", text)
+            assert len(body) > MAX_REPAIRED_BYTES
+            return await world.client.post("/sync", headers=make_bearer_header(API_TOKEN), content=body)
+
+        filler = "x" * MAX_REPAIRED_BYTES
+        for text in (
+            rf'"{filler}\u0000"',
+            f'["{filler}", {"[" * MAX_DEPTH + "]" * MAX_DEPTH}]',
+            f'["{filler}", 1e999]',
+        ):
+            assert (await post_metadata(text)).status_code == 400
+        flat = json.dumps([[]] * MAX_REPAIRED_BYTES)
+        assert (await post_metadata(flat)).status_code == 200
+
+
+def test_the_work_of_a_repair_does_not_depend_on_the_depth_of_a_value() -> None:
+    def count_opcodes(depth: int, number: int) -> int:
+        values = ",".join([r'"\ud800"'] * number)
+        text = '{"a":' * depth + f"[{values}]" + "}" * depth
+        counts = Counter[str]()
+
+        def trace(frame: FrameType, event: str, _: Any) -> Callable[..., Any] | None:
+            if not frame.f_code.co_filename.endswith("json_repair.py"):
+                return None
+            frame.f_trace_opcodes = True
+            counts[event] += 1
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            repair_json(text.encode())
+        finally:
+            sys.settrace(before)
+        return counts["opcode"]
+
+    of_99 = {depth: count_opcodes(depth, 100) - count_opcodes(depth, 1) for depth in (4, 400)}
+    assert of_99[4] == of_99[400]
+
+
+def test_a_text_without_an_end_is_searched_once() -> None:
+    assert [found[0] for found in _TOKEN.finditer(r'"\"\"\"')] == [r'"\"\"\"']

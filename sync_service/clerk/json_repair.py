@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TypeVar
 
 from sync_service.clerk.resource import UNREADABLE_JSON
@@ -29,10 +30,16 @@ _WRAPPERS = frozenset({"data", "user", "profile"})
 # Without its NUL, such a text would name another user or another type.
 _IDENTIFIERS = frozenset({"id", "user_id", "instance_id", "type"})
 
-_TOKEN = re.compile(r'(?P<text>"(?:[^"\\]|\\.)*")(?=\s*(?P<colon>:?))|-?[0-9][0-9.eE+-]*|[\[\]{}]', re.DOTALL)
+# A text without an end is one token too: a search for the end from each quote would take quadratic time.
+_TEXT = r'"(?:[^"\\]|\\.)*+"?'
+_TOKEN = re.compile(rf"(?P<text>{_TEXT})(?=\s*(?P<colon>:?))|-?[0-9][0-9.eE+-]*|[\[\]{{}}]", re.DOTALL)
+_TEXT_BYTES = re.compile(_TEXT.encode(), re.DOTALL)
+_NO_BRACKETS = bytes({*range(256)} - {*b"[]{}"})
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _REPLACEABLE = re.compile("\\\\u0000|\\\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNKNOWN = "\ufffd"
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def parse_tolerantly(parse: Callable[[bytes], T], content: bytes) -> tuple[T, tuple[str, ...]]:
@@ -66,16 +73,20 @@ def has_nul(content: bytes) -> bool:
 
 
 def is_deep(content: bytes) -> bool:
-    """Return whether a value in the JSON can be nested deeper than `MAX_DEPTH`, which a decoder may accept."""
-    return content.count(b"[") + content.count(b"{") > MAX_DEPTH
+    """Return whether a value in the JSON is nested deeper than `MAX_DEPTH`, which a decoder may accept."""
+    if content.count(b"[") + content.count(b"{") <= MAX_DEPTH:
+        return False
+    brackets = _TEXT_BYTES.sub(b"", content).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH
 
 
 @dataclass(slots=True)
 class _Container:
-    """An open list or object; `key` is the last key of an object, as JSON text."""
+    """An open list or object, the one at `depth`; `key` is the last key of an object, as JSON text."""
 
     start: int
     is_object: bool
+    depth: int
     key: str = '""'
 
 
@@ -87,6 +98,8 @@ class _Repair:
         self._pieces: list[str] = []
         self._end = 0
         self._open: list[_Container] = []
+        # Those of them that are objects. No step may search all open containers: the repair would be quadratic.
+        self._objects: list[_Container] = []
         # The index in `_open` of the container that is replaced as a whole.
         self._replaced: int | None = None
         self.fields: dict[str, None] = {}
@@ -105,15 +118,20 @@ class _Repair:
         return "".join([*self._pieces, self._text[self._end :]])
 
     def _open_container(self, token: re.Match[str]) -> None:
-        self._open.append(_Container(token.start(), token[0] == "{"))
-        if len(self._open) > MAX_DEPTH and self._replaced is None:
-            objects = [n for n, container in enumerate(self._open) if container.is_object][:_KEPT_OBJECTS]
-            self._replaced = objects[-1] + 1 if objects else 0
+        container = _Container(token.start(), token[0] == "{", len(self._open) + 1)
+        self._open.append(container)
+        if container.is_object:
+            self._objects.append(container)
+        if container.depth > MAX_DEPTH and self._replaced is None:
+            kept = self._objects[:_KEPT_OBJECTS]
+            self._replaced = kept[-1].depth if kept else 0
 
     def _close_container(self, end: int) -> None:
         if not self._open:
             raise ValueError("a bracket too many")
         container = self._open.pop()
+        if container.is_object:
+            self._objects.pop()
         if self._replaced == len(self._open):
             self._replaced = None
             self._replace(container.start, end, "null")
@@ -125,23 +143,22 @@ class _Repair:
         if not _REPLACEABLE.search(token["text"]):
             return
         text = json.loads(token["text"])
-        path = self._path()
-        names_another = path[0] in _IDENTIFIERS or (is_key and len(path) == 1)
+        field, is_inside = self._find_field()
+        names_another = field in _IDENTIFIERS or (is_key and not is_inside)
         cleaned = _SURROGATE.sub(_UNKNOWN, text.replace("\0", _UNKNOWN if names_another else ""))
         if cleaned != text:
-            self._replace(token.start(), token.end("text"), json.dumps(cleaned, ensure_ascii=False))
+            self._replace(token.start(), token.end("text"), _encode(cleaned))
 
     def _replace(self, start: int, end: int, replacement: str) -> None:
         self._pieces += self._text[self._end : start], replacement
         self._end = end
-        self.fields[_SURROGATE.sub(_UNKNOWN, self._path()[0])] = None
+        self.fields[_SURROGATE.sub(_UNKNOWN, self._find_field()[0])] = None
 
-    def _path(self) -> list[str]:
-        """Return the keys from the user's field to the current value."""
-        keys = [json.loads(container.key) for container in self._open if container.is_object]
-        while len(keys) > 1 and keys[0] in _WRAPPERS:
-            del keys[0]
-        return keys or [""]
+    def _find_field(self) -> tuple[str, bool]:
+        """Return the user's field of the current value, and whether the value is inside an object of that field."""
+        keys = [json.loads(container.key) for container in self._objects[:_KEPT_OBJECTS]] or [""]
+        first = next((n for n, key in enumerate(keys) if key not in _WRAPPERS), len(keys) - 1)
+        return keys[first], len(self._objects) > first + 1
 
 
 def _is_unbounded(number: str) -> bool:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sync_service.clerk.change import Snapshot, Version
-from sync_service.clerk.json_repair import parse_tolerantly
+from sync_service.clerk.json_repair import has_nul, is_deep, parse_tolerantly
 from sync_service.clerk.resource import UNREADABLE_JSON, ClerkId
 from sync_service.clerk.user import User
 from sync_service.errors import (
@@ -36,6 +36,9 @@ from sync_service.web.operation import BODY_ERRORS, Operation, Parameter, Respon
 from sync_service.web.rows import Row, encode_row
 
 log = structlog.get_logger()
+
+# The repair of a larger body would take seconds, and a user of the app may send one.
+MAX_REPAIRED_BYTES = 128 * 1024
 
 
 class SyncRequest(Struct):
@@ -136,7 +139,7 @@ class SyncEndpoint:
         if not content.strip():
             return SyncRequest(), None
         try:
-            body, replaced = parse_tolerantly(_decoder.decode, content)
+            body, replaced = _parse_body(content)
         except UNREADABLE_JSON:
             return decode_body(_decoder, content), None  # raises the error for the caller
         if replaced:
@@ -151,6 +154,15 @@ class SyncEndpoint:
             if result.user_row:
                 response.user = encode_row(result.user_row)
         return Response(msgspec.json.encode(response), media_type="application/json")
+
+
+def _parse_body(content: bytes) -> tuple[SyncRequest, tuple[str, ...]]:
+    """Return the body, and the fields with a replaced value. Raises one of `UNREADABLE_JSON`, or `BadRequest`."""
+    if len(content) <= MAX_REPAIRED_BYTES:
+        return parse_tolerantly(_decoder.decode, content)
+    if has_nul(content) or is_deep(content):
+        raise BadRequest("A body of more than 128 KiB must not contain NUL or more than 500 levels of nesting.")
+    return _decoder.decode(content), ()
 
 
 def _parse_refresh(request: Request) -> bool:
