@@ -19,13 +19,16 @@ from sync_service.dsn import parse_dsn
 from sync_service.mapping.presets import DEFAULT
 from sync_service.postgres.pool import open_database
 from sync_service.store.access import Store
+from sync_service.store.event_filter import Filter
 from sync_service.sync.apply import Applier
+from sync_service.sync.replay import create_replayer, replay_all
 from tests.benchmarks.bodies import make_body
 from tests.conftest import Serve
 from tests.world import T1, make_message_id, sign_event
 
 MAX_OPCODES = 7_700
-MAX_WAL_BYTES = {"user.created": 3_000, "user.updated": 2_600}
+MAX_DELETION_OPCODES, MAX_REPLAY_OPCODES = 350, 1_270
+MAX_WAL_BYTES = {"user.created": 3_000, "user.updated": 2_600, "user.deleted": 2_450}
 
 # The packages that serve a request. The test's own client runs in the same process.
 SERVING = ("/sync_service/", "/uvicorn/", "/starlette/", "/structlog/", "/asyncpg/", "/standardwebhooks/")
@@ -83,6 +86,29 @@ async def test_a_webhook_takes_one_statement_and_few_opcodes(serve: Serve) -> No
                 await deliver(f"user_{number}")
     assert len(counted.statements) == WEBHOOKS
     assert counted.opcodes / WEBHOOKS <= MAX_OPCODES
+
+
+async def test_a_batch_of_deletions_takes_two_statements_and_few_opcodes(applier: Applier) -> None:
+    """The first one commits the tombstones, and the second one deletes the rows."""
+    for _ in range(2):
+        await applier.apply(make_events("user.created"))
+        deletions = make_events("user.deleted")
+        with count_work() as counted:
+            await applier.apply(deletions)
+    assert len(counted.statements) == 2
+    assert counted.opcodes / BATCH <= MAX_DELETION_OPCODES
+
+
+async def test_a_page_of_replayed_events_takes_two_statements_and_few_opcodes(applier: Applier) -> None:
+    """One reads it, and one applies it. Two more count the events and write the audit."""
+    await applier.apply(make_events("user.created"))
+    replayer = create_replayer(applier, applier.store, delete_timeout=5)
+    for _ in range(2):
+        with count_work() as counted:
+            done = await replay_all(replayer, Filter(type="user.created"), who="api", dry_run=False, max_seconds=60)
+    assert done.outcomes == {"applied": BATCH}
+    assert len(counted.statements) == 4
+    assert counted.opcodes / BATCH <= MAX_REPLAY_OPCODES
 
 
 @pytest.fixture

@@ -19,12 +19,11 @@ from sync_service.mapping.email_policy import EmailPolicy
 from sync_service.mapping.unique_rules import list_unique_rules
 from sync_service.postgres.sql import fill_gaps, quote_ident, quote_literal, read_gaps, read_sql
 
-# An operator may have cancelled the deletion: only rows of users with a tombstone are touched. The function reads the
-# tombstone again after a wait for the row's lock, because PostgreSQL then evaluates the condition on the changed row.
+# An operator may have cancelled the deletion: only rows of users with a tombstone are touched.
 _TOMBSTONED = """{id_column} = any(array(
         select known.clerk_id::{id_type} from clerk_sync.identities as known
         where known.clerk_id = any($1::text[]) and known.deleted_at is not null and exists (select from lock_timeout)
-    )) and (clerk_sync.current_identity({id_column}::text)).deleted_at is not null"""
+    ))"""
 
 # The values before the deletion, in restore_user.sql.
 _KEPT = "(select values_before from kept)"
@@ -42,6 +41,7 @@ class DeletionQueries:
 def build_deletion_queries(bound: BoundMapping, email: EmailPolicy, names: dict[str, str]) -> DeletionQueries:
     """Return the statements of a bound mapping."""
     gaps = names | {"tombstoned": _TOMBSTONED.format(**names)}
+    gaps["is_other"] = f"(e.type = {names['deletion_type']} and e.id <> all($2))"
     keeping = _render_keeping(bound, gaps)
     # Only a soft deletion can be undone after its end.
     final = keeping if bound.mapping.on_delete == "soft" else keeping | {"values_before": "", "keep": keeping["forget"]}
