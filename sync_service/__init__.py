@@ -17,7 +17,9 @@ tests/test_package_map.py compares the list with the imports.
     clerk.user                  Clerk's user
     clerk.json_repair           replaces values that cannot be stored
     clerk.change                a snapshot of an object, its version, a deletion
+    clerk.objects               the JSON of an object in an event → its change, the JSON to store
     clerk.events                the body of a webhook → an event
+    clerk.stored_events         a row of the inbox → the event again
     clerk.webhook_signature     headers and body → the message's ID
     clerk.observed_client       reports requests to Clerk's Backend API
     clerk.circuit_breaker       pauses requests to Clerk after failures

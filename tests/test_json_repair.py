@@ -16,8 +16,8 @@ import msgspec
 import pytest
 from starlette.responses import Response
 
-from sync_service.clerk.events import event_from_row
 from sync_service.clerk.json_repair import _TOKEN, MAX_DEPTH, MAX_DIGITS, parse_tolerantly, repair_json
+from sync_service.clerk.stored_events import event_from_row
 from sync_service.mapping.fields import FieldSource
 from sync_service.mapping.presets import DEFAULT
 from sync_service.web.sync import MAX_REPAIRED_BYTES

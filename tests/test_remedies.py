@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from sync_service.clerk.entities import ENTITIES
-from sync_service.clerk.events import name_unreadable
+from sync_service.clerk.objects import name_unreadable
 from sync_service.postgres.errors import _name_condition
 from sync_service.store.changes import ROW_NOT_WRITTEN
 from sync_service.store.remedies import OTHER, REMEDIES, Remedy, find_remedy

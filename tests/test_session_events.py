@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sync_service.clerk.change import Snapshot
-from sync_service.clerk.events import event_from_row, parse_event
+from sync_service.clerk.events import parse_event
+from sync_service.clerk.stored_events import event_from_row
 from tests.world import (
     INSTANCE,
     T1,

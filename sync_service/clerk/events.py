@@ -9,11 +9,21 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from sync_service.clerk.change import Change, Deletion, Snapshot, Version
+from sync_service.clerk.change import Change, Deletion, Snapshot
 from sync_service.clerk.entities import ENTITIES, ENTITY_BY_TYPE, SESSION, USER, Entity
 from sync_service.clerk.json_repair import parse_tolerantly
-from sync_service.clerk.resource import UNREADABLE_JSON, ClerkId, Resource, Session
-from sync_service.clerk.user import REDACTED_FIELDS, User
+from sync_service.clerk.objects import (
+    REQUEST_FIELD,
+    build_change,
+    find_user_id,
+    get_user,
+    name_unreadable,
+    read_carried_user,
+    read_id,
+    redact,
+)
+from sync_service.clerk.resource import UNREADABLE_JSON, ClerkId
+from sync_service.clerk.user import REDACTED_FIELDS
 from sync_service.errors import BadPayload
 
 # A session contains its whole user as `data.user`, so each sign-in brings the row of the user up to date. In older
@@ -22,7 +32,6 @@ SESSION_CREATED = "session.created"
 
 # The types whose stored payload is a user.
 USER_SNAPSHOT_TYPES = (*USER.snapshots, SESSION_CREATED)
-UNREADABLE_USER = "unreadable_user"
 
 # The types that an operator can replay.
 HANDLED_TYPES = tuple(ENTITY_BY_TYPE)
@@ -31,14 +40,9 @@ HANDLED_TYPES = tuple(ENTITY_BY_TYPE)
 # service must not pin it as its own instance.
 EXAMPLE_INSTANCE = "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S"
 
-# The client's address and user agent, which stand beside the object in the event.
-REQUEST_FIELD = "event_attributes"
-
 # The entities that have a table, each with the fields that are not stored.
 Redactions: TypeAlias = Mapping[str, Iterable[str]]
 ONLY_USERS: Redactions = {USER.name: REDACTED_FIELDS}
-
-_RESOURCES: Mapping[str, type[Resource]] = {USER.name: User, SESSION.name: Session}
 
 _EventType: TypeAlias = Annotated[str, Meta(pattern=r"^[\w.:-]{1,128}$")]
 
@@ -49,14 +53,6 @@ class _Envelope(Struct, frozen=True):
     data: Any = None
     instance_id: ClerkId | None = None
     event_attributes: Raw = Raw(b"null")
-
-
-class _WithId(Struct, frozen=True):
-    id: ClerkId
-
-
-class _WithKind(Struct, frozen=True):
-    object: Any = None
 
 
 class Event(Struct, frozen=True):
@@ -109,7 +105,7 @@ def _parse_event(message_id: str, body: bytes, redactions: Redactions) -> Event:
         if entity is SESSION:
             fields |= {REQUEST_FIELD: msgspec.json.decode(envelope.event_attributes)}
         return _read_object(message, entity, fields, redactions)
-    elif envelope.type == SESSION_CREATED and (fields := _get_user(envelope.data)):
+    elif envelope.type == SESSION_CREATED and (fields := get_user(envelope.data)):
         return _read_object(message, USER, fields, redactions)
     return Event(*message)
 
@@ -117,142 +113,27 @@ def _parse_event(message_id: str, body: bytes, redactions: Redactions) -> Event:
 def _read_object(
     message: tuple[str, str, str | None], entity: Entity, fields: dict[str, Any], redactions: Redactions
 ) -> Event:
-    payload = msgspec.json.encode(_redact(entity, fields, redactions[entity.name])).decode()
+    payload = msgspec.json.encode(redact(entity, fields, redactions[entity.name])).decode()
     change, error = None, None
     try:
-        change = _build_change(message[1], entity, fields)
+        change = build_change(message[1], entity, fields)
     except UNREADABLE_JSON:
         error = name_unreadable(entity)
     return Event(
         *message,
-        clerk_id=change.clerk_id if change else _read_id(fields),
+        clerk_id=change.clerk_id if change else read_id(fields),
         change=change,
         error=error,
         payload=payload,
         entity=entity.name,
-        user_id=_find_user_id(entity, fields) if entity.parents else None,
-        carried_user=_read_carried(fields) if entity is SESSION else None,
+        user_id=find_user_id(entity, fields) if entity.parents else None,
+        carried_user=read_carried_user(fields) if entity is SESSION else None,
     )
-
-
-def name_unreadable(entity: Entity) -> str:
-    """Return the reason of an event whose object cannot be read."""
-    return f"unreadable_{entity.name}"
-
-
-def _redact(entity: Entity, fields: dict[str, Any], redacted: Iterable[str]) -> dict[str, Any]:
-    """Return the fields to store. The user of a session has a row, or an event, of its own."""
-    kept = dict(fields)
-    for name in redacted:
-        kept.pop(name, None)
-    if entity is SESSION:
-        # A stored session is told from the stored user of a session by this field.
-        kept["object"] = SESSION.name
-        kept.pop("user", None)
-    if entity.parents:
-        for parent in {parent.path[0] for parent in entity.parents}:
-            if isinstance(inner := kept.get(parent), dict):
-                kept[parent] = {name: value for name, value in inner.items() if name not in REDACTED_FIELDS}
-    return kept
-
-
-def find_parent_id(data: Mapping[str, Any], path: Iterable[str]) -> str | None:
-    """Return the ID of a parent in the JSON of its child, or None."""
-    value: Any = data
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    try:
-        return msgspec.convert(value, ClerkId)
-    except msgspec.ValidationError:
-        return None
-
-
-def _find_user_id(entity: Entity, fields: Mapping[str, Any]) -> str | None:
-    paths = (parent.path for parent in entity.parents if parent.entity == USER.name)
-    return next((find_parent_id(fields, path) for path in paths), None)
-
-
-def _get_user(data: Any) -> dict[str, Any] | None:
-    user = data.get("user") if isinstance(data, dict) else None
-    return user if isinstance(user, dict) and _read_id(user) else None
-
-
-def _read_carried(fields: Mapping[str, Any]) -> Snapshot | None:
-    user = _get_user(fields)
-    try:
-        return _build_snapshot(USER, user) if user else None
-    except UNREADABLE_JSON:
-        return None
-
-
-def parse_change(event_type: str, data: bytes, entity: Entity = USER) -> Change:
-    """Return the change that an event of a handled type makes; `data` is the JSON of its object.
-
-    Raises one of `UNREADABLE_JSON` if the object cannot be read.
-    """
-
-    def parse(content: bytes) -> Change:
-        return _build_change(event_type, entity, _fields_decoder.decode(content))
-
-    return parse_tolerantly(parse, data)[0]
-
-
-def _build_change(event_type: str, entity: Entity, fields: Mapping[str, Any]) -> Change:
-    if event_type == entity.deletion:
-        return Deletion(msgspec.convert(fields, _WithId).id)
-    return _build_snapshot(entity, fields)
-
-
-def _build_snapshot(entity: Entity, fields: Mapping[str, Any]) -> Snapshot:
-    resource = msgspec.convert(fields, _RESOURCES.get(entity.name, Resource))
-    if entity is SESSION:
-        fields = {name: value for name, value in fields.items() if name != "user"}
-    return Snapshot(resource, Version.from_webhook(resource), fields)
-
-
-def event_from_row(row: Mapping[str, Any]) -> Event:
-    """Return the event of an inbox row (`id`, `type`, `instance_id`, `clerk_id`, `user_id`, `payload`).
-
-    The payload is parsed again, so an event that an older release could not read may have no `error` now.
-    """
-    payload, error = row["payload"], None
-    change: Change | None = None
-    entity = _find_stored_entity(row)
-    if entity and row["type"] == entity.deletion and row["clerk_id"]:
-        change = Deletion(row["clerk_id"])
-    elif entity:
-        try:
-            change = parse_change(row["type"], (payload or "").encode(), entity)
-        except UNREADABLE_JSON:
-            error = name_unreadable(entity)
-    message = row["id"], row["type"], row["instance_id"], row["clerk_id"]
-    return Event(*message, change, error, payload, (), entity.name if entity else USER.name, row["user_id"])
-
-
-def _find_stored_entity(row: Mapping[str, Any]) -> Entity | None:
-    """Return the entity of an inbox row. Without a table for sessions, the payload of a session is its user."""
-    entity = ENTITY_BY_TYPE.get(row["type"])
-    if entity is not SESSION or row["type"] == SESSION.deletion:
-        return entity
-    if row["payload"] is None:
-        return SESSION if row["user_id"] else None
-    try:
-        stored = parse_tolerantly(_kind_decoder.decode, row["payload"].encode())[0]
-    except UNREADABLE_JSON:
-        return USER
-    return SESSION if stored.object == SESSION.name else USER
 
 
 def make_deletion(entity: str, clerk_id: str, message_id: str | None = None) -> Event:
     """Return the event that deletes an object, as Clerk's event does."""
     return Event(message_id, ENTITIES[entity].deletion, clerk_id=clerk_id, change=Deletion(clerk_id), entity=entity)
-
-
-def _read_id(fields: Mapping[str, Any]) -> str | None:
-    try:
-        return msgspec.convert(fields, _WithId).id
-    except UNREADABLE_JSON:
-        return None
 
 
 def _describe_error(error: Exception) -> str:
@@ -265,5 +146,3 @@ def _describe_error(error: Exception) -> str:
 
 
 _envelope_decoder = msgspec.json.Decoder(_Envelope)
-_kind_decoder = msgspec.json.Decoder(_WithKind)
-_fields_decoder = msgspec.json.Decoder(dict[str, Any])

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from sync_service.clerk.entities import USER
-from sync_service.clerk.events import REQUEST_FIELD
+from sync_service.clerk.objects import REQUEST_FIELD
 from sync_service.clerk.resource import Resource
 from sync_service.clerk.user import REDACTED_FIELDS
 from sync_service.mapping.computed_values import (

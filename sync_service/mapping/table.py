@@ -9,7 +9,7 @@ import msgspec
 
 from sync_service.clerk.change import Snapshot, Version
 from sync_service.clerk.entities import ENTITIES, SESSION, USER, Entity
-from sync_service.clerk.events import REQUEST_FIELD
+from sync_service.clerk.objects import REQUEST_FIELD
 from sync_service.clerk.user import REDACTED_FIELDS
 from sync_service.mapping.carry_over import CarryOverTable
 from sync_service.mapping.fields import FieldSource, Value

@@ -8,8 +8,9 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from sync_service.clerk.entities import DELETION_TYPES, SESSION, USER, Entity
-from sync_service.clerk.events import HANDLED_TYPES, USER_SNAPSHOT_TYPES, Event, event_from_row
+from sync_service.clerk.events import HANDLED_TYPES, USER_SNAPSHOT_TYPES, Event
 from sync_service.clerk.json_repair import parse_tolerantly, repair_json
+from sync_service.clerk.stored_events import event_from_row
 from sync_service.postgres.pool import Connection, Database
 from sync_service.postgres.sql import fill_gaps, read_sql
 from sync_service.store.event_cursor import EventPosition

@@ -3,7 +3,8 @@
 from datetime import timedelta
 
 from sync_service.clerk.entities import DELETION_TYPES
-from sync_service.clerk.events import Event, event_from_row
+from sync_service.clerk.events import Event
+from sync_service.clerk.stored_events import event_from_row
 from sync_service.postgres.pool import Connection
 
 # A claim is a lease. After a crash it expires and another process retries the event. It is long enough for a deletion

@@ -4,7 +4,8 @@ import asyncpg
 import structlog
 
 from sync_service.clerk.change import Snapshot, Version
-from sync_service.clerk.events import Event, parse_change
+from sync_service.clerk.events import Event
+from sync_service.clerk.objects import parse_change
 from sync_service.clerk.resource import UNREADABLE_JSON
 from sync_service.errors import ChangeRejected, DoubtfulError
 from sync_service.mapping.fields import fill_placeholder

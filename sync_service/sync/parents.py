@@ -8,7 +8,8 @@ import msgspec
 
 from sync_service.clerk.change import Snapshot
 from sync_service.clerk.entities import Parent
-from sync_service.clerk.events import Event, find_parent_id
+from sync_service.clerk.events import Event
+from sync_service.clerk.objects import find_parent_id
 from sync_service.mapping.computed_values import PARENT_KEYS
 from sync_service.store.access import BoundConnection, Store
 from sync_service.store.family import ParentState, find_parents, lock_parents

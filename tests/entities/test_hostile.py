@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sync_service.clerk.events import event_from_row, parse_event
+from sync_service.clerk.events import parse_event
+from sync_service.clerk.stored_events import event_from_row
 from sync_service.postgres.pool import open_database
 from sync_service.settings import Settings
 from sync_service.store.access import Store
