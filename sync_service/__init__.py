@@ -146,7 +146,8 @@ tests/test_package_map.py compares the list with the imports.
     sync.parents                events that wait for their parents
     sync.commit                 commits one batch
     sync.children               deletes the sessions and memberships of deleted parents
-    sync.apply                  the only way to write a row: isolates failures
+    sync.isolation              commits a batch in spite of failures of single events
+    sync.apply                  the only way to write a row: events → their tables
     sync.batch                  group commit of waiting webhooks
     sync.ordered_work           works on several items, yields the results in order
     sync.preview                the change that a replay would make

@@ -1,52 +1,33 @@
 """The only way to write a row: many changes in, the outcome of each one out, committed."""
 
 import asyncio
-import contextlib
-import math
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import TypeVar
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
-import structlog
 
-from sync_service.clerk.change import Deletion, Snapshot
+from sync_service.clerk.change import Deletion
 from sync_service.clerk.entities import ENTITIES, USER
 from sync_service.clerk.events import Event
-from sync_service.errors import ChangeRejected, DatabaseError, MappingMismatch, ParentMissing
+from sync_service.errors import ChangeRejected, DatabaseError, ParentMissing
 from sync_service.sync.children import delete_children
-from sync_service.sync.commit import DUE, DUE_AGAIN, LOCK_TIMEOUT_MS, BatchCommitter
+from sync_service.sync.commit import DUE, DUE_AGAIN, LOCK_TIMEOUT_MS
+from sync_service.sync.isolation import (
+    BATCH_LOCK_TIMEOUT_MS,
+    MAX_CONCURRENT_PARTS_IN_BACKGROUND,
+    IsolatingCommitter,
+    group_by_user,
+    join_parts,
+)
 from sync_service.sync.outcome import Outcome, Waiting
-from sync_service.sync.park import name_rejected_column, park
-from sync_service.sync.recovery import Batch, Recovery, Work, recover
-
-log = structlog.get_logger()
-
-# A batch waits briefly for the lock of one user, so that the others continue. That user's event then waits alone, and
-# longer.
-BATCH_LOCK_TIMEOUT_MS = 300
-
-# The parts of a failed batch are applied over so many connections at the same time: few round trips for the callers,
-# and free connections for other batches and logins. The background uses fewer.
-MAX_CONCURRENT_PARTS = 6
-MAX_CONCURRENT_PARTS_IN_BACKGROUND = 2
+from sync_service.sync.recovery import Batch, Work
 
 LOCKED = Outcome("unavailable", "lock_not_available")
 
-Slot = contextlib.AbstractAsyncContextManager[None]
-T = TypeVar("T")
-
-_ANY_SLOT: Slot = contextlib.nullcontext()
-_SAVE = Batch(0)
-
 
 @dataclass(frozen=True, slots=True)
-class Applier(BatchCommitter):
-    """Applies changes to the mapped tables: commits batches of each table, and isolates the events that fail."""
-
-    parts: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_CONCURRENT_PARTS))
+class Applier(IsolatingCommitter):
+    """Applies changes to the mapped tables, parents first and deletions first."""
 
     def with_source(self, source: str) -> "Applier":
         """Return an applier for changes from another source."""
@@ -59,9 +40,9 @@ class Applier(BatchCommitter):
         """
         found = await self.apply_batch(events)
         waiting = [n for n, outcome in enumerate(found) if outcome is None]
-        users = _group_by_user(events, waiting)
+        users = group_by_user(events, waiting)
         waited = await asyncio.gather(*(self._apply_user([events[n] for n in user]) for user in users))
-        outcomes = _join_parts(users, waited)
+        outcomes = join_parts(users, waited)
         results = [outcome or outcomes[n] for n, outcome in enumerate(found)]
         if self.source == "replay":
             for result in results:
@@ -106,7 +87,7 @@ class Applier(BatchCommitter):
         saves: list[int] = []
         for n, event in enumerate(events):
             if event.error:
-                found[n] = await self._park(event, ChangeRejected(event.error))
+                found[n] = await self.park(event, ChangeRejected(event.error))
             elif isinstance(event.change, Deletion):
                 deletions.append(n)
             else:
@@ -139,17 +120,17 @@ class Applier(BatchCommitter):
         self, events: Sequence[Event], *, lock_timeout_ms: int = BATCH_LOCK_TIMEOUT_MS
     ) -> list[Outcome | None]:
         """Apply snapshots; park those whose parent does not exist yet."""
-        found = await self._apply_group(events, lock_timeout_ms=lock_timeout_ms)
+        found = await self.commit_in_parts(events, lock_timeout_ms=lock_timeout_ms)
         for n, outcome in enumerate(found):
             if isinstance(outcome, Waiting):
-                found[n] = await self._park(events[n], ParentMissing(outcome.reason or "", outcome.parent_id))
+                found[n] = await self.park(events[n], ParentMissing(outcome.reason or "", outcome.parent_id))
         return found
 
     async def delete(
         self, events: Sequence[Event], *, lock_timeout_ms: int = BATCH_LOCK_TIMEOUT_MS
     ) -> list[Outcome | None]:
         """Take both steps of deletions; return None for each one whose first step must wait."""
-        found = await self._apply_group(events, Batch(0, work=Work.FILING), lock_timeout_ms=lock_timeout_ms)
+        found = await self.commit_in_parts(events, Batch(0, work=Work.FILING), lock_timeout_ms=lock_timeout_ms)
         due = [n for n, outcome in enumerate(found) if outcome in {DUE, DUE_AGAIN}]
         deleted = await self._delete_with_children([events[n] for n in due], lock_timeout_ms)
         for n, outcome in zip(due, deleted, strict=True):
@@ -166,91 +147,7 @@ class Applier(BatchCommitter):
                 return [*await self.defer_deletions(events, error)]
         work = Work.BACKGROUND_CASCADE if self.is_background else Work.CASCADE
         timeout_ms = LOCK_TIMEOUT_MS if self.is_background else lock_timeout_ms
-        return await self._apply_group(events, Batch(0, work=work), lock_timeout_ms=timeout_ms)
-
-    async def _apply_group(
-        self,
-        events: Sequence[Event],
-        like: Batch = _SAVE,
-        *,
-        lock_timeout_ms: int = BATCH_LOCK_TIMEOUT_MS,
-        slot: Slot = _ANY_SLOT,
-    ) -> list[Outcome | None]:
-        """Apply snapshots, or take one step of deletions; handle each failure as sync/recovery.py decides.
-
-        `like` has the facts that a part inherits from its batch. Each statement of a part waits for a `slot`.
-        """
-        if not events:
-            return []
-        batch = replace(
-            like,
-            size=len(events),
-            users=len({event.clerk_id for event in events}),
-            tries=1,
-            has_claims=self.store.mapping.entity == USER.name,
-        )
-        while True:
-            try:
-                async with slot:
-                    return [*await self.commit(events, batch, lock_timeout_ms)]
-            except DatabaseError as error:
-                recovery = recover(error, batch)
-                if recovery is Recovery.PROBE:
-                    batch = replace(batch, can_write=await self.store.database.can_write())
-                    recovery = recover(error, batch)
-                if recovery not in _SAME_BATCH:
-                    return await self._handle_failure(events, batch, error, recovery, slot)
-            if recovery is Recovery.REBIND:
-                self.store.binding.invalidate()
-            batch = _SAME_BATCH[recovery](batch)
-
-    async def _handle_failure(
-        self, events: Sequence[Event], batch: Batch, error: DatabaseError, recovery: Recovery, slot: Slot
-    ) -> list[Outcome | None]:
-        """Continue with smaller batches, or end the attempt."""
-        match recovery:
-            case Recovery.SPLIT | Recovery.ISOLATE:
-                parts = _split(events) if recovery is Recovery.SPLIT else _group_by_user(events, range(len(events)))
-                return await self._apply_parts(events, parts, batch)
-            case Recovery.WAIT:
-                return [None] * len(events)
-            case Recovery.DEFER:
-                return [*await self.defer_deletions(events, error)]
-            case Recovery.REFUSE:
-                obstacles = {"errors": error.errors} if isinstance(error, MappingMismatch) else {}
-                log.warning("batch_not_stored", reason=error.reason, events=len(events), **obstacles)
-                return [Outcome("unavailable", error.reason)] * len(events)
-            case _:
-                async with slot:
-                    return [await self._park_failed(events[0], error, recovery)]
-
-    async def _apply_parts(
-        self, events: Sequence[Event], parts: Collection[Sequence[int]], batch: Batch
-    ) -> list[Outcome | None]:
-        work = (self._apply_group([events[n] for n in part], batch, slot=self.parts) for part in parts)
-        outcomes = _join_parts(parts, await asyncio.gather(*work))
-        return [outcomes[n] for n in range(len(events))]
-
-    async def _park_failed(self, event: Event, error: DatabaseError, recovery: Recovery) -> Outcome:
-        if recovery is Recovery.NAME_COLUMN and isinstance(event.change, Snapshot):
-            assert isinstance(error, ChangeRejected)  # noqa: S101  the table names columns for rejections only
-            await name_rejected_column(self.store, error, event.change)
-        error.table = error.table or self.store.mapping.table
-        return await self._park(event, error)
-
-    async def _park(self, event: Event, error: DatabaseError) -> Outcome:
-        outcome = await park(self.store, event, error, max_attempts=self.max_attempts)
-        if outcome.outcome == "parked":
-            self.on_work_left()
-        return outcome
-
-
-# The same batch is applied again after these recoveries, with a note of the step that was taken.
-_SAME_BATCH: Mapping[Recovery, Callable[[Batch], Batch]] = {
-    Recovery.RETRY: lambda batch: replace(batch, tries=batch.tries + 1),
-    Recovery.REBIND: lambda batch: replace(batch, was_rebound=True),
-    Recovery.RESOLVE_EMAIL: lambda batch: replace(batch, settles_email=True, tries=1),
-}
+        return await self.commit_in_parts(events, Batch(0, work=work), lock_timeout_ms=timeout_ms)
 
 
 def get_carried_user(event: Event) -> Event | None:
@@ -271,24 +168,3 @@ def _group_by_entity(events: Sequence[Event], mapped: Collection[str]) -> list[t
     for n, event in enumerate(events):
         groups[event.entity].append(n)
     return [(entity, numbers) for entity, numbers in groups.items() if numbers]
-
-
-def _split(events: Sequence[Event]) -> list[range]:
-    """Return parts of the square root's size: the parts of these are single events, however many are refused."""
-    count, size = len(events), math.isqrt(len(events))
-    return [range(first, min(first + size, count)) for first in range(0, count, size)]
-
-
-def _group_by_user(events: Sequence[Event], numbers: Iterable[int]) -> list[list[int]]:
-    users: dict[str | None, list[int]] = defaultdict(list)
-    for n in numbers:
-        users[events[n].clerk_id].append(n)
-    return [*users.values()]
-
-
-def _join_parts(parts: Iterable[Sequence[int]], outcomes: Iterable[Sequence[T]]) -> dict[int, T]:
-    """Return the outcomes of parts by the positions of their events."""
-    found: dict[int, T] = {}
-    for part, of_part in zip(parts, outcomes, strict=True):
-        found |= zip(part, of_part, strict=True)
-    return found

@@ -1,4 +1,4 @@
-"""Commits one batch, by one statement or one transaction. Errors are left to sync/apply.py."""
+"""Commits one batch, by one statement or one transaction. Errors are left to sync/isolation.py."""
 
 import asyncio
 import contextlib

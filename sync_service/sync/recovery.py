@@ -1,4 +1,4 @@
-"""The handling of a failed batch, as one table (pure). sync/apply.py executes the result.
+"""The handling of a failed batch, as one table (pure). sync/isolation.py executes the result.
 
 A batch is split until only the failing event is parked, and a batch behind a lock continues without the locked event.
 The code of an error does not decide whether the database is unavailable, because a trigger of the app may raise any
