@@ -15,7 +15,7 @@ pytestmark = pytest.mark.every_postgres
 
 CREATE = """
 create table members (
-    id bigserial primary key, clerk_id text unique not null, first_name citext, data jsonb,
+    id bigserial primary key, clerk_id text unique not null, first_name citext, data jsonb, note text,
     writes int not null default 0
 );
 create function count_write() returns trigger language plpgsql as
@@ -29,16 +29,23 @@ clerk_id = "clerk_id"
 [users.columns]
 first_name = "first_name"
 data = "public_metadata"
+{column}
 [changes]
 record = {record}
 """
+# A value that is written on insert only could refuse the insert, so an existing row is updated by a step of its own.
+UPDATE_FIRST = 'note = { from = "last_name", write = "insert" }'
 
 
-@pytest.fixture(params=["false", "true"], ids=["", "recorded"])
+@pytest.fixture(
+    params=[("", "false"), ("", "true"), (UPDATE_FIRST, "false"), (UPDATE_FIRST, "true")],
+    ids=["", "recorded", "update first", "update first, recorded"],
+)
 async def world(request: pytest.FixtureRequest, settings: Settings, db: asyncpg.Connection) -> AsyncIterator[World]:
     await db.execute("create extension citext")
     await db.execute(CREATE)
-    mapping = parse_mapping(TOML.format(record=request.param))
+    column, record = request.param
+    mapping = parse_mapping(TOML.format(column=column, record=record))
     async with run_world(settings, db, mapping=mapping) as running:
         yield running
 

@@ -97,10 +97,9 @@ class Assignments:
         """The values of the row `app` that an update replaces."""
         return ", ".join(f"app.{quote_ident(name)}" for name in self._list_updates("excluded"))
 
-    @property
-    def new_values(self) -> str:
-        """The values that replace them, in their order and of their types."""
-        values = self._list_updates("excluded")
+    def render_new_values(self, row: str) -> str:
+        """Return the values that replace them, in their order and of their types; `row` as in `render_updates`."""
+        values = self._list_updates(row)
         return ", ".join(f"({value})::{self.bound.column_types[name].type}" for name, value in values.items())
 
     def _list_updates(self, row: str) -> Values:

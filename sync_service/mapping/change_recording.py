@@ -24,7 +24,6 @@ def render_recording(mapping: TableMapping, bound: BoundMapping, names: dict[str
     """
     steps = read_gaps(read_sql(__package__, "record_changes.sql"))
     steps |= read_gaps(read_sql(__package__, "record_deletions.sql"))
-    steps["row_before"] = read_gaps(steps["found"])["row_before"]
     if not mapping.records_changes:
         return dict.fromkeys([*steps, "record_written", "record_linked", "record_mark"], "")
     gaps = names | _describe_content(mapping, bound) | {"is_final": "true"}

@@ -141,21 +141,22 @@ def _render_apply(bound: BoundMapping, names: dict[str, str], source: dict[str, 
         "shows_content": assignments.shows_content,
         "updates": assignments.render_updates("excluded"),
         "old_values": assignments.old_values,
-        "new_values": assignments.new_values,
+        "new_values": assignments.render_new_values("excluded"),
         "input": source["input"],
         "payload": source["payload"],
         "user_row": source["user_row"],
         "update_first": "",
         "unless_updated": "",
         "or_updated": "",
+        "or_found": "",
         **render_entity_gaps(bound.mapping, source),
     }
     if needs_update_first(bound):
         step = read_gaps(read_sql(__package__, "update_first.sql"))
-        first = gaps | {"assignments": assignments.render_updates("r")}
-        gaps["update_first"] = fill_gaps(step["update_first"], first)
-        gaps["unless_updated"] = fill_gaps(step["unless_updated"], gaps)
-        gaps["or_updated"] = fill_gaps(step["or_updated"], gaps)
+        first = {"assignments": assignments.render_updates("r"), "new_values": assignments.render_new_values("r")}
+        gaps["update_first"] = fill_gaps(step["update_first"], gaps | first)
+        for name in ("unless_updated", "or_updated", "or_found"):
+            gaps[name] = fill_gaps(step[name], gaps)
     return _render("apply_changes.sql", gaps)
 
 

@@ -117,7 +117,7 @@ saved as (
 ),
 -- The rows that were left as they are. RETURNING does not list them.
 unchanged as (
-    select string_to_array(case when count(*) >= 0 then current_setting('clerk_sync.unchanged', true) end, ' ') as ids
+    select string_to_array(case when count(*) >= 0 then current_setting('clerk_sync.unchanged', true) end, ' ')/*<or_found>*//*</or_found>*/ as ids
     from saved
 ),
 -- The rows that PostgreSQL wrote. A trigger may suppress a row, or give it another key.

@@ -7,19 +7,18 @@ joined as (
     on conflict (clerk_id) do update set version = excluded.version
     -- The user became known in this transaction, in this statement or in that of a link.
     returning clerk_id/*<is_new>*/, known.first_seen_at = now() as is_new/*</is_new>*/
-),/*<found>*/
+),
 found as (
     select newest.clerk_id/*<row_before>*/, to_jsonb(row(/*<content>*/app.banned, app.id/*</content>*/)) as row_before/*</row_before>*/
     from newest
     join joined using (clerk_id)
-    join /*<table>*/public.users/*</table>*/ as app
-        on app./*<id_column>*/id/*</id_column>*/ = newest.clerk_id::/*<id_type>*/text/*</id_type>*/
+    join public.users as app on app.id = newest.clerk_id
     for update of app
-),/*</found>*/
+),
 updated as (
     update public.users as app
     set banned = app.banned
-    from newest/*<join_found>*/ join found using (clerk_id)/*</join_found>*/
+    from newest join found using (clerk_id)
     where app.id = newest.clerk_id
     returning app.id as updated_id/*<updated_row>*/,
         to_jsonb(app./*<key>*/id/*</key>*/) as app_key, found.row_before::text as row_before,
