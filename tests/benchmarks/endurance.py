@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.benchmarks.generator import Order, drive
-from tests.benchmarks.report import write_report
+from tests.benchmarks.report import write_rows
 from tests.benchmarks.sender import Sender
 from tests.benchmarks.targets import run_targets
 from tests.benchmarks.usage import measure_cpu_seconds, measure_resident_megabytes
@@ -49,8 +49,7 @@ def measure() -> None:
             print(_LINE.format(**row), flush=True)
             prepared = next_minute.result()
     _print_verdict([row["megabytes"] for row in rows])
-    lines = {"sync-service": [(row["minute"], row["megabytes"]) for row in rows]}
-    write_report("endurance", rows, f"Resident megabytes by minute, {RATE} webhooks per second", lines)
+    write_rows("endurance", rows)
 
 
 _LINE = (

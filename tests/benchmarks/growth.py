@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 
 from tests.benchmarks.load import BUSY_CLIENTS
-from tests.benchmarks.report import write_report
+from tests.benchmarks.report import write_rows
 from tests.benchmarks.sender import (
     Round,
     Sender,
@@ -64,9 +64,7 @@ def measure() -> None:
                 if number:  # the first round is a warm-up
                     lane.rounds.append(done)
         rows = _print_lines(lanes)
-    names = list(dict.fromkeys(row["target"] for row in rows))
-    lines = {name: [(row["users"], row["rate"]) for row in rows if row["target"] == name] for name in names}
-    write_report("growth", rows, f"Updates per second by users, {BUSY_CLIENTS} clients", lines)
+    write_rows("growth", rows)
 
 
 def _prepare(size: int, found: Targets) -> list[_Lane]:

@@ -13,12 +13,11 @@ hand with wrk 4.1 and hey: the same 2.5 kB to the bare route, on a busy machine,
 import asyncio
 import os
 import statistics
-import time
-from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.checks import check_stored_data
-from tests.benchmarks.report import write_report
+from tests.benchmarks.machine import describe_machine
+from tests.benchmarks.report import write_rows
 from tests.benchmarks.sender import (
     Round,
     Sender,
@@ -41,7 +40,7 @@ MIN_RATIO = 3.5
 def measure() -> None:
     """Print a line for each number of clients and each target, and whether the performance targets are met."""
     with run_targets() as found:
-        print(f"  {ROUNDS} rounds of {SECONDS:g} s; a durable write takes {_measure_durable_write():.2f} ms;")
+        print(f"  {ROUNDS} rounds of {SECONDS:g} s; a durable write takes {describe_machine()['durable_write_ms']} ms;")
         print("  CPU: seconds per 1,000 webhooks of the process and of PostgreSQL; memory: the process's maximum")
         print("  WAL, disk: bytes for each webhook")
         print(f"\n  {'clients':>7}  {'':21} {'1/s':>7} {'p50':>8} {'p99':>8} {'p99.9':>8} ", end="")
@@ -63,9 +62,7 @@ def measure() -> None:
     print(f"  the generator was busy for {busiest:.0%} of a round at most", end="")
     print("; it was the bottleneck, the rates are too low" if busiest > 0.9 else "")
     print(_format_verdict(rounds))
-    names = [sender.target.name for sender in senders[1:]]
-    lines = {name: [(row["clients"], row["rate"]) for row in rows if row["target"] == name] for name in names}
-    write_report("load", rows, "Webhooks per second by clients", lines)
+    write_rows("load", rows)
 
 
 def _print_lines(clients: int, senders: list[Sender], rounds: list[list[Round]]) -> list[dict[str, Any]]:
@@ -109,19 +106,3 @@ def _format_verdict(rounds: dict[int, list[list[Round]]]) -> str:
         f" at {CLIENTS[0]} client p50 {ours:.2f} ms, target at most its {theirs:.2f} ms:"
         f" {'met' if ours <= theirs else 'MISSED'}"
     )
-
-
-def _measure_durable_write() -> float:
-    """Return the duration of one durable write, on which all figures depend."""
-    taken = []
-    probe = Path(os.environ.get("TMPDIR", "/tmp")) / f"bench-sync-{os.getpid()}"
-    try:
-        with probe.open("wb", buffering=0) as file:
-            for _ in range(50):
-                began = time.perf_counter()
-                file.write(bytes(8192))
-                os.fdatasync(file.fileno())
-                taken.append((time.perf_counter() - began) * 1000)
-    finally:
-        probe.unlink()
-    return statistics.median(taken)

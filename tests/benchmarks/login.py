@@ -1,31 +1,41 @@
-"""LoginService and look-ups: `/sync` with a fresh row beside a bare route that does one SELECT by key.
+"""LoginService and look-ups, each beside a bare route that does one SELECT by the same keys.
 
-The targets take turns in every round. Each request of /sync has one of thousands of session tokens, verified with a
+Both take turns in every round. Each request of /sync has one of thousands of session tokens, verified with a
 configured key; the bare route verifies no token.
 """
 
 import asyncio
+import os
 import statistics
 import time
+from typing import Any
 
 import asyncpg
 import msgspec
 
 from tests.benchmarks.generator import Order, Report, drive
+from tests.benchmarks.report import write_rows
 from tests.benchmarks.targets import run_login_targets
 from tests.clerk_stub import API_TOKEN, make_session_token
 
 USERS = 10_000
 TOKENS = 4_000
-ROUNDS = 3
-SECONDS = 4.0
+RESOLVED = 1_000
+ROUNDS = 5
+SECONDS = float(os.environ.get("BENCH_SECONDS", "2"))
 
 P50_TARGET_MS = 1.5
 MIN_RATIO = 0.5
 RESOLVE_TARGET_MS = 15.0
 LOOK_UP_TARGET_MS = 5.0
 
-SELECT, SYNC, LOOK_UP, RESOLVE = "one SELECT by key", "/sync, a fresh row", "GET /users/{id}", "resolve of 1,000"
+SYNC, LOOK_UP, RESOLVE = "POST /sync, a fresh row", "GET /users/{id}", "POST /users/resolve, 1,000 IDs"
+
+# Eight clients leave two cores some idle time, so the measured wait is the service's own.
+CASES = ((SYNC, 1), (SYNC, 64), (LOOK_UP, 8), (RESOLVE, 1))
+
+# The port of a target, and its requests.
+Requests = tuple[int, list[bytes]]
 
 
 def measure() -> None:
@@ -35,23 +45,47 @@ def measure() -> None:
         users = [f"user_{number:027}" for number in range(1, TOKENS + 1)]
         later = int(time.time()) + 3600  # a benchmark takes longer than a token's lifetime
         selects = bare, [_make_request("GET", f"/row/{user}") for user in users]
-        logins = service, [_make_request("POST", "/sync", make_session_token(user, exp=later)) for user in users]
-        look_ups = service, [_make_request("GET", f"/users/{user}", API_TOKEN) for user in users]
-        body = msgspec.json.encode({"clerk_ids": users[:1000]})
-        resolves = service, [_make_request("POST", "/users/resolve", API_TOKEN, body)]
-        for port, sent in (selects, logins, look_ups, resolves):
-            drive(Order([port], 8, 1.0, True, sent))  # warms up
-        print(f"  {'clients':>7}  {'':20} {'1/s':>7} {'p50':>8} {'p99':>8}")
-        alone = _run_rounds(1, {SELECT: selects, SYNC: logins})
-        many = _run_rounds(64, {SELECT: selects, SYNC: logins})
-        # Eight clients leave two cores some idle time, so the measured wait is the service's own.
-        looked = _run_rounds(8, {SELECT: selects, LOOK_UP: look_ups})
-        resolved = _run_rounds(1, {RESOLVE: resolves})
-    ratio = statistics.median(
-        _compute_rate(ours) / _compute_rate(theirs) for theirs, ours in zip(*many.values(), strict=True)
+        logins = [_make_request("POST", "/sync", make_session_token(user, exp=later)) for user in users]
+        body = msgspec.json.encode({"clerk_ids": users[:RESOLVED]})
+        pairs: dict[str, tuple[Requests, Requests]] = {
+            SYNC: (selects, (service, logins)),
+            LOOK_UP: (selects, (service, [_make_request("GET", f"/users/{user}", API_TOKEN) for user in users])),
+            RESOLVE: (
+                (bare, [_make_request("POST", "/rows", None, body)]),
+                (service, [_make_request("POST", "/users/resolve", API_TOKEN, body)]),
+            ),
+        }
+        print(f"  {'clients':>7}  {'':30} {'1/s':>7} {'p50':>8} {'p99':>8} {'of (a)':>6}")
+        rows = [_run_case(name, clients, *pairs[name]) for name, clients in CASES]
+    _print_verdicts({(row["lookup"], row["clients"]): row for row in rows})
+    write_rows("login", rows)
+
+
+def _run_case(lookup: str, clients: int, bare: Requests, service: Requests) -> dict[str, Any]:
+    """Print and return the figures of both targets."""
+    reports: list[list[Report]] = [[], []]
+    for number in range(ROUNDS + 1):
+        for mine, (port, sent) in zip(reports, (bare, service), strict=True):
+            report = drive(Order([port], clients, SECONDS, True, sent))
+            if number:  # the first round is a warm-up
+                mine.append(report)
+    row: dict[str, Any] = {"lookup": lookup, "clients": clients}
+    row["of_bare"] = statistics.median(
+        _compute_rate(ours) / _compute_rate(theirs) for theirs, ours in zip(*reports, strict=True)
     )
-    p50, resolve = _compute_percentile(alone[SYNC], 50), _compute_percentile(resolved[RESOLVE], 50)
-    added = _compute_percentile(looked[LOOK_UP], 99) - _compute_percentile(looked[SELECT], 99)
+    for prefix, name, mine in zip(("bare_", ""), ("(a) one SELECT by key", lookup), reports, strict=True):
+        cuts = statistics.quantiles((taken for report in mine for taken in report.milliseconds), n=100)
+        rate = statistics.median(map(_compute_rate, mine))
+        row |= {f"{prefix}rate": rate, f"{prefix}p50": cuts[49], f"{prefix}p99": cuts[98]}
+        print(f"  {clients:7}  {name:30} {rate:7,.0f} {cuts[49]:5.2f} ms {cuts[98]:5.2f} ms", end="")
+        print("" if prefix else f" {row['of_bare']:6.2f}")
+    return row
+
+
+def _print_verdicts(rows: dict[tuple[str, int], dict[str, Any]]) -> None:
+    p50, resolve = rows[SYNC, 1]["p50"], rows[RESOLVE, 1]["p50"]
+    ratio = rows[SYNC, 64]["of_bare"]
+    added = rows[LOOK_UP, 8]["p99"] - rows[LOOK_UP, 8]["bare_p99"]
     _print_verdict(f"/sync at 1 client: p50 {p50:.2f} ms, target {P50_TARGET_MS} ms", met=p50 < P50_TARGET_MS)
     _print_verdict(f"at 64 clients {ratio:.2f} of the SELECT, target {MIN_RATIO}", met=ratio >= MIN_RATIO)
     _print_verdict(f"resolve {resolve:.1f} ms, target {RESOLVE_TARGET_MS:g} ms", met=resolve < RESOLVE_TARGET_MS)
@@ -84,25 +118,8 @@ def _make_request(method: str, path: str, token: str | None = None, body: bytes 
     return "\r\n".join([*head, "", ""]).encode() + body
 
 
-def _run_rounds(clients: int, targets: dict[str, tuple[int, list[bytes]]]) -> dict[str, list[Report]]:
-    """Print and return the reports of each target; they take turns, because the load of the machine varies."""
-    found: dict[str, list[Report]] = {name: [] for name in targets}
-    for _ in range(ROUNDS):
-        for name, (port, sent) in targets.items():
-            found[name].append(drive(Order([port], clients, SECONDS, True, sent)))
-    for name, reports in found.items():
-        rate = statistics.median(map(_compute_rate, reports))
-        p50, p99 = _compute_percentile(reports, 50), _compute_percentile(reports, 99)
-        print(f"  {clients:7}  {name:20} {rate:7,.0f} {p50:5.2f} ms {p99:5.2f} ms")
-    return found
-
-
 def _compute_rate(report: Report) -> float:
     return len(report.milliseconds) / report.seconds
-
-
-def _compute_percentile(reports: list[Report], which: int) -> float:
-    return statistics.quantiles((taken for report in reports for taken in report.milliseconds), n=100)[which - 1]
 
 
 def _print_verdict(label: str, *, met: bool) -> None:

@@ -14,11 +14,13 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
-from sync_service.dev.embedded import run_embedded_postgres
-from tests.benchmarks.sender import Round, Sender
+from sync_service.dev.embedded import EmbeddedServer, run_embedded_postgres
+from tests.benchmarks.report import write_rows
+from tests.benchmarks.sender import Round, Sender, compute_costs, compute_percentiles
 from tests.benchmarks.targets import Target
 from tests.benchmarks.usage import measure_cpu_seconds
 from tests.processes import Process, run_command, start_command
@@ -58,35 +60,40 @@ def measure() -> None:
         print("  waits, of these rows: of the working sessions, by pg_stat_activity; CPU: seconds per 1,000 webhooks")
         print(f"\n  {'processes':>9} {'1/s':>7} {'p50':>8} {'p99':>8} ", end="")
         print(f"{'least':>6} {'most':>6} {'CPU':>6} {'CPU PG':>6} {'rows':>6}  waits")
-        for number in PROCESSES:
-            _measure_processes(sender, services[:number], postgres.pid, postgres.dsn())
+        rows = [_measure_processes(sender, services[:number], postgres) for number in PROCESSES]
         asyncio.run(_check_stored_data(postgres.dsn(), sender))
+    write_rows("processes", rows)
 
 
-def _measure_processes(sender: Sender, services: list[Process], postgres: int, dsn: str) -> None:
+def _measure_processes(sender: Sender, services: list[Process], postgres: EmbeddedServer) -> dict[str, Any]:
     sender.ports = [service.port for service in services]
-    sender.run_round(CLIENTS, min(SECONDS, 1.0), postgres)  # warms up
+    sender.run_round(CLIENTS, min(SECONDS, 1.0), postgres.pid)  # warms up
     before = sum(measure_cpu_seconds(service.popen.pid) for service in services)
-    with _sample_waits(dsn) as waits:
-        rounds = [sender.run_round(CLIENTS, SECONDS, postgres) for _ in range(ROUNDS)]
+    with _sample_waits(postgres.dsn()) as waits:
+        rounds = [sender.run_round(CLIENTS, SECONDS, postgres.pid) for _ in range(ROUNDS)]
     used = sum(measure_cpu_seconds(service.popen.pid) for service in services) - before
-    _print_line(rounds, used, waits)
+    return _print_line(rounds, used, waits)
 
 
-def _print_line(rounds: list[Round], service_cpu: float, waits: Counter[str]) -> None:
+def _print_line(rounds: list[Round], service_cpu: float, waits: Counter[str]) -> dict[str, Any]:
     by_port = sum((Counter(one.report.responses) for one in rounds), Counter())
-    answered = by_port.total()
-    shares = [number / answered * len(by_port) for number in by_port.values()]
-    cuts = statistics.quantiles((taken for one in rounds for taken in one.report.milliseconds), n=100)
+    shares = [number / by_port.total() * len(by_port) for number in by_port.values()]
+    p50, p99, _ = compute_percentiles(rounds)
     # `extend` is the lock of a table while its file grows.
     rows = sum(number for wait, number in waits.items() if wait.startswith("Lock ") and wait != "Lock extend")
-    rate = statistics.median(one.rate for one in rounds)
-    print(
-        f"  {len(by_port):9} {rate:7,.0f} {cuts[49]:5.1f} ms {cuts[98]:5.1f} ms"
-        f" {min(shares):6.2f} {max(shares):6.2f} {service_cpu / answered * 1000:6.2f}"
-        f" {sum(one.postgres_cpu for one in rounds) / answered * 1000:6.2f} {rows / waits.total():6.1%}  "
-        + ", ".join(f"{wait} {number / waits.total():.1%}" for wait, number in waits.most_common(6))
-    )
+    row: dict[str, Any] = {"processes": len(by_port), "rate": statistics.median(one.rate for one in rounds)}
+    row |= {"p50": p50, "p99": p99, "least": min(shares), "most": max(shares)}
+    row |= {"cpu": service_cpu / by_port.total() * 1000, "cpu_postgres": compute_costs(rounds)["cpu_postgres"]}
+    row |= {"row_waits": rows / waits.total()}
+    most = ", ".join(f"{wait} {number / waits.total():.1%}" for wait, number in waits.most_common(6))
+    print(_LINE.format(**row), most)
+    return row
+
+
+_LINE = (
+    "  {processes:9} {rate:7,.0f} {p50:5.1f} ms {p99:5.1f} ms {least:6.2f} {most:6.2f} {cpu:6.2f} {cpu_postgres:6.2f}"
+    " {row_waits:6.1%} "
+)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ The stand-in of Clerk (clerk_list.py), PostgreSQL and the command share the core
 
 import os
 import random
-import socket
 import statistics
 import tempfile
 import threading
@@ -16,8 +15,8 @@ from typing import Self
 
 from tests.benchmarks.bodies import make_body, make_request
 from tests.benchmarks.clerk_list import make_id
+from tests.benchmarks.generator import Connection, receive_status
 from tests.benchmarks.reconcile_runs import Bench, Run, run_bench
-from tests.benchmarks.webhook import read_status
 from tests.processes import start_command
 from tests.world import SECRET
 
@@ -41,7 +40,7 @@ class LiveWebhooks:
     """One client that sends webhooks at an interval: changes of users that the import also writes."""
 
     def __init__(self, port: int, users: int) -> None:
-        self._line = socket.create_connection(("127.0.0.1", port))
+        self._line = Connection(port)
         self._users = users
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._send)
@@ -55,7 +54,7 @@ class LiveWebhooks:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._line.close()
+        self._line.socket.close()
 
     def _send(self) -> None:
         chance = random.Random(1)
@@ -64,8 +63,10 @@ class LiveWebhooks:
             body = make_body("user.updated", make_id(chance.randrange(self._users)), now)
             request = make_request("/webhooks/clerk", f"msg_live_{now}", body)
             began = time.perf_counter()
-            self._line.sendall(request)
-            self.refused += not read_status(self._line).startswith(b"2")
+            self._line.socket.sendall(request)
+            while not (status := receive_status(self._line)):
+                pass
+            self.refused += not status.startswith(b"2")
             self.milliseconds.append((time.perf_counter() - began) * 1000)
 
 

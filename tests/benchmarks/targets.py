@@ -55,9 +55,12 @@ class Targets:
 
 
 @contextlib.contextmanager
-def run_targets() -> Iterator[Targets]:
-    """Start all targets and PostgreSQL with its default, durable settings."""
-    with tempfile.TemporaryDirectory() as name, run_embedded_postgres(Path(name) / "postgres") as postgres:
+def run_targets(**settings: str) -> Iterator[Targets]:
+    """Start all targets and PostgreSQL with its default, durable settings, except those given."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        run_embedded_postgres(Path(name) / "postgres", settings=settings) as postgres,
+    ):
         folder = Path(name)
         environ = {"DATABASE_URL": postgres.dsn(), "CLERK_WEBHOOK_SIGNING_SECRET": SECRET, "WEB_CONCURRENCY": "1"}
         environ["QUIET"] = "1"
