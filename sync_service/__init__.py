@@ -108,6 +108,7 @@ tests/test_package_map.py compares the list with the imports.
 
     settings                    the environment → settings
     process                     the end of this process with its parent, its garbage collection
+    log_file                    the file of the log lines, lost lines
     logs                        one line per event, without personal data
     tracing                     OpenTelemetry traces, with the extra `otel`
 

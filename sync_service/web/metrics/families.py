@@ -7,7 +7,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from sync_service.errors import ClerkAuthError, ClerkUnavailable, DatabaseError, RequestError
-from sync_service.logs import lost_lines
+from sync_service.log_file import lost_lines
 
 log = structlog.get_logger()
 
