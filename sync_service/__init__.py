@@ -237,9 +237,13 @@ tests/test_package_map.py compares the list with the imports.
     web.ops.parameters          query parameters → filters
     web.changes                 GET /changes
     web.ops.context             the objects that the routes share
-    web.ops.events              /ops/events, /ops/replay
+    web.ops.events              GET /ops/events, GET /ops/events/{id}
+    web.ops.replays             POST /ops/events/{id}/replay, POST /ops/replay
     web.ops.users               /ops/users
-    web.ops.reports             /ops/summary, /ops/reconcile, /ops/audit, /ops/changes
+    web.ops.summary             /ops/summary
+    web.ops.reconciles          /ops/reconcile
+    web.ops.audit               /ops/audit
+    web.ops.deliveries          /ops/changes
     web.ops.routes              the routes of the operators' interface
     web.ops.page.chart          events of the last hours → rectangles
     web.ops.page.rendering      HTML from templates, and its headers

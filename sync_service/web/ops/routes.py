@@ -11,10 +11,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sync_service.web.limits import response_deadline
-from sync_service.web.ops import events, reports, users
+from sync_service.web.ops import audit, deliveries, events, reconciles, replays, summary, users
 from sync_service.web.ops.context import ApiRoute, OpsContext, create_response
 
-API_ROUTES: tuple[ApiRoute, ...] = (*events.ROUTES, *users.ROUTES, *reports.ROUTES)
+# Replays come first: the path of one event takes an ID with any character, also with `/replay` at its end.
+API_ROUTES: tuple[ApiRoute, ...] = (
+    *(*replays.ROUTES, *events.ROUTES, *users.ROUTES),
+    *(*summary.ROUTES, *reconciles.ROUTES, *audit.ROUTES, *deliveries.ROUTES),
+)
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 

@@ -10,11 +10,11 @@ from sync_service.store.events import list_events
 from sync_service.store.search import find_by_text
 from sync_service.sync.preview import preview_event
 from sync_service.sync.replay import BulkResult, replay_all, replay_event
-from sync_service.web.ops import events, users
+from sync_service.web.ops import deliveries, events, replays, users
 from sync_service.web.ops.page.rendering import View
 from sync_service.web.ops.page.views import Call, show_event, show_user
 from sync_service.web.ops.parameters import parse_form_filter
-from sync_service.web.ops.reports import ReconcileRequest, replay_change, start_run
+from sync_service.web.ops.reconciles import ReconcileRequest, start_run
 
 # Rows that a preview of many events shows: those of the newest events.
 MAX_EXAMPLES = 5
@@ -57,7 +57,7 @@ async def replay(call: Call) -> View:
     if message_id := call.form.get("id"):
         event = await events.find_event(call.ops, message_id)
         outcome = await replay_event(call.ops.replayer, event, call.operator.who)
-        events.raise_if_unavailable(outcome.outcome, outcome.reason)
+        replays.raise_if_unavailable(outcome.outcome, outcome.reason)
         result, reason = BulkResult({outcome.outcome: 1}, None), outcome.reason
     else:
         result = await _replay_all(call, dry_run=False)
@@ -67,7 +67,7 @@ async def replay(call: Call) -> View:
 async def _preview_row(call: Call, message_id: str) -> dict[str, Any]:
     event = await events.find_event(call.ops, message_id)
     change, failure = await preview_event(call.ops.replayer, event)
-    events.raise_if_unavailable(change.outcome, change.reason)
+    replays.raise_if_unavailable(change.outcome, change.reason)
     return {"event": event, "change": change, "failure": failure}
 
 
@@ -110,7 +110,7 @@ async def restore_user(call: Call) -> View:
 
 async def replay_delivery(call: Call) -> Response:
     """Make one delivery due again, and redirect to the list of them."""
-    await call.fetch(replay_change)
+    await call.fetch(deliveries.replay_change)
     return RedirectResponse("/ops", 303)
 
 

@@ -17,10 +17,11 @@ from sync_service.store.events import EventSummary
 from sync_service.store.failure_groups import list_failure_groups
 from sync_service.store.summary import count_by_hour
 from sync_service.store.user_history import UserHistory
-from sync_service.web.ops import context, events, reports, users
+from sync_service.web.ops import audit, context, events, reconciles, users
 from sync_service.web.ops.auth import Operator
 from sync_service.web.ops.page.chart import build_bars
 from sync_service.web.ops.page.rendering import View
+from sync_service.web.ops.summary import build_summary
 
 CHART_HOURS = 24
 
@@ -56,7 +57,7 @@ async def show_overview(call: Call) -> View:
     """Return the problems with their remedies, then the state of the service."""
     async with call.ops.store.database.acquire() as connection:
         groups = await list_failure_groups(connection)
-        summary = await reports.build_summary(connection)
+        summary = await build_summary(connection)
         hours = await count_by_hour(connection, CHART_HOURS)
         deliveries = await list_deliveries(connection, None, MAX_DELIVERIES)
     groups.sort(key=lambda group: group.reason in EXPECTED_REASONS)
@@ -103,12 +104,12 @@ def list_moments(user: UserHistory) -> list[tuple[datetime, str, EventSummary | 
 
 async def list_reconciles(call: Call) -> View:
     """Return the runs of the reconcile, and the form that starts one."""
-    return View("reconcile.html", {"found": await call.fetch(reports.list_reconciles)})
+    return View("reconcile.html", {"found": await call.fetch(reconciles.list_reconciles)})
 
 
 async def list_audit(call: Call) -> View:
     """Return the last actions of operators."""
-    return View("audit.html", {"found": await call.fetch(reports.list_audit)})
+    return View("audit.html", {"found": await call.fetch(audit.list_audit)})
 
 
 async def show_documentation(call: Call) -> View:
