@@ -24,13 +24,18 @@ tests/test_package_map.py compares the list with the imports.
     clerk.observed_client       reports requests to Clerk's Backend API
     clerk.circuit_breaker       pauses requests to Clerk after failures
     clerk.rate_limit            limits requests to Clerk
-    clerk.client                Clerk's Backend API: URLs, key, requests
+    clerk.backend_api           URLs and headers of Clerk's Backend API
+    clerk.key_set               the JSON of a key set → public keys and their instances
+    clerk.instance_lookup       the instance of a key, for the doctor
+    clerk.responses             responses of the API → a user, a count, a pause
+    clerk.client                requests through one circuit breaker
     clerk.list_requests         requests for lists, within the quota and in spite of failures
     clerk.user_list             lists of users
     clerk.user_walk             a walk over all users by cursor
     clerk.related_list          lists of organizations and memberships
     clerk.related_walk          a walk over all of them by offset
-    clerk.jwks                  the public keys of session tokens
+    clerk.jwks                  gets the public keys of session tokens, and caches them
+    clerk.session_token_rules   the rules of session tokens
     clerk.session_tokens        a session token → its user
     clerk.masking               hides the personal values of a user
     clerk.samples               sample users in Clerk's format

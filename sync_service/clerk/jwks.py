@@ -1,22 +1,18 @@
-"""Public keys of session tokens: the key in CLERK_JWT_KEY, or the key set (JWKS) of the instance.
-
-https://clerk.com/docs/guides/sessions/manual-jwt-verification
-"""
+"""Public keys of session tokens: the key in CLERK_JWT_KEY, or the key set (JWKS) of the instance."""
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import httpx2
-import jwt
 import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from jwt.algorithms import RSAAlgorithm
 
-from sync_service.clerk.client import build_api_url, build_auth_headers
+from sync_service.clerk.backend_api import build_api_url, build_auth_headers
+from sync_service.clerk.key_set import parse_key_set
 from sync_service.errors import ClerkUnavailable
 
 log = structlog.get_logger()
@@ -34,8 +30,6 @@ FETCH_TIMEOUT = 2.5
 
 # Exponential backoff between two fetches while there is no key: each pause is twice the previous one.
 MIN_PAUSE, MAX_PAUSE = 0.25, 16.0
-
-MIN_KEY_BITS = 2048
 
 
 class StaticKey:
@@ -136,7 +130,7 @@ class JwksCache:
             async with asyncio.timeout(FETCH_TIMEOUT):
                 response = await self._client.get(self._url, headers=self._headers)
             response.raise_for_status()
-            keys = _parse_key_set(response.json())
+            keys = parse_key_set(response.json())
         except (httpx2.HTTPError, TimeoutError, ValueError, RecursionError) as error:
             log.warning("jwks_fetch_failed", reason=type(error).__name__, kept=len(self._keys))
             self._paused_until = self._clock() + self._pause
@@ -163,36 +157,3 @@ def key_source_from(
     if secret_key:
         return JwksCache(client, build_api_url(api_url, "/jwks"), build_auth_headers(secret_key))
     return None
-
-
-def _parse_key_set(key_set: Any) -> dict[str, RSAPublicKey]:
-    """Return the RSA keys for signatures, by key ID. Raises `ValueError` if it is not a key set or has no such key."""
-    if not isinstance(key_set, dict) or not isinstance(key_set.get("keys"), list):
-        raise ValueError("no key set")  # noqa: TRY004  the response is wrong, not the argument's type
-    keys = {}
-    for entry in key_set["keys"]:
-        key = _parse_key(entry) if _is_signing_key(entry) else None
-        if key is not None:
-            keys[entry["kid"]] = key
-    if not keys:
-        raise ValueError("no key")
-    return keys
-
-
-def _is_signing_key(entry: Any) -> bool:
-    return (
-        isinstance(entry, dict)
-        and isinstance(entry.get("kid"), str)
-        and entry.get("kty") == "RSA"
-        and entry.get("use", "sig") == "sig"
-        and entry.get("alg", "RS256") == "RS256"
-    )
-
-
-def _parse_key(entry: dict[str, Any]) -> RSAPublicKey | None:
-    """Return the public key; None if it is unreadable, private or too short."""
-    try:
-        key = RSAAlgorithm.from_jwk(entry)
-    except (jwt.InvalidKeyError, ValueError):
-        return None
-    return key if isinstance(key, RSAPublicKey) and key.key_size >= MIN_KEY_BITS else None

@@ -1,57 +1,22 @@
-"""Verify session tokens: a token in, its user's ID out.
+"""Verify session tokens: a token in, its user's ID out. Valid tokens and their keys are cached."""
 
-https://clerk.com/docs/guides/sessions/session-tokens ; PyJWT parses the token and cryptography checks the signature.
-
-The rules are stricter than those of Clerk's SDK for Python. The SDK accepts a token without `exp` or `sub`, of any
-issuer, or of a pending session. It also sends a request to Clerk for each machine token and each bad signature.
-"""
-
-import base64
 import hashlib
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
-import jwt
-import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from jwt.types import Options
 
 from sync_service.clerk.jwks import KeySource
-from sync_service.clerk.resource import UNREADABLE_JSON
+from sync_service.clerk.session_token_rules import TokenRules
 from sync_service.errors import BadToken
 
-# A session token of Clerk must fit into a cookie of 4 kB.
-MAX_TOKEN_LENGTH = 8192
-
-LEEWAY_SECONDS = 5
-
 MAX_LIFETIME = timedelta(days=1)
-
-# The header `cat` of a session token, and the one that Clerk's SDK ignores. Older tokens have none. Tokens of JWT
-# templates and machines have others.
-SESSION_CATEGORIES = frozenset({None, "cl_B7d4PD111AAA", "cl_I7d4PD111III"})
 
 # A browser uses one token for a minute, and an app may call this service at each request, so verified tokens are
 # cached. Invalid tokens are not cached, so invented ones cannot fill the cache.
 MAX_CACHED_TOKENS = 4096
-
-TICKET_TYPES = ("invitation", "organization_invitation", "sign_in_token", "actor_token")
-
-REQUIRED_CLAIMS = ["exp", "nbf", "sub", "iss", "sid"]
-
-# Prefixes of a `sub` that is a machine, a client or an organisation, not a user.
-NON_USER_PREFIXES = ("mch_", "m2m_", "oat_", "ak_", "client_", "org_")
-
-# PyJWT's own errors, and those that a maliciously built payload raises in it.
-_DECODE_ERRORS = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError, AttributeError)
-
-_SESSION_ID = re.compile(r"sess_\w+", re.ASCII)
-
-_THREE_PARTS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +50,9 @@ class SessionTokenVerifier:
     ) -> None:
         """Accept tokens that one of `keys` has signed. With `parties`, the token's `azp` must be one of them."""
         self._keys = keys
-        self._issuer = issuer
-        self._parties = frozenset(party.rstrip("/") for party in parties)
-        self._instance_id = instance_id
-        self._max_lifetime = max_lifetime.total_seconds()
+        self._rules = TokenRules(
+            issuer, frozenset(party.rstrip("/") for party in parties), instance_id, max_lifetime.total_seconds()
+        )
         self._max_cached_tokens = max_cached_tokens
         self._cache: dict[bytes, _CacheEntry] = {}
 
@@ -99,110 +63,17 @@ class SessionTokenVerifier:
         # The key must still be the same: a cached token is invalid once its key has left the key set.
         if entry and time.time() < entry.expires_at and self._keys.get_cached(entry.kid) is entry.key:
             return entry.token
-        kid = self._read_kid(token)
+        kid = self._rules.read_kid(token)
         key = self._keys.get_cached(kid)
         if key is None:
             # An expired or foreign token is rejected before the key is fetched, so it costs no request to Clerk.
-            self._read_claims(token, None)
+            self._rules.read_claims(token, None)
             key = await self._keys.get(kid)
             if key is None:
                 raise BadToken("The token's signing key does not belong to this Clerk instance.")
-        claims = self._read_claims(token, key)
+        claims = self._rules.read_claims(token, key)
         verified = SessionClaims(claims["sub"], kid if kid and kid.startswith("ins_") else None)
         if len(self._cache) >= self._max_cached_tokens:
             self._cache.clear()
         self._cache[digest] = _CacheEntry(verified, kid, key, float(claims["exp"]))
         return verified
-
-    def _read_kid(self, token: str) -> str | None:
-        """Return the key ID. Raises `BadToken` unless the header is a session token's."""
-        header = _read_header(token)
-        if header.alg != "RS256" or header.typ.upper() != "JWT" or header.crit is not msgspec.UNSET:
-            raise BadToken("This is not a session token of Clerk.")
-        if header.cat not in SESSION_CATEGORIES:
-            raise BadToken("This is a token of a JWT template or a machine, not a session token of Clerk.")
-        kid = header.kid
-        if kid and kid.startswith("ins_") and self._instance_id not in {None, kid}:
-            raise BadToken("The token belongs to another Clerk instance.")
-        return kid
-
-    def _read_claims(self, token: str, key: Any) -> dict[str, Any]:
-        """Return the claims. Raises `BadToken` if one is invalid. Without a key, the signature is not verified."""
-        claims = self._decode(token, key)
-        _check_session(claims)
-        # PyJWT has checked that the times are numbers. Clerk sets `nbf` 10 s before `iat`.
-        if int(claims["exp"]) - int(claims.get("iat", claims["nbf"])) > self._max_lifetime:
-            raise BadToken("The token's lifetime is longer than SYNC_MAX_TOKEN_LIFETIME.")
-        subject = claims["sub"]
-        if not re.fullmatch(r"[!-~]{1,255}", subject) or subject.startswith(NON_USER_PREFIXES):
-            raise BadToken("The token does not belong to a user.")
-        if not re.fullmatch(r"https?://\S+", str(claims["iss"])):
-            raise BadToken("The token has no valid issuer.")
-        if self._parties and str(claims.get("azp")) not in self._parties:
-            raise BadToken("The token's authorized party (azp) is not accepted here.")
-        if claims.get("sts") == "pending":
-            raise BadToken("The session is pending: the user has not finished signing in.")
-        return claims
-
-    def _decode(self, token: str, key: Any) -> dict[str, Any]:
-        try:
-            claims = jwt.decode(
-                token,
-                key or "",
-                algorithms=["RS256"],
-                issuer=self._issuer,
-                leeway=LEEWAY_SECONDS,
-                options=_VERIFIED_OPTIONS if key else _UNVERIFIED_OPTIONS,
-            )
-        except jwt.ExpiredSignatureError:
-            raise BadToken("The token has expired.") from None
-        except jwt.ImmatureSignatureError:
-            raise BadToken("The token is not valid yet.") from None
-        except _DECODE_ERRORS:
-            raise BadToken("The token is not valid, or belongs to another Clerk instance.") from None
-        return claims
-
-
-def _read_header(token: str) -> "_Header":
-    if len(token) > MAX_TOKEN_LENGTH or not _THREE_PARTS.fullmatch(token):
-        raise BadToken("This is not a session token of Clerk.")
-    try:
-        # PyJWT would decode the whole token for its header, and decode it again to verify it.
-        encoded = token.partition(".")[0]
-        return _header_decoder.decode(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
-    except (*UNREADABLE_JSON, ValueError):
-        raise BadToken("The token cannot be read.") from None
-
-
-def _check_session(claims: dict[str, Any]) -> None:
-    """Raise `BadToken` unless the token belongs to a session.
-
-    Tokens of JWT templates have no `sid`. In the tickets of invitations and sign-ins, `sid` is the ID of the ticket
-    and `st` its type.
-    """
-    if not _SESSION_ID.fullmatch(str(claims["sid"])) or claims.get("st") in TICKET_TYPES:
-        raise BadToken("The token does not belong to a session.")
-
-
-class _Header(msgspec.Struct):
-    alg: str
-    typ: str = "JWT"
-    kid: str | None = None
-    cat: str | None = None
-    crit: Any = msgspec.UNSET
-
-
-_header_decoder = msgspec.json.Decoder(_Header)
-
-# `aud` is ignored, as in Clerk's SDK for JavaScript: Clerk's Convex integration sets it in session tokens.
-_VERIFIED_OPTIONS: Options = {"require": REQUIRED_CLAIMS, "verify_aud": False}
-# `verify_signature=False` turns off all other checks of PyJWT too, so they are turned on again.
-_UNVERIFIED_OPTIONS: Options = {
-    "require": REQUIRED_CLAIMS,
-    "verify_signature": False,
-    "verify_exp": True,
-    "verify_nbf": True,
-    "verify_iat": True,
-    "verify_iss": True,
-    "verify_sub": True,
-}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from sync_service.clerk.client import InstanceLookup
+from sync_service.clerk.instance_lookup import InstanceLookup
 from sync_service.doctor.findings import Finding
 from sync_service.parsers import get_frontend_api_url
 from sync_service.settings import Settings

@@ -5,8 +5,13 @@ from typing import TypeAlias
 
 import asyncpg
 
-from sync_service.clerk.client import InstanceLookup, find_known_users, look_up_host_instance, look_up_key_instance
 from sync_service.clerk.entities import USER
+from sync_service.clerk.instance_lookup import (
+    InstanceLookup,
+    find_known_users,
+    look_up_host_instance,
+    look_up_key_instance,
+)
 from sync_service.doctor.app_rules import check_app_rules
 from sync_service.doctor.carry_over import check_target, report_missing_target
 from sync_service.doctor.clerk_keys import check_instances, check_keys, report_missing_signing_secret
