@@ -108,6 +108,7 @@ tests/test_package_map.py compares the list with the imports.
     suggest.row_facts           SQL for the facts about rows
     suggest.rows                reads the facts about the users table
     suggest.related             their tables among all tables
+    suggest.toml_syntax         entries, values and comments of a `sync.toml`
     suggest.rendering           decisions → the text of a `sync.toml`
     suggest.lookup              finds a users table beside the default one
 

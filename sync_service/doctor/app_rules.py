@@ -9,7 +9,7 @@ from sync_service.doctor.hints import Hints
 from sync_service.mapping.fields import FieldSource
 from sync_service.mapping.introspection import Column, Table
 from sync_service.mapping.table import TableMapping
-from sync_service.suggest.rendering import render_entry
+from sync_service.suggest.toml_syntax import render_entry
 
 # More labels would make the sentence hard to read.
 MAX_SHOWN_LABELS = 8

@@ -15,7 +15,7 @@ from sync_service.mapping.coercion import TIME_TYPES
 from sync_service.mapping.fields import PLACEHOLDER, FieldSource
 from sync_service.mapping.introspection import Column, Table
 from sync_service.mapping.presets import PLACEHOLDER_EMAIL
-from sync_service.suggest.rendering import render_entry
+from sync_service.suggest.toml_syntax import render_entry
 
 _PLACE = "in sync.toml, below [users.columns]:"
 

@@ -1,9 +1,6 @@
 """The text of a `sync.toml` from the decisions, with the reason beside each line (pure)."""
 
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from sync_service.mapping.introspection import Table
 from sync_service.mapping.presets import PRESETS
@@ -13,6 +10,7 @@ from sync_service.suggest.evidence import Evidence
 from sync_service.suggest.related import RelatedTable
 from sync_service.suggest.rules import Decision, leave
 from sync_service.suggest.tables import Candidate
+from sync_service.suggest.toml_syntax import append_comment, quote_table_part, render_comment, render_entry
 
 # Names for a new column. The first that the table does not have is used.
 _NEW_COLUMNS = ("clerk_user_id", "clerk_id", "clerk_user_id_text")
@@ -36,11 +34,6 @@ def render_suggestion(
     return "\n".join(lines) + "\n"
 
 
-def render_entry(name: str, value: Any) -> str:
-    """Return a line of `sync.toml`."""
-    return f"{_quote_key(name)} = {_render(value)}"
-
-
 def list_unsolved(facts: Evidence) -> dict[str, str]:
     """Return the columns that need a value that cannot be guessed, with the reason."""
     return {name: decision.reason for name, decision in decide_columns(facts).items() if decision.unsolved}
@@ -48,21 +41,21 @@ def list_unsolved(facts: Evidence) -> dict[str, str]:
 
 def _render_head(facts: Evidence, candidates: Sequence[Candidate]) -> Iterator[str]:
     name = f"{facts.table.schema}.{facts.table.name}"
-    yield _comment(f"Suggested for {name} from its columns, its constraints and a sample of its rows.")
+    yield render_comment(f"Suggested for {name} from its columns, its constraints and a sample of its rows.")
     if candidates and candidates[0].table.display_name == name:
-        yield _comment(f"{name} was chosen: {'; '.join(candidates[0].reasons)}.")
+        yield render_comment(f"{name} was chosen: {'; '.join(candidates[0].reasons)}.")
         others = [found.table.display_name for found in candidates[1:]]
         if others:
-            yield _comment(f"Other tables that may hold users: {', '.join(others)}. For another one, run:")
-            yield _comment(f"  sync-service mapping suggest --table {others[0]}")
+            yield render_comment(f"Other tables that may hold users: {', '.join(others)}. For another one, run:")
+            yield render_comment(f"  sync-service mapping suggest --table {others[0]}")
 
 
 def _render_users(facts: Evidence, deletion: Deletion) -> Iterator[str]:
     yield "[users]"
     yield _render_table(facts.table)
     yield from _render_clerk_id(facts)
-    yield _append(f"on_delete = {_quote(deletion.on_delete)}", deletion.reason)
-    yield from map(_comment, deletion.remarks)
+    yield append_comment(render_entry("on_delete", deletion.on_delete), deletion.reason)
+    yield from map(render_comment, deletion.remarks)
     if _has_unlinked_rows(facts):
         yield "# Rows without a Clerk ID stay as they are, unless you link them: read `sync-service docs mapping`."
         yield "# link_by_verified_email = true  # a new Clerk user gets the row with the same verified email"
@@ -70,7 +63,7 @@ def _render_users(facts: Evidence, deletion: Deletion) -> Iterator[str]:
 
 
 def _render_table(table: Table) -> str:
-    return f"table = {_quote(f'{_quote_part(table.schema)}.{_quote_part(table.name)}')}"
+    return render_entry("table", f"{quote_table_part(table.schema)}.{quote_table_part(table.name)}")
 
 
 def _has_unlinked_rows(facts: Evidence) -> bool:
@@ -84,15 +77,15 @@ def _has_unlinked_rows(facts: Evidence) -> bool:
 def _render_clerk_id(facts: Evidence) -> Iterator[str]:
     if facts.clerk_id is None:
         if facts.link:
-            yield _comment(f"The Clerk IDs are in {facts.link.display_name}.{facts.link.clerk_id}.")
+            yield render_comment(f"The Clerk IDs are in {facts.link.display_name}.{facts.link.clerk_id}.")
             yield "# The service needs them in the users table: a user without a copy there would get a second row."
             yield "# Doctor's SQL adds a column, copies the IDs, and keeps both tables the same by triggers."
-        yield _append(
-            f"clerk_id = {_quote(_name_new_column(facts))}",
+        yield append_comment(
+            render_entry("clerk_id", _name_new_column(facts)),
             "does not exist yet: sync-service doctor prints the SQL that adds it",
         )
     else:
-        yield _append(f"clerk_id = {_quote(facts.clerk_id)}", _describe_keys(facts, facts.clerk_id))
+        yield append_comment(render_entry("clerk_id", facts.clerk_id), _describe_keys(facts, facts.clerk_id))
 
 
 def _name_new_column(facts: Evidence) -> str:
@@ -114,7 +107,7 @@ def _render_columns(facts: Evidence, decisions: Mapping[str, Decision]) -> Itera
     yield "[users.columns]"
     for name, decision in decisions.items():
         if decision.spec is not None:
-            yield _append(render_entry(name, decision.spec), decision.reason)
+            yield append_comment(render_entry(name, decision.spec), decision.reason)
     unsolved = {name: decision for name, decision in decisions.items() if decision.unsolved}
     if unsolved:
         yield ""
@@ -132,8 +125,9 @@ def _render_related(found: RelatedTable) -> Iterator[str]:
     table, section = found.facts.table, found.entity.section
     yield ""
     if found.unsolved:
-        yield _comment(f"{table.schema}.{table.name} may be the table of [{section}]. Each new row needs a value in")
-        yield _comment(f"{', '.join(found.unsolved)}: read `sync-service docs sessions`.")
+        name = f"{table.schema}.{table.name}"
+        yield render_comment(f"{name} may be the table of [{section}]. Each new row needs a value in")
+        yield render_comment(f"{', '.join(found.unsolved)}: read `sync-service docs sessions`.")
         return
     yield f"[{section}]"
     yield _render_table(table)
@@ -141,7 +135,7 @@ def _render_related(found: RelatedTable) -> Iterator[str]:
     yield f"[{section}.columns]"
     for name, decision in found.decisions.items():
         if decision.spec is not None:
-            yield _append(render_entry(name, decision.spec), decision.reason)
+            yield append_comment(render_entry(name, decision.spec), decision.reason)
 
 
 def _render_marks(deletion: Deletion) -> Iterator[str]:
@@ -154,47 +148,14 @@ def _render_marks(deletion: Deletion) -> Iterator[str]:
             '# To mark a deleted user instead, write on_delete = "soft" above, and add:',
             "# [users.deleted]",
         )
-        yield from (_comment(render_entry(name, value)) for name, value in deletion.alternative.items())
+        yield from (render_comment(render_entry(name, value)) for name, value in deletion.alternative.items())
 
 
 def _render_remarks(facts: Evidence, decisions: Mapping[str, Decision]) -> Iterator[str]:
     for name, decision in decisions.items():
         column = facts.table.column(name)
         reason = f": {decision.reason}" if decision.reason else ""
-        yield _comment(f"{name} ({column.type if column else ''}){reason}")
-
-
-def _render(value: Any) -> str:
-    """Return a value of TOML, with tables in one line."""
-    if isinstance(value, Mapping):
-        pairs = ", ".join(f"{_quote_key(key)} = {_render(part)}" for key, part in value.items())
-        return f"{{ {pairs} }}" if pairs else "{}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_render, value))}]"
-    return _quote(value) if isinstance(value, str) else json.dumps(value)
-
-
-def _append(line: str, reason: str) -> str:
-    return f"{line}  {_comment(reason)}" if reason else line
-
-
-def _comment(text: str) -> str:
-    """Return a comment. A name may contain a line break, which would end it."""
-    return "# " + re.sub(r"[\x00-\x1f\x7f]", " ", text)
-
-
-def _quote_part(name: str) -> str:
-    """Quote a schema or table name for the key `table`, if it needs quotes."""
-    return '"' + name.replace('"', '""') + '"' if re.search(r'[."]', name) else name
-
-
-def _quote_key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quote(name)
-
-
-def _quote(text: str) -> str:
-    """Return a basic string of TOML. It has JSON's syntax, except that TOML requires an escape for DEL."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+        yield render_comment(f"{name} ({column.type if column else ''}){reason}")
 
 
 _NEON_AUTH = """\
