@@ -5,13 +5,20 @@ import asyncio
 import asyncpg
 import pytest
 
+from sync_service.dsn import parse_dsn
+from sync_service.mapping.presets import DEFAULT
+from sync_service.postgres.pool import open_database
+from sync_service.store.access import Store
+from sync_service.sync import commit
+from sync_service.sync.apply import Applier
 from sync_service.web.limits import TimeLimits
 from tests.conftest import Serve
 from tests.faults.fault_run import KILLS
+from tests.test_apply import make_webhook
 from tests.world import World, make_event, make_message_id, wait_until
 
 
-async def slow_down_deletions(db: asyncpg.Connection, seconds: float) -> None:
+async def slow_down_deletions(db: asyncpg.Connection, seconds: float | str) -> None:
     await db.execute(f"""
         create function slowly() returns trigger language plpgsql as
         $$ begin perform pg_sleep({seconds}); return old; end $$;
@@ -67,6 +74,22 @@ async def test_background_cascades_leave_connections_free(serve: Serve, db: asyn
         await wait_until(has_started)
         assert {await world.deliver_ok(make_event("user.created", f"user_{n}")) for n in range(50, 70)} == {"applied"}
         assert 1 <= await db.fetchval(sleeping) <= 3
+
+
+async def test_a_long_deletion_among_replayed_ones_takes_as_long_as_it_needs(
+    db: asyncpg.Connection, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are tried together first, which takes too long."""
+    monkeypatch.setattr(commit, "DELETE_TIMEOUT", 0.2)
+    await create_users(db, 5)
+    await slow_down_deletions(db, "case old.id when 'user_3' then 0.5 else 0 end")
+    pool = await open_database(parse_dsn(database))
+    deletions = [make_webhook("user.deleted", f"user_{n}") for n in range(1, 6)]
+    assert {outcome.outcome for outcome in await Applier(Store(pool, DEFAULT)).apply_again(deletions)} == {"applied"}
+    await pool.aclose()
+    assert await db.fetchval("select count(*) from users") == 0
+    rows = await db.fetch("select distinct status, attempts from clerk_sync.events")
+    assert [tuple(row) for row in rows] == [("applied", 1)]
 
 
 @pytest.mark.parametrize(

@@ -53,11 +53,10 @@ class Applier(IsolatingCommitter):
         """Apply events from the inbox in the background or for a replay: each deletion takes as long as it needs."""
         patient = replace(self, is_background=True, parts=asyncio.Semaphore(MAX_CONCURRENT_PARTS_IN_BACKGROUND))
         outcomes: dict[int, Outcome] = {}
-        saves = [n for n, event in enumerate(events) if not isinstance(event.change, Deletion)]
-        outcomes |= zip(saves, await patient.apply([events[n] for n in saves]), strict=True)
-        for n, event in enumerate(events):
-            if n not in outcomes:
-                [outcomes[n]] = await patient.apply([event])
+        # Deletions last, because one may take minutes.
+        for are_deletions in (False, True):
+            numbers = [n for n, event in enumerate(events) if isinstance(event.change, Deletion) is are_deletions]
+            outcomes |= zip(numbers, await patient.apply([events[n] for n in numbers]), strict=True)
         return [outcomes[n] for n in range(len(events))]
 
     async def apply_batch(self, events: Sequence[Event]) -> list[Outcome | None]:

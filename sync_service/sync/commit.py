@@ -72,7 +72,8 @@ class BatchCommitter:
     `source` is webhook, login, profile, reconcile or replay. `on_work_left` is called when background work remains,
     `on_retry` with the outcome of each event that source replay applies again.
     `on_commit` is called after each commit.
-    `delete_timeout` bounds the cascade of a webhook in seconds. In the background a cascade takes as long as it needs.
+    `delete_timeout` bounds the cascade of a webhook in seconds. In the background several cascades are tried together
+    for a short time; one that is alone takes as long as it needs.
     """
 
     store: Store
@@ -178,10 +179,13 @@ class BatchCommitter:
 
     async def _delete_rows(self, events: Sequence[Event], lock_timeout_ms: int) -> list[Outcome]:
         """Take the second step."""
-        timeout = LEASE.total_seconds() if self.is_background else self.congestion.limit_timeout(self.delete_timeout)
+        timeout = DELETE_TIMEOUT if self.is_background else self.congestion.limit_timeout(self.delete_timeout)
+        is_patient = self.is_background and len(events) == 1
+        if is_patient:
+            timeout, lock_timeout_ms = LEASE.total_seconds(), LOCK_TIMEOUT_MS
         async with self.store.acquire() as bound:
             deleted = await delete_rows(
-                bound, events, lock_timeout_ms=lock_timeout_ms, timeout=timeout, lift_limits=self.is_background
+                bound, events, lock_timeout_ms=lock_timeout_ms, timeout=timeout, lift_limits=is_patient
             )
         return [Outcome("applied" if event.clerk_id in deleted else "stale") for event in events]
 
