@@ -67,7 +67,8 @@ class Connection:
 def drive(order: Order) -> Report:
     """Send the order's requests from a process of its own."""
     words = [sys.executable, "-m", "tests.benchmarks.paced_generator" if order.rate else "tests.benchmarks.generator"]
-    done = subprocess.run(words, input=msgspec.msgpack.encode(order), stdout=subprocess.PIPE, check=True, timeout=order.seconds + 120)
+    content, timeout = msgspec.msgpack.encode(order), order.seconds + 120
+    done = subprocess.run(words, input=content, stdout=subprocess.PIPE, check=True, timeout=timeout)
     report = msgspec.msgpack.decode(done.stdout, type=Report)
     assert report.bad is None, f"a response that is not 2xx: {report.bad!r}"
     return report
