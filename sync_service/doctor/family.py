@@ -2,36 +2,42 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from sync_service.clerk.entities import SESSION
 from sync_service.doctor.counts import Counter
 from sync_service.doctor.findings import Finding, format_number_of
+from sync_service.doctor.inbox import format_duration
 from sync_service.doctor.index_fixes import create_index
 from sync_service.mapping.binding import find_key
 from sync_service.mapping.child_queries import find_parent_column
 from sync_service.mapping.computed_values import PARENT_KEYS
 from sync_service.mapping.introspection import Table
+from sync_service.mapping.obstacles import MAX_UNINDEXED_BYTES
 from sync_service.mapping.table import TableMapping
-
-# A table below this size is searched without an index.
-MAX_UNINDEXED_BYTES = 1_000_000
+from sync_service.sync.outcome import WAITING_FOR
 
 _INTEGERS = frozenset({"int2", "int4", "int8"})
 _TEXTS = frozenset({"text", "varchar", "bpchar"})
 
 
 class FamilyCounts(Struct, frozen=True):
-    """The events of one entity: whether one has arrived, and those that wait for a parent for more than an hour."""
+    """The events of one entity: whether one has arrived, and those that wait for a parent for more than an hour.
+
+    `oldest_seconds` is the age of the oldest one that waits. `reasons` name the kinds of the missing parents.
+    """
 
     has_events: bool = True
     waiting: int = 0
+    oldest_seconds: float = 0
+    reasons: tuple[str, ...] = ()
 
 
 async def count_family(counter: Counter, mapping: TableMapping) -> FamilyCounts:
     """Return the counts. Raises errors of asyncpg, also without the schema clerk_sync."""
     types = [*mapping.kind.snapshots, mapping.kind.deletion]
-    return FamilyCounts(**await counter.fetch_row(_COUNTS_SQL, types))
+    return msgspec.convert(await counter.fetch_row(_COUNTS_SQL, types), FamilyCounts)
 
 
 def check_family(
@@ -129,22 +135,29 @@ def _check_events(mapping: TableMapping, counts: FamilyCounts) -> Iterator[Findi
             data={"section": section},
         )
     if counts.waiting:
+        parents = [reason.removeprefix(WAITING_FOR) for reason in counts.reasons]
         yield Finding(
             code="events_wait_for_parent",
             kind="warning",
-            what=f"{format_number_of(counts.waiting, 'event')} of [{section}] wait for a parent for more than an hour",
-            why="The user or the organization has no row. Its event was lost, or its own row was refused.",
+            what=f"{format_number_of(counts.waiting, 'event')} of [{section}] wait for more than an hour for their"
+            f" {' or '.join(parents)}; the oldest one has waited for {format_duration(counts.oldest_seconds)}",
+            why=f"The {' or the '.join(parents)} has no row. Its event was lost, or its own row was refused.",
             run=("sync-service reconcile", "sync-service events list --status failed"),
-            data={"section": section, "events": counts.waiting},
+            data={
+                "section": section,
+                "events": counts.waiting,
+                "parents": parents,
+                "oldest_seconds": round(counts.oldest_seconds),
+            },
         )
 
 
 _COUNTS_SQL = """
 select
     exists (select from clerk_sync.events where type = any($1)) as has_events,
-    (
-        select count(*) from clerk_sync.events
-        where type = any($1) and waiting_for is not null and status = 'failed'
-            and received_at < now() - interval '1 hour'
-    ) as waiting
+    count(*) as waiting,
+    coalesce(extract(epoch from now() - min(received_at))::float8, 0) as oldest_seconds,
+    coalesce(array_agg(distinct reason), '{}') as reasons
+from clerk_sync.events
+where type = any($1) and waiting_for is not null and status = 'failed' and received_at < now() - interval '1 hour'
 """

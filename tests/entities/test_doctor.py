@@ -5,9 +5,13 @@ from typing import Any
 
 import asyncpg
 import pytest
+from msgspec import structs
 
 from sync_service.cli.serve import check_mapping
+from sync_service.doctor.family import FamilyCounts, check_family
 from sync_service.errors import MappingMismatch
+from sync_service.mapping.introspection import read_table
+from sync_service.mapping.obstacles import MAX_UNINDEXED_BYTES
 from sync_service.mapping.toml import parse_mapping
 from sync_service.settings import Settings
 from tests.entities.conftest import SCHEMA, TOML
@@ -69,15 +73,46 @@ async def test_the_printed_index_repairs_the_table(database: str, db: asyncpg.Co
     assert not (await run_doctor(database, TOML)).codes("wrong")
 
 
+@pytest.mark.parametrize(
+    ("statements", "extra_bytes", "is_found"),
+    [
+        ("", 1, True),
+        ("", 0, False),
+        ("create index on user_sessions (clerk_id, note)", 1, False),
+        ("create index on user_sessions (note, clerk_id)", 1, True),
+        ("create index on user_sessions (clerk_id) where is_active", 1, True),
+    ],
+)
+async def test_a_large_table_needs_an_index_for_the_deletion_of_parents(
+    db: asyncpg.Connection, statements: str, extra_bytes: int, is_found: bool
+) -> None:
+    await db.execute(SCHEMA + statements)
+    mapping = parse_mapping(TOML)
+    sessions, people = await read_table(db, "public", "user_sessions"), await read_table(db, "public", "people")
+    assert sessions
+    assert people
+    table = structs.replace(sessions, bytes=MAX_UNINDEXED_BYTES + extra_bytes)
+    related = next(related for related in mapping.related if related.entity == "session")
+    found = list(check_family(related, table, {"user": (mapping, people)}, FamilyCounts()))
+    assert [(finding.code, finding.data["column"]) for finding in found] == (
+        [("parent_column_without_index", "clerk_id")] if is_found else []
+    )
+
+
 async def test_events_that_wait_for_long_are_counted(database: str, db: asyncpg.Connection) -> None:
     await db.execute(SCHEMA)
     await db.execute(
-        "insert into clerk_sync.events (id, type, clerk_id, status, waiting_for, next_attempt_at, received_at)"
-        " select 'msg_' || n, 'session.created', 'sess_' || n, 'failed', 'user_1', now(), now() - n * interval '1 hour'"
-        " from generate_series(0, 3) as n"
+        "insert into clerk_sync.events (id, type, clerk_id, status, reason, waiting_for, next_attempt_at, received_at)"
+        " select 'msg_' || n, 'session.created', 'sess_' || n, 'failed', 'waiting_for_user', 'user_1', now(),"
+        " now() - n * interval '1 hour' from generate_series(0, 3) as n"
     )
     waiting = (await run_doctor(database, TOML)).one("events_wait_for_parent")
-    assert waiting.data == {"section": "sessions", "events": 3}
+    assert waiting.what == (
+        "3 events of [sessions] wait for more than an hour for their user; the oldest one has waited for 3 hours"
+    )
+    oldest_seconds = waiting.data.pop("oldest_seconds")
+    assert 3 * 3600 <= oldest_seconds < 4 * 3600
+    assert waiting.data == {"section": "sessions", "events": 3, "parents": ["user"]}
 
 
 async def test_a_composite_key_of_both_parents_is_valid(database: str, db: asyncpg.Connection) -> None:
