@@ -195,7 +195,6 @@ tests/test_package_map.py compares the list with the imports.
     doctor.table_fixes          the correction of each mapping issue
     doctor.table                checks of the users table against its mapping
     doctor.columns              checks of its columns
-    doctor.family               checks between the tables of parents and children
     doctor.carry_over           checks of the tables for carry-overs
     doctor.app_rules            checks against the app's own ways
     doctor.foreign_key_graph    the foreign keys below it, as a graph
@@ -207,6 +206,7 @@ tests/test_package_map.py compares the list with the imports.
     doctor.missing_foreign_keys checks of columns that lack one
     doctor.user_stats           report on the users table
     doctor.inbox                checks of the inbox
+    doctor.family               checks between the tables of parents and children
     doctor.older_rows           rows that are older than the bookkeeping
     doctor.drift                checks of missing rows, older rows and the last reconcile
     doctor.run                  runs all checks
