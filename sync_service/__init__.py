@@ -4,6 +4,7 @@ The module map, from the bottom, in reading order. A module imports only modules
 tests/test_package_map.py compares the list with the imports.
 
     errors                      error types: the party at fault, and whether a retry helps
+    request_errors              errors of the caller's request
     operator_errors             error types of the operators' interface
     terminal                    text without control sequences
     dsn                         a database URL of a platform → a DSN for asyncpg

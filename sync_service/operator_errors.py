@@ -1,6 +1,6 @@
 """Errors of the operators' interface. `str()` of each is safe to send to the operator."""
 
-from sync_service.errors import RequestError
+from sync_service.request_errors import RequestError
 
 
 class UnknownEvent(RequestError):

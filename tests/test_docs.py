@@ -148,7 +148,7 @@ def test_the_commands_table_has_every_command_with_its_options_and_no_other() ->
 
 def test_the_http_page_has_every_error_code() -> None:
     package = ROOT / "sync_service"
-    sources = [package / "errors.py", package / "operator_errors.py", *(package / "web").rglob("*.py")]
+    sources = [package / "request_errors.py", package / "operator_errors.py", *(package / "web").rglob("*.py")]
     codes = {code for file in sources for code in re.findall(r'\bcode = "(\w+)"', file.read_text())}
     assert len(codes) > 10
     for code in codes:

@@ -9,7 +9,7 @@ import pytest
 from sync_service.clerk.change import Deletion, Snapshot, Version
 from sync_service.clerk.events import Event, parse_event
 from sync_service.clerk.sample_events import build_sample_event
-from sync_service.errors import BadPayload
+from sync_service.request_errors import BadPayload
 from tests.world import T1, encode_body, make_email, make_event, make_user_data
 
 

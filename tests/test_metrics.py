@@ -76,7 +76,7 @@ async def test_every_documented_series_exists_before_the_first_event(serve: Serv
 
 
 def test_each_refusal_code_has_a_series() -> None:
-    source = (PACKAGE / "errors.py").read_text() + (PACKAGE / "web" / "problems.py").read_text()
+    source = (PACKAGE / "request_errors.py").read_text() + (PACKAGE / "web" / "problems.py").read_text()
     # No family counts the requests for the change feed.
     codes = set(re.findall(r'(?:\bcode = |^ +)"(\w+)"', source, re.MULTILINE)) - {"not_recorded"}
     assert {"bad_token", "internal_server_error", "clerk_unavailable"} <= codes

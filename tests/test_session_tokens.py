@@ -12,7 +12,8 @@ import pytest
 
 from sync_service.clerk.jwks import JwksCache, StaticKey
 from sync_service.clerk.session_tokens import SessionTokenVerifier
-from sync_service.errors import BadToken, ClerkUnavailable
+from sync_service.errors import ClerkUnavailable
+from sync_service.request_errors import BadToken
 from sync_service.settings import Settings
 from sync_service.web.components import create_key_source
 from tests.clerk_stub import ISSUER, PUBLISHABLE_KEY, SECRET_KEY, ClerkStub, export_public_key, make_session_token

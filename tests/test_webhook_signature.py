@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from sync_service.clerk.webhook_signature import WebhookVerifier
-from sync_service.errors import BadPayload, BadSignature, BadTimestamp, MissingHeaders, RequestError, SettingsError
+from sync_service.errors import SettingsError
+from sync_service.request_errors import BadPayload, BadSignature, BadTimestamp, MissingHeaders, RequestError
 from sync_service.settings import read_settings
 from tests.world import OLDER_SECRET, SECRET, sign_event
 

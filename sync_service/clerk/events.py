@@ -24,7 +24,7 @@ from sync_service.clerk.objects import (
 )
 from sync_service.clerk.resource import UNREADABLE_JSON, ClerkId
 from sync_service.clerk.user import REDACTED_FIELDS
-from sync_service.errors import BadPayload
+from sync_service.request_errors import BadPayload
 
 # A session contains its whole user as `data.user`, so each sign-in brings the row of the user up to date. In older
 # events the user is null or absent. Without a table for sessions, only this type is applied, and only its user.

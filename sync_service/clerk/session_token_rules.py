@@ -16,7 +16,7 @@ import msgspec
 from jwt.types import Options
 
 from sync_service.clerk.resource import UNREADABLE_JSON
-from sync_service.errors import BadToken
+from sync_service.request_errors import BadToken
 
 # A session token of Clerk must fit into a cookie of 4 kB.
 MAX_TOKEN_LENGTH = 8192

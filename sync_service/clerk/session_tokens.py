@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from sync_service.clerk.jwks import KeySource
 from sync_service.clerk.session_token_rules import TokenRules
-from sync_service.errors import BadToken
+from sync_service.request_errors import BadToken
 
 MAX_LIFETIME = timedelta(days=1)
 

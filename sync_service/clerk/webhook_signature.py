@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from standardwebhooks.webhooks import Webhook
 
-from sync_service.errors import BadPayload, BadSignature, BadTimestamp, MissingHeaders
+from sync_service.request_errors import BadPayload, BadSignature, BadTimestamp, MissingHeaders
 
 # Svix signs each attempt again with the current time, so five minutes are enough even for a retry after ten hours.
 TOLERANCE_SECONDS = 300

@@ -17,12 +17,12 @@ from sync_service.errors import (
     ClerkUnavailable,
     DatabaseError,
     MappingMismatch,
-    RowRefused,
     SyncError,
     UnconfirmedDeletion,
 )
 from sync_service.logs import configure_logging
 from sync_service.postgres.pool import open_database
+from sync_service.request_errors import RowRefused
 from sync_service.settings import Settings
 from sync_service.store.access import Store
 from sync_service.store.audit import COMMAND

@@ -10,9 +10,10 @@ from typing import Literal
 import msgspec
 import structlog
 
-from sync_service.errors import DatabaseError, DeletedUser, MappingMismatch, UnknownUser
+from sync_service.errors import DatabaseError, MappingMismatch
 from sync_service.mapping.carry_over import CarryOverTable
 from sync_service.mapping.carry_over_checks import CarryOverTarget
+from sync_service.request_errors import DeletedUser, UnknownUser
 from sync_service.store.access import BoundConnection, Store
 from sync_service.store.carried_rows import (
     Row,

@@ -9,15 +9,8 @@ import structlog
 
 from sync_service.clerk.change import Snapshot
 from sync_service.clerk.events import Event
-from sync_service.errors import (
-    BadToken,
-    ClerkUnavailable,
-    DatabaseError,
-    RowRefused,
-    TooManyRequests,
-    UnconfirmedDeletion,
-    UnknownUser,
-)
+from sync_service.errors import ClerkUnavailable, DatabaseError, UnconfirmedDeletion
+from sync_service.request_errors import BadToken, RowRefused, TooManyRequests, UnknownUser
 from sync_service.store.identities import UserState
 from sync_service.sync.apply import Applier
 from sync_service.sync.refresh import UserRefresher, apply_event

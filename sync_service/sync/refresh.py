@@ -18,16 +18,8 @@ from sync_service.clerk.entities import USER
 from sync_service.clerk.events import Event, make_deletion
 from sync_service.clerk.rate_limit import RateLimiter
 from sync_service.clerk.user import User
-from sync_service.errors import (
-    ClerkUnavailable,
-    DatabaseError,
-    DatabaseUnavailable,
-    DeletedUser,
-    RowRefused,
-    SyncError,
-    TooManyRequests,
-    UnconfirmedDeletion,
-)
+from sync_service.errors import ClerkUnavailable, DatabaseError, DatabaseUnavailable, SyncError, UnconfirmedDeletion
+from sync_service.request_errors import DeletedUser, RowRefused, TooManyRequests
 from sync_service.store.identities import (
     UserState,
     acquire_lease,

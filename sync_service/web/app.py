@@ -13,10 +13,11 @@ from starlette.types import ASGIApp
 from sync_service.clerk.observed_client import ObservedClient
 from sync_service.clerk.rate_limit import RateLimiter
 from sync_service.clerk.webhook_signature import WebhookVerifier
-from sync_service.errors import NoTokenKey, SettingsError
+from sync_service.errors import SettingsError
 from sync_service.logs import configure_logging
 from sync_service.postgres.pool import open_database
 from sync_service.process import die_with_parent, limit_garbage_collection
+from sync_service.request_errors import NoTokenKey
 from sync_service.settings import REQUIRED_TO_SERVE, Settings, read_settings
 from sync_service.store.access import Store
 from sync_service.sync.apply import Applier

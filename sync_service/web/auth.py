@@ -6,7 +6,7 @@ from hmac import compare_digest
 from starlette.requests import Request
 
 from sync_service.clerk.session_tokens import SessionClaims, SessionTokenVerifier
-from sync_service.errors import BadToken, NoTokenKey
+from sync_service.request_errors import BadToken, NoTokenKey
 
 BEARER = re.compile(rb"bearer +(\S+) *", re.IGNORECASE)
 

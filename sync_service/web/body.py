@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.requests import Request
 
-from sync_service.errors import BadRequest, BodyTooLarge, SlowBody
+from sync_service.request_errors import BadRequest, BodyTooLarge, SlowBody
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, NoReturn
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from sync_service.errors import BadRequest
 from sync_service.mapping.carry_over import MAX_BYTES, MAX_ROWS, CarryOverTable
+from sync_service.request_errors import BadRequest
 from sync_service.store.carried_rows import Row
 from sync_service.sync.carry_over import CarryOver
 

@@ -10,7 +10,8 @@ from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sync_service.errors import BadRequest, BadToken, DatabaseError, NotRecorded, TooManyWaiting
+from sync_service.errors import DatabaseError
+from sync_service.request_errors import BadRequest, BadToken, NotRecorded, TooManyWaiting
 from sync_service.store.access import Store
 from sync_service.store.feed import START, FeedEntry, FeedPosition, has_entries, parse_position, read_entries
 from sync_service.sync.change_signal import ChangeSignal, wait_for

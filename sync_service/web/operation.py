@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Literal, get_args
 
-from sync_service.errors import BodyTooLarge, ClerkUnavailable, DatabaseError, RequestError, SlowBody
+from sync_service.errors import ClerkUnavailable, DatabaseError
+from sync_service.request_errors import BodyTooLarge, RequestError, SlowBody
 
 # The error of a route is a 4xx of the caller or one of the two 503. Each route names only those that it can return.
 RouteError = type[RequestError] | type[ClerkUnavailable] | type[DatabaseError]

@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
-from sync_service.errors import ClerkUnavailable, DatabaseError, RequestError
+from sync_service.errors import ClerkUnavailable, DatabaseError
+from sync_service.request_errors import RequestError
 
 log = structlog.get_logger()
 

@@ -14,11 +14,10 @@ from sync_service.clerk.change import Snapshot, Version
 from sync_service.clerk.json_repair import has_nul, is_deep, parse_tolerantly
 from sync_service.clerk.resource import UNREADABLE_JSON, ClerkId
 from sync_service.clerk.user import User
-from sync_service.errors import (
+from sync_service.errors import ClerkUnavailable, DatabaseError
+from sync_service.request_errors import (
     BadRequest,
     BadToken,
-    ClerkUnavailable,
-    DatabaseError,
     DeletedUser,
     RowRefused,
     TooManyRequests,

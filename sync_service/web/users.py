@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sync_service.clerk.resource import ClerkId
-from sync_service.errors import BadRequest, BadToken, DatabaseError, DeletedUser, UnknownUser
+from sync_service.errors import DatabaseError
+from sync_service.request_errors import BadRequest, BadToken, DeletedUser, UnknownUser
 from sync_service.store.identities import resolve_keys
 from sync_service.sync.apply import Applier
 from sync_service.sync.refresh import UserRefresher

@@ -14,11 +14,11 @@ from starlette.types import Receive, Scope, Send
 
 from sync_service.clerk.events import EXAMPLE_INSTANCE, Event, parse_event
 from sync_service.clerk.webhook_signature import WebhookVerifier, read_signature
-from sync_service.errors import (
+from sync_service.errors import DatabaseUnavailable
+from sync_service.request_errors import (
     BadPayload,
     BadSignature,
     BadTimestamp,
-    DatabaseUnavailable,
     MissingHeaders,
     RequestError,
     WrongInstance,

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-from sync_service.errors import ClerkAuthError, ClerkUnavailable, DatabaseError, RequestError
+from sync_service.errors import ClerkAuthError, ClerkUnavailable, DatabaseError
 from sync_service.log_file import lost_lines
+from sync_service.request_errors import RequestError
 
 log = structlog.get_logger()
 

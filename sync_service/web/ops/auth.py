@@ -9,8 +9,8 @@ from hashlib import sha256
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sync_service.errors import BadToken
 from sync_service.operator_errors import BadCsrfToken, TooManyLogins
+from sync_service.request_errors import BadToken
 from sync_service.store.audit import API, PAGE
 from sync_service.web.auth import BEARER
 from sync_service.web.ops.login_limit import LoginLimit

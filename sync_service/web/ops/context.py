@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from sync_service.big_integers import quote_big_integers
 from sync_service.clerk.resource import ClerkId
-from sync_service.errors import BadRequest, BadToken, DatabaseError
+from sync_service.errors import DatabaseError
 from sync_service.operator_errors import BadCsrfToken, TooManyLogins
+from sync_service.request_errors import BadRequest, BadToken
 from sync_service.store.access import Store
 from sync_service.sync.apply import Applier
 from sync_service.sync.reconcile_request import ReconcileStarter

@@ -5,8 +5,8 @@ from typing import Literal
 from msgspec import Struct
 from starlette.requests import Request
 
-from sync_service.errors import BadRequest
 from sync_service.operator_errors import UnknownChange
+from sync_service.request_errors import BadRequest
 from sync_service.store.audit import AuditEntry, add_entry
 from sync_service.store.deliveries import DELIVERY_STATUSES, Delivery, list_deliveries, replay_delivery
 from sync_service.store.feed import FeedPosition, parse_position

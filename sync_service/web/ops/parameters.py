@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 from starlette.datastructures import QueryParams
 
-from sync_service.errors import BadRequest
+from sync_service.request_errors import BadRequest
 from sync_service.store.event_cursor import EventPosition, decode_cursor
 from sync_service.store.event_filter import STATUSES, FailurePlace, Filter
 from sync_service.web.operation import Parameter

@@ -7,8 +7,9 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 from starlette.requests import Request
 
-from sync_service.errors import BadRequest, DatabaseUnavailable
+from sync_service.errors import DatabaseUnavailable
 from sync_service.operator_errors import UnknownEvent
+from sync_service.request_errors import BadRequest
 from sync_service.store.event_filter import Filter
 from sync_service.sync.preview import Preview, preview_event
 from sync_service.sync.replay import replay_all, replay_event

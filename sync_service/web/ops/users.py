@@ -4,15 +4,9 @@ from msgspec import Struct
 from starlette.requests import Request
 
 from sync_service.clerk.resource import ClerkId
-from sync_service.errors import (
-    ChangeRejected,
-    ClerkUnavailable,
-    DeletedUser,
-    RowRefused,
-    TooManyRequests,
-    UnknownUser,
-)
+from sync_service.errors import ChangeRejected, ClerkUnavailable
 from sync_service.operator_errors import NoSecretKey, NotRestorable
+from sync_service.request_errors import DeletedUser, RowRefused, TooManyRequests, UnknownUser
 from sync_service.store.user_history import UserHistory, get_user_history
 from sync_service.sync.user_actions import refresh_user, restore_deleted_user
 from sync_service.web.operation import Parameter, ResponseBody

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response
 
-from sync_service.errors import BadRequest
+from sync_service.request_errors import BadRequest
 from sync_service.store.events import list_events
 from sync_service.store.search import find_by_text
 from sync_service.sync.preview import preview_event

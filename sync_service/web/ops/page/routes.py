@@ -10,8 +10,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from sync_service.errors import BadToken, ClerkUnavailable, DatabaseError, RequestError
+from sync_service.errors import ClerkUnavailable, DatabaseError
 from sync_service.operator_errors import TooManyLogins
+from sync_service.request_errors import BadToken, RequestError
 from sync_service.web.body import read_form
 from sync_service.web.limits import response_deadline
 from sync_service.web.ops.auth import Operator
