@@ -15,10 +15,10 @@ import sys
 import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
-from radon.complexity import add_inner_blocks, cc_visit  # type: ignore[import-untyped]
+from radon.complexity import add_inner_blocks, cc_visit_ast  # type: ignore[import-untyped]
 from radon.visitors import Function  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,6 +92,18 @@ class Measure:
         return self.limit is None or self.value <= self.limit
 
 
+@cache
+def list_nodes(source: str) -> list[ast.AST]:
+    """Return all nodes of a module's syntax tree; the first is the tree. Several measures read each module."""
+    return list(ast.walk(ast.parse(source)))
+
+
+@cache
+def list_tokens(source: str) -> list[tokenize.TokenInfo]:
+    """Return the tokens of a module."""
+    return list(tokenize.generate_tokens(io.StringIO(source).readline))
+
+
 # --- prose --------------------------------------------------------------------------------------------------------
 
 
@@ -130,13 +142,12 @@ def _split_paragraph(lines: list[str], began: int) -> Iterator[tuple[int, str]]:
 
 def python_texts(source: str) -> Iterator[tuple[int, str]]:
     """Yield the docstrings and the comments of a module, each with its first line."""
-    for node in ast.walk(ast.parse(source)):
+    for node in list_nodes(source):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.lineno, _dedented(node.value.value)
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     comments = (
         (token.start[0], token.string.lstrip("#! "), token.line.lstrip().startswith("#"))
-        for token in tokens
+        for token in list_tokens(source)
         if token.type == tokenize.COMMENT
     )
     yield from _joined((line, _without_directives(text), own) for line, text, own in comments)
@@ -226,9 +237,9 @@ class Module:
     name: str
     source: str
 
-    @cached_property
-    def tree(self) -> ast.Module:
-        return ast.parse(self.source)
+    @property
+    def nodes(self) -> list[ast.AST]:
+        return list_nodes(self.source)
 
     @cached_property
     def code_lines(self) -> int:
@@ -236,11 +247,11 @@ class Module:
         silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
         lines = {
             line
-            for token in tokenize.generate_tokens(io.StringIO(self.source).readline)
+            for token in list_tokens(self.source)
             if token.type not in silent
             for line in range(token.start[0], token.end[0] + 1)
         }
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
                 lines -= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
         return len(lines)
@@ -263,9 +274,9 @@ def is_participle(name: str) -> bool:
     return bool(IRREGULAR_PARTICIPLES.fullmatch(word) or re.fullmatch(r"[a-z]+ed", word))
 
 
-def participles(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def participles(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
     """Yield the functions whose name opens with a participle. A property is a value, so it may."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         if is_participle(node.name) and not _is_property(node):
@@ -277,34 +288,34 @@ def _is_property(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return bool(names & {"property", "cached_property", "setter", "deleter"})
 
 
-def bounds(tree: ast.Module, pattern: re.Pattern[str]) -> Iterator[tuple[int, str]]:
+def bounds(nodes: list[ast.AST], pattern: re.Pattern[str]) -> Iterator[tuple[int, str]]:
     """Yield the names of a module that the pattern matches, of constants only."""
-    for statement in tree.body:
+    for statement in ast.iter_child_nodes(nodes[0]):
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         for name in (name for target in targets if target for name in ast.walk(target)):
             if isinstance(name, ast.Name) and pattern.match(name.id):
                 yield name.lineno, name.id
 
 
-def complex_functions(source: str) -> Iterator[tuple[int, str]]:
+def complex_functions(nodes: list[ast.AST]) -> Iterator[tuple[int, str]]:
     """Yield the functions whose cyclomatic complexity, by radon, is above the limit."""
-    for block in add_inner_blocks(cc_visit(source)):
+    for block in add_inner_blocks(cc_visit_ast(nodes[0])):
         if isinstance(block, Function) and block.complexity > MAX_COMPLEXITY:
             yield block.lineno, f"{block.fullname} {block.complexity}"
 
 
-def nested_conditionals(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def nested_conditionals(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
     """Yield the conditional expressions that stand in another one."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.IfExp):
             inner = [each for each in ast.walk(node) if isinstance(each, ast.IfExp) and each is not node]
             if inner:
                 yield node.lineno, ast.unparse(node)
 
 
-def count(tree: ast.Module, kind: type[ast.AST]) -> int:
+def count(nodes: Iterable[ast.AST], kind: type[ast.AST]) -> int:
     """Return how many nodes of a kind there are."""
-    return sum(isinstance(node, kind) for node in ast.walk(tree))
+    return sum(isinstance(node, kind) for node in nodes)
 
 
 def code_measures() -> list[Measure]:
@@ -317,14 +328,14 @@ def code_measures() -> list[Measure]:
         places = tuple(place for module, found in find.items() for place in module.places(found))
         return Measure(name, len(places), places=places)
 
-    conditionals = sum(count(module.tree, ast.IfExp) for module in every)
-    expressions = sum(count(module.tree, ast.expr) for module in every)
+    conditionals = sum(count(module.nodes, ast.IfExp) for module in every)
+    expressions = sum(count(module.nodes, ast.expr) for module in every)
     return [
-        counted(PARTICIPLES, {module: participles(module.tree) for module in every}),
-        counted(OLD_BOUND_NAMES, {module: bounds(module.tree, OLD_BOUNDS) for module in every}),
-        counted("bounds named MAX_ or MIN_", {module: bounds(module.tree, BOUNDS) for module in every}),
-        counted(COMPLEX_FUNCTIONS, {module: complex_functions(module.source) for module in every}),
-        counted(NESTED_CONDITIONALS, {module: nested_conditionals(module.tree) for module in every}),
+        counted(PARTICIPLES, {module: participles(module.nodes) for module in every}),
+        counted(OLD_BOUND_NAMES, {module: bounds(module.nodes, OLD_BOUNDS) for module in every}),
+        counted("bounds named MAX_ or MIN_", {module: bounds(module.nodes, BOUNDS) for module in every}),
+        counted(COMPLEX_FUNCTIONS, {module: complex_functions(module.nodes) for module in every}),
+        counted(NESTED_CONDITIONALS, {module: nested_conditionals(module.nodes) for module in every}),
         Measure("conditional expressions per 100 lines", 100 * conditionals / lines),
         Measure("expressions per line", expressions / lines),
         Measure("code lines", lines),

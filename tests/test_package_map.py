@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ MAP = re.findall(r"^    (\w+(?:\.\w+)*) +\S", DOCSTRING, re.MULTILINE)
 FOLDERS = re.search(r"Folders, from the bottom: ([\w, ]+)\.", DOCSTRING)
 
 # A module whose docstring says "(pure)" is a function of its arguments.
+PURE = re.compile(r'"""(?:(?!""").)*\(pure', re.DOTALL)
 IMPURE_IMPORTS = re.compile(r"^ *(?:import|from) (?:asyncpg|asyncio|time|os|socket)\b", re.MULTILINE)
 
 # Statements belong to these folders only.
@@ -43,10 +45,16 @@ def read_source(module: str) -> str:
     return (file / "__init__.py" if file.is_dir() else file.with_suffix(".py")).read_text()
 
 
+@cache
+def list_nodes(module: str) -> list[ast.AST]:
+    """Return all nodes of a module's syntax tree."""
+    return list(ast.walk(ast.parse(read_source(module))))
+
+
 def list_imports(module: str) -> set[str]:
     """Return the modules of the package that a module imports, at its top or inside a function."""
     found = set()
-    for node in ast.walk(ast.parse(read_source(module))):
+    for node in list_nodes(module):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "sync_service":
             base = node.module.removeprefix("sync_service").lstrip(".")
             names = [f"{base}.{alias.name}".lstrip(".") for alias in node.names]
@@ -60,9 +68,9 @@ def test_the_map_names_every_module_and_no_other() -> None:
     assert sorted(MAP) == sorted(list_modules())
 
 
-@pytest.mark.parametrize("module", MAP)
-def test_a_module_imports_only_modules_above_it_in_the_map(module: str) -> None:
-    assert list_imports(module) <= set(MAP[: MAP.index(module)])
+def test_a_module_imports_only_modules_above_it_in_the_map() -> None:
+    below = {module: list_imports(module) - set(MAP[:position]) for position, module in enumerate(MAP)}
+    assert {module: imported for module, imported in below.items() if imported} == {}
 
 
 def test_no_import_points_from_a_lower_folder_to_a_higher_one() -> None:
@@ -80,17 +88,12 @@ def test_no_import_points_from_a_lower_folder_to_a_higher_one() -> None:
     assert not upward
 
 
-@pytest.mark.parametrize(
-    "module", [name for name in MAP if "(pure" in (ast.get_docstring(ast.parse(read_source(name))) or "")]
-)
-def test_a_pure_module_uses_no_database_no_event_loop_and_no_clock(module: str) -> None:
-    source = read_source(module)
-    assert not IMPURE_IMPORTS.search(source)
-    assert "datetime.now(" not in source
-
-
-def test_at_least_thirty_modules_are_pure() -> None:
-    assert sum("(pure" in read_source(module) for module in MAP) >= 30
+def test_a_pure_module_uses_no_database_no_event_loop_and_no_clock() -> None:
+    sources = {module: read_source(module) for module in MAP}
+    pure = {module: source for module, source in sources.items() if PURE.match(source)}
+    assert len(pure) >= 30
+    impure = [name for name, source in pure.items() if IMPURE_IMPORTS.search(source) or "datetime.now(" in source]
+    assert impure == []
 
 
 def test_statements_are_only_in_the_folders_for_sql() -> None:
@@ -99,7 +102,7 @@ def test_statements_are_only_in_the_folders_for_sql() -> None:
     )
     for module in MAP:
         if module.split(".")[0] not in SQL_FOLDERS:
-            for node in ast.walk(ast.parse(read_source(module))):
+            for node in list_nodes(module):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" not in node.value:
                     assert not statement.search(node.value), f"{module}: {node.value}"
 
