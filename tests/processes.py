@@ -123,7 +123,7 @@ class Process:
                 return match
             if self.popen.poll() is not None:
                 break
-            time.sleep(0.01)
+            time.sleep(0.02)
         raise AssertionError(f"{pattern!r} is not in the output:\n{self.log.read_text()}")
 
     def stop(self, how: signal.Signals = signal.SIGTERM, seconds: float = HANG_SECONDS) -> int:

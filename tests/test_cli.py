@@ -35,9 +35,15 @@ READY = r'"event":"ready"'
 
 
 def list_descendants(pid: int) -> list[int]:
+    children: dict[int, list[int]] = {}
     listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
-    direct = [int(line.split()[0]) for line in listed.splitlines()[1:] if int(line.split()[1]) == pid]
-    return direct + [grand for child in direct for grand in list_descendants(child)]
+    for line in listed.splitlines()[1:]:
+        child, parent = map(int, line.split())
+        children.setdefault(parent, []).append(child)
+    found = [pid]
+    for process in found:
+        found += children.get(process, [])
+    return found[1:]
 
 
 async def add_dead_event(database: str) -> None:

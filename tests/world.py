@@ -107,14 +107,18 @@ def make_message_id() -> str:
 
 
 async def wait_until(condition: Callable[[], Awaitable[Any] | Any], seconds: float = 60) -> None:
-    """Wait until the condition is true. Raises `AssertionError` after so many seconds."""
-    deadline = time.monotonic() + seconds
+    """Wait until the condition is true. Raises `AssertionError` after so many seconds.
+
+    The longer it takes, the longer the pauses: a check often asks the service or the database.
+    """
+    start = time.monotonic()
     while True:
         found = condition()
         if await found if isinstance(found, Awaitable) else found:
             return
-        assert time.monotonic() < deadline, "the condition did not become true in time"
-        await asyncio.sleep(0.01)
+        waited = time.monotonic() - start
+        assert waited < seconds, "the condition did not become true in time"
+        await asyncio.sleep(min(max(0.005, waited / 10), 0.1))
 
 
 async def count_lock_waiters(connection: asyncpg.Connection) -> int:
