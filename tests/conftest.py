@@ -1,5 +1,6 @@
 """What every test may ask for: a real PostgreSQL, a database of its own, the service over real HTTP."""
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -159,36 +160,48 @@ async def template(engine: EmbeddedServer) -> str:
     await migrate(connection)
     await create_table(connection, DEFAULT)
     await connection.close()
+    await cache_catalog(engine.dsn("template_migrated"))
     return "template_migrated"
+
+
+async def cache_catalog(dsn: str) -> None:
+    """Connect once, so that PostgreSQL caches the catalog in a file. Each copy of the database has that file, too."""
+    await (await asyncpg.connect(dsn)).close()
+
+
+Execute = Callable[[str], object]
+
+
+@pytest.fixture(scope="session")
+def execute_as_admin(engine: EmbeddedServer) -> Iterator[Execute]:
+    """Return a function that executes a statement on one connection of the session, which has its own event loop."""
+    with asyncio.Runner() as runner:
+        connection = runner.run(asyncpg.connect(engine.dsn()))
+        yield lambda statement: runner.run(connection.execute(statement))
+        runner.run(connection.close())
 
 
 _numbers = count()
 
 
-async def clone_database(engine: EmbeddedServer, template: str) -> AsyncIterator[str]:
+def clone_database(execute_as_admin: Execute, engine: EmbeddedServer, template: str) -> Iterator[str]:
     """Yield the address of a copy of `template`, which is dropped afterwards."""
     name = f"test_{next(_numbers)}"
-    admin = await asyncpg.connect(engine.dsn())
-    try:
-        await admin.execute(f"create database {name} template {template} strategy file_copy")
-        yield engine.dsn(name)
-        await admin.execute(f"drop database {name} with (force)")
-    finally:
-        await admin.close()
+    execute_as_admin(f"create database {name} template {template} strategy file_copy")
+    yield engine.dsn(name)
+    execute_as_admin(f"drop database {name} with (force)")
 
 
 @pytest.fixture
-async def database(engine: EmbeddedServer, template: str) -> AsyncIterator[str]:
+def database(execute_as_admin: Execute, engine: EmbeddedServer, template: str) -> Iterator[str]:
     """The address of a migrated database of the test's own."""
-    async for dsn in clone_database(engine, template):
-        yield dsn
+    yield from clone_database(execute_as_admin, engine, template)
 
 
 @pytest.fixture
-async def empty_database(engine: EmbeddedServer) -> AsyncIterator[str]:
+def empty_database(execute_as_admin: Execute, engine: EmbeddedServer) -> Iterator[str]:
     """The address of a database that nobody has migrated."""
-    async for dsn in clone_database(engine, "template0"):
-        yield dsn
+    yield from clone_database(execute_as_admin, engine, "template0")
 
 
 @pytest.fixture

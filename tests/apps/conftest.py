@@ -13,7 +13,7 @@ from sync_service.mapping.presets import DEFAULT
 from sync_service.postgres.migrate import migrate
 from sync_service.settings import Settings
 from tests.apps.shapes import Shape
-from tests.conftest import clone_database
+from tests.conftest import cache_catalog
 from tests.world import SECRET
 
 
@@ -35,21 +35,20 @@ def shape() -> Shape | None:
 
 @pytest.fixture(scope="session")
 def templates(engine: EmbeddedServer) -> dict[str, str]:
-    """Databases to be cloned, by the application's name."""
+    """The databases of `template`, by the application's name."""
     return {}
 
 
 @pytest.fixture
-async def database(engine: EmbeddedServer, templates: dict[str, str], shape: Shape | None) -> AsyncIterator[str]:
-    """The address of a database of the test's own."""
+async def template(engine: EmbeddedServer, templates: dict[str, str], shape: Shape | None) -> str:
+    """The name of a database of the application, to be cloned."""
     name = shape.name if shape else "bare"
     if name not in templates:
-        templates[name] = await _template(engine, f"template_{name}".replace("-", "_"), shape)
-    async for dsn in clone_database(engine, templates[name]):
-        yield dsn
+        templates[name] = await _create_template(engine, f"template_{name}".replace("-", "_"), shape)
+    return templates[name]
 
 
-async def _template(engine: EmbeddedServer, name: str, shape: Shape | None) -> str:
+async def _create_template(engine: EmbeddedServer, name: str, shape: Shape | None) -> str:
     async with open_connection(engine.dsn()) as admin:
         await admin.execute(f"create database {name} template template0")
     async with open_connection(engine.dsn(name)) as connection:
@@ -60,6 +59,7 @@ async def _template(engine: EmbeddedServer, name: str, shape: Shape | None) -> s
             await create_table(connection, shape.mapping)
             for sql in filter(None, (shape.sql("schema.sql"), shape.sql("data.sql"))):
                 await connection.execute(sql)
+    await cache_catalog(engine.dsn(name))
     return name
 
 

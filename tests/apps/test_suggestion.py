@@ -1,7 +1,7 @@
 """Unedited suggestions for applications of several frameworks: their rules, and the life of a user with them."""
 
 import tomllib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from sync_service.suggest.rendering import list_unsolved, render_suggestion
 from sync_service.suggest.rows import read_evidence
 from sync_service.suggest.tables import list_candidates
 from tests.apps.conftest import open_connection
-from tests.conftest import clone_database
+from tests.conftest import cache_catalog
 from tests.world import T1, T2, T3, World, make_email_fields, make_event, run_world
 
 FOLDER = Path(__file__).parent / "suggested"
@@ -164,7 +164,7 @@ EXPECTED: dict[str, tuple[str, str, dict[str, Any], dict[str, Any] | None]] = {
 
 
 @pytest.fixture(scope="session")
-async def suggested_template(engine: EmbeddedServer) -> str:
+async def template(engine: EmbeddedServer) -> str:
     """The name of a database with a schema for each application."""
     async with open_connection(engine.dsn()) as admin:
         await admin.execute("create database template_suggested template template0")
@@ -172,13 +172,8 @@ async def suggested_template(engine: EmbeddedServer) -> str:
         await migrate(connection)
         for app in APPS:
             await connection.execute(f"create schema {app};" + (FOLDER / f"{app}.sql").read_text())
+    await cache_catalog(engine.dsn("template_suggested"))
     return "template_suggested"
-
-
-@pytest.fixture
-async def database(engine: EmbeddedServer, suggested_template: str) -> AsyncIterator[str]:
-    async for dsn in clone_database(engine, suggested_template):
-        yield dsn
 
 
 async def suggest_all(connection: asyncpg.Connection) -> Mapping[str, str]:
