@@ -1,5 +1,7 @@
 """Holds the binding of a mapping to its table: made before the first write, and again after the table has changed."""
 
+import asyncio
+
 import structlog
 
 from sync_service.errors import DatabaseUnavailable, MappingMismatch
@@ -15,6 +17,9 @@ log = structlog.get_logger()
 
 SCHEMA_NOT_READY = "schema_not_ready"
 
+# Seconds to wait for the read of another task, whose connection may be silent. After it each task reads for itself.
+SHARED_READ_TIMEOUT = 1
+
 
 class TableBinding:
     """The queries of one mapping. `lookups` are available at once, the others after `ensure_bound`."""
@@ -24,15 +29,27 @@ class TableBinding:
         self.lookups = build_lookup_queries(mapping)
         self._queries: Queries | None = None
         self._changes = 0
+        self._read: asyncio.Future[None] | None = None
 
     async def ensure_bound(self, connection: Connection) -> Queries:
-        """Return the queries; read the table first if that is necessary.
+        """Return the queries; read the table first if that is necessary. Concurrent calls share one read.
 
         Raises `MappingMismatch`, which names the obstacles, `DatabaseUnavailable` if this code does not fit the schema
         of the service, and the errors of asyncpg.
         """
+        if self._queries is None and self._read:
+            await asyncio.wait([self._read], timeout=SHARED_READ_TIMEOUT)
         if self._queries:
             return self._queries
+        read = self._read = asyncio.get_running_loop().create_future()
+        try:
+            return await self._bind(connection)
+        finally:
+            read.set_result(None)
+            if self._read is read:
+                self._read = None
+
+    async def _bind(self, connection: Connection) -> Queries:
         changes = self._changes
         # A statement of other code on this schema might park an event. Without it the sender keeps the event.
         if not (await read_schema_state(connection)).is_ready:

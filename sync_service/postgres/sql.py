@@ -6,11 +6,13 @@ and holds a default: `/*<table>*/public.users/*</table>*/`.
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 
 _GAP = re.compile(r"/\*<(\w+)>\*/(.*?)/\*</\1>\*/", re.DOTALL)
 
 
+@cache
 def read_sql(package: str, name: str) -> str:
     """Return the text of a file in the folder `sql` of a package."""
     return files(package).joinpath("sql", name).read_text(encoding="utf-8")

@@ -142,3 +142,17 @@ async def test_a_change_during_the_reading_of_the_table_is_not_missed(database: 
     with pytest.raises(MappingMismatch):
         await binding.ensure_bound(db)
     await other.close()
+
+
+async def test_concurrent_tasks_share_one_reading_of_the_table(database: str, db: asyncpg.Connection) -> None:
+    """At the start several tasks have a connection each. After a failure the next task reads for itself."""
+    await db.execute(TABLE.replace("users", "people"))
+    binding = TableBinding(replace(MAPPING, table="people"))
+    other = await asyncpg.connect(database)
+    cancelled = asyncio.create_task(binding.ensure_bound(other))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    first, second = await asyncio.gather(binding.ensure_bound(db), binding.ensure_bound(db))
+    assert first is second
+    assert cancelled.cancelled()
+    await other.close()
