@@ -3,7 +3,7 @@
 Each size has a PostgreSQL server and processes of its own, and an event is stored for every fifth user. 64 clients
 update random users (fsync on). All sizes and targets take turns in every round, because the load of the machine varies.
 Each round begins with a checkpoint. The first change of a page after it writes the whole page to the log, so these are
-the most expensive seconds.
+the most expensive seconds. PostgreSQL has its default settings; BENCH_SHARED_BUFFERS=2GB gives it more memory.
 """
 
 import asyncio
@@ -33,6 +33,8 @@ SIZES = sorted({10_000, 1_000_000, int(os.environ.get("BENCH_MAX_USERS", "0"))} 
 ROUNDS = 5
 SECONDS = float(os.environ.get("BENCH_GROWTH_SECONDS", "5"))
 
+SETTINGS = {"shared_buffers": os.environ.get("BENCH_SHARED_BUFFERS", "128MB")}
+
 USERS_PER_EVENT = 5
 
 MIN_OF_SMALLEST = 0.9
@@ -55,7 +57,7 @@ class _Lane:
 def measure() -> None:
     """Print a line for each size and target, with the ratio to the smallest size."""
     with contextlib.ExitStack() as stack:
-        lanes = [lane for size in SIZES for lane in _prepare(size, stack.enter_context(run_targets()))]
+        lanes = [lane for size in SIZES for lane in _prepare(size, stack.enter_context(run_targets(**SETTINGS)))]
         print(f"  {ROUNDS} rounds of {SECONDS:g} s of each, in turns", flush=True)
         for number in range(ROUNDS + 1):
             for lane in lanes:

@@ -30,20 +30,21 @@ def publish() -> None:
 
 def fill_page(text: str) -> str:
     """Return a page with the tables of the committed results."""
-    return _BLOCK.sub(lambda found: f"{found[1]}\n{render_tables(_read_results(found[2]))}\n\n{found[3]}", text)
+    return _BLOCK.sub(lambda found: f"{found[1]}{render_tables(_read_results(found[2]))}\n{found[3]}", text)
 
 
 def draw_growth() -> str:
     """Return the SVG of the rate by the number of users."""
-    rows: list[dict[str, Any]] = _read_result("growth")["rows"]
+    rows: list[dict[str, Any]] = read_result("growth")["rows"]
     names = list(dict.fromkeys(row["target"] for row in rows))
     lines = {name: [(row["users"], row["rate"]) for row in rows if row["target"] == name] for name in names}
     return draw_plot("Updates per second by users in the table, 64 clients", lines)
 
 
 def _read_results(names: str) -> dict[str, Result]:
-    return {name: _read_result(name) for name in names.split(", ")}
+    return {name: read_result(name) for name in names.split(", ")}
 
 
-def _read_result(name: str) -> Any:
+def read_result(name: str) -> Any:
+    """Return the committed results of a benchmark."""
     return json.loads((RESULTS / f"{name}.json").read_text())

@@ -77,7 +77,9 @@ def _render_login(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         bare = f"{row['bare_rate']:,.0f}; {_join(row, 'bare_p50', 'bare_p99')}"
         own = f"{row['rate']:,.0f}; {_join(row, 'p50', 'p99')}"
-        lines.append(_render_line(f"{row['clients']}, `{row['lookup']}`", bare, own, f"{row['of_bare']:.2f}"))
+        route, _, rest = row["lookup"].partition(", ")
+        name = f"{row['clients']}, `{route}`{rest and f', {rest}'}"
+        lines.append(_render_line(name, bare, own, f"{row['of_bare']:.2f}"))
     return lines
 
 

@@ -18,7 +18,7 @@ import httpx2
 
 from sync_service.dev.embedded import EmbeddedServer, run_embedded_postgres
 from tests.clerk_stub import API_TOKEN, ISSUER, export_public_key
-from tests.processes import reserve_port, run_command, start_command
+from tests.processes import HANG_SECONDS, reserve_port, run_command, start_command
 from tests.tools import JAVASCRIPT
 from tests.world import SECRET
 
@@ -138,7 +138,7 @@ def _run_server(words: list[str], port: int, environ: dict[str, str], folder: Pa
 
 def wait_for_server(server: subprocess.Popen[bytes], port: int) -> None:
     """Wait until the process responds to requests. Raises `AssertionError`."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + HANG_SECONDS
     while server.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(httpx2.TransportError):
             httpx2.get(f"http://127.0.0.1:{port}/")
