@@ -68,7 +68,8 @@ async def apply_changes(
     `row` replaces the mapped row of a single event. `orphans` are the IDs of objects whose parent is deleted; their
     events are filed only. Deletions go through `file_deletions` and `delete_rows`.
     """
-    parameters = [_event_parameters(bound.queries, event, row, orphans) for event in events]
+    is_stored = source == "replay"
+    parameters = [_event_parameters(bound.queries, event, row, orphans, is_stored=is_stored) for event in events]
     common: list[object] = [source, str(lock_timeout_ms)]
     has_owners = bound.queries.bound.mapping.entity != USER.name
     try:
@@ -241,7 +242,7 @@ def _clerk_ids(events: Sequence[Event]) -> list[str]:
 
 
 def _event_parameters(
-    queries: Queries, event: Event, row: Row | None, orphans: Collection[str | None]
+    queries: Queries, event: Event, row: Row | None, orphans: Collection[str | None], *, is_stored: bool
 ) -> tuple[object, ...]:
     is_orphan = event.clerk_id in orphans
     if is_orphan or not isinstance(event.change, Snapshot):
@@ -258,11 +259,14 @@ def _event_parameters(
             kind="snapshot",
             version=version.updated_at,
             tiebreak=version.tiebreak,
-            payload=event.payload,
+            payload=_IN_INBOX if is_stored else event.payload,
             user_row=msgspec.json.encode(user_row).decode(),
         )
     )
 
+
+# In place of a payload that the inbox has already, and keeps. It is a value: SQL's null would remove the payload.
+_IN_INBOX = "null"
 
 # PostgreSQL 17 added the last one. The settings end with the transaction.
 LIFT_LIMITS = """

@@ -171,6 +171,8 @@ async def test_dead_events_are_replayed_once_the_table_is_repaired(ops: OpsWorld
     done = await ops.act("/ops/replay", json={"reason": "check_violation", "type": "user.created", "since": None})
     assert done["outcomes"] == {"applied": 1}
     assert await ops.db.fetchval("select count(*) from users") == 10
+    kept = await ops.db.fetch("select clerk_id, payload ->> 'id' as id from clerk_sync.events")
+    assert all(row["clerk_id"] == row["id"] for row in kept)
 
 
 async def test_a_bulk_replay_leaves_out_events_that_arrive_meanwhile(ops: OpsWorld) -> None:
