@@ -41,7 +41,7 @@ def parse_database_url(text: str) -> Dsn:
 
 def parse_signing_secrets(text: str) -> tuple[str, ...]:
     """Return the secrets of a list that commas or blanks separate."""
-    return tuple(parse_signing_secret(part) for part in re.split(r"[,\s'\"]+", text) if part)
+    return tuple(parse_signing_secret(part) for part in _split_list(text, r"[,\s'\"]+"))
 
 
 def parse_signing_secret(text: str) -> str:
@@ -102,7 +102,7 @@ def parse_exact_url(text: str) -> str:
     except ValueError:
         is_valid = False
     if not is_valid:
-        raise InvalidValue("is not a URL; it must begin with https://")
+        raise InvalidValue("is not a URL; it must begin with https:// or http://")
     return text
 
 
@@ -130,7 +130,14 @@ def parse_pem(text: str) -> str:
 
 def parse_list(text: str) -> tuple[str, ...]:
     """Return the entries of a list that commas or blanks separate."""
-    return tuple(part for part in re.split(r"[,\s]+", text) if part)
+    return tuple(_split_list(text, r"[,\s]+"))
+
+
+def _split_list(text: str, separators: str) -> list[str]:
+    # Without this check, a lone comma would start `serve` without a secret, or allow every party.
+    if entries := [part for part in re.split(separators, text) if part]:
+        return entries
+    raise InvalidValue("has no entry; a comma stands only between two values")
 
 
 def parse_api_token(text: str) -> str:

@@ -20,6 +20,9 @@ T = TypeVar("T")
 # The mapping's file if SYNC_CONFIG is not set.
 MAPPING_FILE = "sync.toml"
 
+# Editors on Windows write a byte order mark, which nobody sees.
+_UTF_8 = "utf-8-sig"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -168,7 +171,7 @@ def _read_variable(environ: Mapping[str, str], name: str) -> str:
         if text:
             raise InvalidValue(f"set together with {name}_FILE; unset one of them")
         try:
-            text = Path(file).read_text(encoding="utf-8")
+            text = Path(file).read_text(encoding=_UTF_8)
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidValue(f"{name}_FILE names a file that cannot be read ({type(error).__name__})") from None
     return strip_quotes(text)
@@ -185,9 +188,11 @@ def _parse_database_url(text: str) -> Dsn:
 
 def _read_mapping_file(file: Path) -> TableMapping:
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = file.read_text(encoding=_UTF_8)
+    except OSError as error:
         raise SettingsError([f"cannot be read ({type(error).__name__})"]) from None
+    except UnicodeDecodeError:
+        raise SettingsError(["is not UTF-8; save it with this encoding"]) from None
     return parse_mapping(text)
 
 

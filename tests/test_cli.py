@@ -372,7 +372,11 @@ def test_send_takes_count_user_id_and_data(tmp_path: Path, database: str) -> Non
 
 @pytest.mark.parametrize(
     ("content", "word"),
-    [("{", "cannot be read as JSON"), ("[]", "does not contain a JSON object"), (None, "cannot be read")],
+    [
+        ("{", "data.json is not JSON: Expecting property name"),
+        ("[]", "does not contain a JSON object"),
+        (None, "cannot be read"),
+    ],
 )
 def test_send_with_invalid_data_is_status_2(tmp_path: Path, content: str | None, word: str) -> None:
     if content is not None:

@@ -176,6 +176,16 @@ def test_a_database_that_does_not_exist_is_explained(tmp_path: Path, database: s
     assert "the server has no database of this name" in done.stderr
 
 
+def test_an_error_of_the_database_names_the_next_step(tmp_path: Path, empty_database: str) -> None:
+    done = run_here("events", "list", cwd=tmp_path, DATABASE_URL=empty_database)
+    assert done.returncode == 1
+    assert "The database reports an error (undefined_table). Run `sync-service doctor`" in done.stderr
+    done = run_here(
+        "migrate", cwd=tmp_path, DATABASE_URL=f"{empty_database}&options=-cdefault_transaction_read_only%3Don"
+    )
+    assert "(read_only_sql_transaction)" in done.stderr
+
+
 async def test_migrate_says_for_which_lock_it_waits(tmp_path: Path, empty_database: str, database: str) -> None:
     environ = {"DATABASE_URL": empty_database}
     holder = await asyncpg.connect(empty_database, server_settings={"application_name": "the holder"})
@@ -230,8 +240,10 @@ async def test_a_dry_run_names_the_constraint(
 async def test_a_dry_run_names_the_reason_of_an_unreadable_user(world: World, environment: dict[str, Any]) -> None:
     message_id = make_message_id()
     await world.deliver(make_event("user.updated", "user_1", T2, email_addresses="x"), message_id)
-    done = run_here("events", "replay", message_id, "--dry-run", **environment)
-    assert "    reason: unreadable_user\n" in done.stdout
+    await world.deliver(make_event("user.updated", ""), unnamed := make_message_id())
+    done = run_here("events", "replay", message_id, unnamed, "--dry-run", **environment)
+    assert f"{message_id}  user_1  would fail\n    reason: unreadable_user\n" in done.stdout
+    assert f"{unnamed}  -  would fail\n    reason: unreadable_user\n" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -249,6 +261,7 @@ async def test_a_dry_run_names_the_reason_of_an_unreadable_user(world: World, en
         ["mapping", "suggest"],
         ["docs"],
         ["docs", "login"],
+        ["openapi"],
     ],
     ids=" ".join,
 )

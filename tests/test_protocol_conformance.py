@@ -133,6 +133,9 @@ LIMITS = {
     "an endless URL": (b"GET /" + b"a" * 500_000, 431),
     "101 fields": (b"GET / HTTP/1.1\r\n" + b"x: 1\r\n" * 101 + b"\r\n", 431),
     "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 100, 400),
+    "an unknown method": (b"FOO / HTTP/1.1\r\nhost: x\r\n\r\n", 501),
+    "a method in lower case": (b"get / HTTP/1.1\r\nhost: x\r\n\r\n", 501),
+    "a tunnel": (b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n", 501),
     "two lengths": (b"POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx", 400),
     "length and chunks": (b"POST / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
 }

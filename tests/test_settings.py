@@ -225,3 +225,22 @@ def test_an_empty_mapping_never_selects_the_default_table(tmp_path: Path, monkey
     [error] = read_errors({"SYNC_CONFIG": "/dev/null"})
     assert error.startswith("SYNC_CONFIG: has no entry; ")
     assert read_settings({}, with_mapping=False).mapping == DEFAULT
+
+
+@pytest.mark.parametrize("name", ["CLERK_WEBHOOK_SIGNING_SECRET", "SYNC_NOTIFY_SECRET", "CLERK_AUTHORIZED_PARTIES"])
+@pytest.mark.parametrize("text", [",", " , ,", '","'])
+def test_a_list_of_separators_is_refused(name: str, text: str) -> None:
+    """It would start the service without a secret, or allow every party."""
+    [error] = read_errors({name: text})
+    assert error.startswith(f"{name}: has no entry")
+
+
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
+    """Editors on Windows write it, and it is invisible."""
+    secret, mapping = tmp_path / "secret", tmp_path / "sync.toml"
+    secret.write_text(GOOD, encoding="utf-8-sig")
+    mapping.write_text("preset = 'text_id'", encoding="utf-8-sig")
+    settings = read_settings({"CLERK_WEBHOOK_SIGNING_SECRET_FILE": str(secret), "SYNC_CONFIG": str(mapping)})
+    assert settings.clerk_webhook_signing_secrets == (GOOD,)
+    mapping.write_text("preset = 'text_id'", encoding="utf-16")
+    assert read_errors({"SYNC_CONFIG": str(mapping)}) == ("SYNC_CONFIG: is not UTF-8; save it with this encoding",)

@@ -3,12 +3,13 @@
 import argparse
 from collections.abc import Mapping
 
-from sync_service.cli.arguments import Commands
+from sync_service.cli.arguments import Commands, add_json_option
 
 
 def add_parser(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("openapi", help="print the description of the HTTP interface (OpenAPI 3.1)")
+    add_json_option(parser)  # the document is JSON in any case
     parser.set_defaults(run=run)
 
 

@@ -10,7 +10,7 @@ import httpx2
 
 from sync_service.clerk.client import ClerkClient
 from sync_service.clerk.rate_limit import RateLimiter
-from sync_service.cli.database import require_dsn
+from sync_service.cli.database import describe_error, require_dsn
 from sync_service.dev.state import load_settings
 from sync_service.errors import (
     ClerkAuthError,
@@ -60,7 +60,7 @@ async def _refresh_or_explain(settings: Settings, clerk_id: str) -> Login:
     except MappingMismatch:
         raise
     except DatabaseError as error:
-        raise SyncError(f"The database reports an error ({error.reason}).") from error
+        raise SyncError(describe_error(error)) from error
 
 
 async def _refresh(settings: Settings, clerk_id: str) -> Login:

@@ -139,7 +139,7 @@ def _print_preview(
         line = {"id": event.id, "clerk_id": event.clerk_id, "outcome": outcome, "changes": changes}
         print(json.dumps(line | ({"failure": problem} if problem else {})))
     elif changes or problem:
-        print(escape_value(f"{event.id}  {event.clerk_id}  {outcome}"))
+        print(escape_value(f"{event.id}  {event.clerk_id or '-'}  {outcome}"))
         for name, value in problem.items():
             print(escape_value(f"    {name}: {value}"))
         for column, (old, new) in changes.items():

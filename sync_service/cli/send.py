@@ -116,8 +116,11 @@ def _read_data(arguments: argparse.Namespace) -> str | dict[str, Any] | None:
     if file is None:
         return None
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        # Without the byte order mark that editors on Windows write.
+        text = (sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")).removeprefix("\ufeff")
         data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SettingsError([f"--data: {file} is not JSON: {error}"]) from None
     except (OSError, ValueError, RecursionError) as error:
         raise SettingsError([f"--data: {file} cannot be read as JSON ({type(error).__name__})"]) from None
     if not isinstance(data, dict):

@@ -93,7 +93,8 @@ def is_raised_by_function(error: asyncpg.PostgresError) -> bool:
 
 def _name_condition(error: BaseException) -> str:
     # `UniqueViolationError` is `unique_violation` in PostgreSQL's list of condition names.
+    # An acronym is a word: `ReadOnlySQLTransactionError` is `read_only_sql_transaction`.
     name = type(error).__name__.removesuffix("Error")
-    condition = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() or "error"
+    condition = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower() or "error"
     # From version 18, PostgreSQL has a code of its own for RESTRICT. The reason must not depend on the version.
     return "foreign_key_violation" if condition == "restrict_violation" else condition

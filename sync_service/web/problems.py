@@ -72,11 +72,18 @@ def clerk_unavailable(request: Request, error: Exception) -> Response:
     )
 
 
+_NEXT_STEPS = {
+    HTTPStatus.NOT_FOUND: "The service has no such path. GET /openapi.json describes all paths.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "The path does not take this method. The header Allow lists the methods it takes.",
+}
+
+
 def http_error(request: Request, error: Exception) -> Response:
     """Return the response to Starlette's own errors: unknown route, wrong method."""
     assert isinstance(error, HTTPException)  # noqa: S101  as above
     status = HTTPStatus(error.status_code)
-    return problem(status, status.name.lower(), status.phrase, headers=dict(error.headers or {}))
+    detail = _NEXT_STEPS.get(status, "")
+    return problem(status, status.name.lower(), status.phrase, detail, dict(error.headers or {}))
 
 
 def internal_error(request: Request, error: Exception) -> Response:

@@ -1,6 +1,7 @@
 """uvicorn's HTTP/1.1 protocol: requests within limits of their size, pipelined or with `Upgrade`."""
 
 import asyncio
+import re
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -17,6 +18,13 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 # A read returns up to 256 KiB, which can be thousands of pipelined requests. They are parsed in parts of this size, and
 # the next part waits until the requests before it have their responses. Most webhooks are a single part.
 PART_BYTES = 4096
+
+_NOT_HTTP = 400, "bad_request", "The request is not HTTP/1.1"
+
+# The parser knows the registered methods. RFC 9110 allows others, so the response must not deny that this is HTTP.
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+_REQUEST_LINE = re.compile(rb"(?<!" + _TOKEN + rb")(" + _TOKEN + rb"{1,64}) [^ \r\n]+ HTTP/1\.[01]\r?\n")  # linear time
+_UNKNOWN_METHOD = 501, "not_implemented", "The service does not know this method"
 
 
 class LimitedProtocol(LimitedConnection):
@@ -70,8 +78,10 @@ class LimitedProtocol(LimitedConnection):
                 self._received -= len(rest)
                 self._head_bytes -= len(rest)
                 self._parse(rest)
+        except httptools.HttpParserInvalidMethodError:
+            self._refuse(*_UNKNOWN_METHOD if _has_unknown_method(part) else _NOT_HTTP)
         except httptools.HttpParserError:
-            self._refuse(400, "bad_request", "The request is not HTTP")
+            self._refuse(*_NOT_HTTP)
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(431, "head_too_large", "The request head is too large")
         elif self._received > MAX_MESSAGE_BYTES:
@@ -110,6 +120,9 @@ class LimitedProtocol(LimitedConnection):
             return
         if self._head_bytes > MAX_HEAD_BYTES and self._measure_head() > MAX_HEAD_BYTES:
             self._refuse(431, "head_too_large", "The request head is too large")
+            return
+        if self.parser.get_method() == b"CONNECT":  # its target is no URL
+            self._refuse(*_UNKNOWN_METHOD)
             return
         self._reading_head = False
         if not self.url.startswith(b"/"):
@@ -175,6 +188,16 @@ class LimitedProtocol(LimitedConnection):
         self._replaying = True
         self.parser.feed_data(b"\r\n".join([b"POST / HTTP/1.1", *framing, b"", b""]))
         self._replaying = False
+
+
+def _has_unknown_method(part: bytes) -> bool:
+    """Return whether the last request line of the part has a method that the parser does not know."""
+    lines = _REQUEST_LINE.findall(part)
+    try:
+        httptools.HttpRequestParser(object()).feed_data(lines[-1] + b" " if lines else b"GET ")
+    except httptools.HttpParserInvalidMethodError:
+        return True
+    return False
 
 
 def _find_path(url: bytes) -> bytes:
