@@ -205,6 +205,7 @@ tests/test_package_map.py compares the list with the imports.
     doctor.user_join            the rows of the app with the name and the email of their user
     doctor.user_references      columns with a name that refers to a user
     doctor.missing_foreign_keys checks of columns that lack one
+    doctor.references           reads and counts these references, and checks them
     doctor.user_stats           report on the users table
     doctor.inbox                checks of the inbox
     doctor.family               checks between the tables of parents and children

@@ -1,7 +1,6 @@
 """Run all checks, one after another, and collect their findings. No check changes anything."""
 
-from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Iterable
 
 import asyncpg
 
@@ -20,30 +19,14 @@ from sync_service.doctor.counts import Counter
 from sync_service.doctor.drift import check_drift, count_drift
 from sync_service.doctor.family import FamilyCounts, check_family, count_family
 from sync_service.doctor.findings import Finding
-from sync_service.doctor.foreign_key_graph import ForeignKeyEdge, build_graph
-from sync_service.doctor.foreign_keys import check_foreign_keys
 from sync_service.doctor.hints import Hints, read_hints
 from sync_service.doctor.inbox import check_inbox, report_inbox
 from sync_service.doctor.inbox_counts import InboxCounts, count_inbox
-from sync_service.doctor.introspection import (
-    Server,
-    read_foreign_keys,
-    read_server,
-    read_unconstrained_columns,
-)
-from sync_service.doctor.missing_foreign_keys import check_user_reference
-from sync_service.doctor.reference_counts import (
-    ReferenceCounts,
-    count_child_rows,
-    count_orphans,
-    count_rows_of_deleted_users,
-    max_rows_per_user,
-)
+from sync_service.doctor.introspection import Server, read_server
+from sync_service.doctor.references import ProgressCallback, ReferenceChecks
 from sync_service.doctor.server import check_server
 from sync_service.doctor.table import check_table, report_missing_table
 from sync_service.doctor.user_counts import UserCounts, count_users, sample_unknown_ids
-from sync_service.doctor.user_join import count_join, list_joined_keys, report_join
-from sync_service.doctor.user_references import find_user_references
 from sync_service.doctor.user_stats import ClerkSample, check_users
 from sync_service.mapping.introspection import Table, read_table
 from sync_service.mapping.table import TableMapping
@@ -52,9 +35,6 @@ from sync_service.postgres.migrate import read_schema_state
 from sync_service.postgres.pool import Connection
 from sync_service.settings import Settings
 from sync_service.store.carried_rows import read_target
-
-# Gets a noun phrase: the subject of the current check.
-ProgressCallback: TypeAlias = Callable[[str], None]
 
 
 class CheckRun:
@@ -130,9 +110,8 @@ class CheckRun:
         if not is_readable:
             return
         users = await self._check_users(counter, table, has_identities=has_identities)
-        edges = await self._check_foreign_keys(counter, table, users)
-        await self._check_missing_foreign_keys(counter, table, edges)
-        await self._count_joins(counter, table, edges)
+        async for finding in ReferenceChecks(counter, self._on_progress).check_users(mapping, table, users.rows):
+            self.findings.append(finding)
 
     async def _check_related(self, counter: Counter, users: Table | None, server: Server, *, has_schema: bool) -> None:
         """Check the tables of sessions, organizations and memberships, parents first."""
@@ -178,45 +157,6 @@ class CheckRun:
         ids = await sample_unknown_ids(counter, self.settings.mapping, table)
         known = await find_known_users(self.settings.clerk_api_url, key, ids) if ids else None
         return ClerkSample() if known is None else ClerkSample(len(ids), len(set(ids) - known))
-
-    async def _check_foreign_keys(self, counter: Counter, table: Table, users: UserCounts) -> list[ForeignKeyEdge]:
-        edges = build_graph(table.oid, await read_foreign_keys(counter.connection, table.oid))
-        counts = ReferenceCounts(users=users.rows)
-        for edge in edges:
-            self._on_progress(edge.key.child_name)
-            await self._count_references(counter, table, edge, counts)
-        self._add(check_foreign_keys(self.settings.mapping, edges, counts))
-        return edges
-
-    async def _count_references(
-        self, counter: Counter, table: Table, edge: ForeignKeyEdge, counts: ReferenceCounts
-    ) -> None:
-        key, mapping = edge.key, self.settings.mapping
-        if key.child_oid not in counts.rows:
-            counts.rows[key.child_oid] = await count_child_rows(counter, key)
-        if not edge.is_deleted_with_user:
-            return
-        if mapping.on_delete == "cascade":
-            counts.max_per_user[key.id] = await max_rows_per_user(counter, edge.path or ())
-        elif key.parent_oid == table.oid and (deleted_at := table.column(mapping.deleted_at)):
-            counts.of_deleted_users[key.id] = await count_rows_of_deleted_users(counter, key, deleted_at)
-
-    async def _check_missing_foreign_keys(self, counter: Counter, table: Table, edges: list[ForeignKeyEdge]) -> None:
-        mapping = self.settings.mapping
-        cascading_tables = {(edge.key.schema, edge.key.table) for edge in edges if edge.is_deleted_with_user}
-        columns = await read_unconstrained_columns(counter.connection, table.oid)
-        for reference in find_user_references(mapping, table, columns, cascading_tables):
-            self._on_progress(reference.column.display_name)
-            counts = {
-                name: await count_orphans(counter, reference.column, table, name) for name in reference.candidates
-            }
-            self._add(check_user_reference(mapping, table, reference, counts))
-
-    async def _count_joins(self, counter: Counter, table: Table, edges: list[ForeignKeyEdge]) -> None:
-        mapping, keys = self.settings.mapping, list_joined_keys(table, edges)
-        counts = {key.display_name: await count_join(counter, mapping, table, key) for key in keys}
-        if finding := report_join(mapping, table, keys, counts):
-            self.findings.append(finding)
 
     def _add(self, findings: Iterable[Finding]) -> None:
         self.findings += findings
