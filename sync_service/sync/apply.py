@@ -143,10 +143,12 @@ class Applier(IsolatingCommitter):
             try:
                 await delete_children(self.store, events, self.apply, has_time=self.is_background)
             except DatabaseError as error:
+                if self.is_background and len(events) > 1:
+                    alone = [await self._delete_with_children([event], lock_timeout_ms) for event in events]
+                    return [outcome for [outcome] in alone]
                 return [*await self.defer_deletions(events, error)]
         work = Work.BACKGROUND_CASCADE if self.is_background else Work.CASCADE
-        timeout_ms = LOCK_TIMEOUT_MS if self.is_background else lock_timeout_ms
-        return await self.commit_in_parts(events, Batch(0, work=work), lock_timeout_ms=timeout_ms)
+        return await self.commit_in_parts(events, Batch(0, work=work), lock_timeout_ms=lock_timeout_ms)
 
 
 def get_carried_user(event: Event) -> Event | None:

@@ -9,10 +9,12 @@ from typing import Any
 import asyncpg
 import pytest
 
+from sync_service.clerk.events import make_deletion
 from sync_service.mapping.toml import parse_mapping
 from sync_service.postgres.pool import open_database
 from sync_service.settings import Settings
 from sync_service.store.access import Store
+from sync_service.sync import children
 from sync_service.sync.apply import Applier
 from sync_service.sync.maintenance import MaintenanceWorker
 from tests.entities.conftest import (
@@ -137,6 +139,21 @@ async def test_the_deletion_of_a_user_removes_all_their_data(world: World) -> No
     assert stored
     assert (stored["status"], stored["payload"]) == ("stale", None)
     assert await world.deliver_ok(make_session_event("session.removed", "sess_2", "user_1", T3)) == "stale"
+
+
+async def test_a_locked_user_delays_no_other_replayed_deletion(
+    world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "LOCK_TIMEOUT_MS", 100)
+    users = ["user_1", "user_2", "user_3"]
+    for user_id in users:
+        await world.deliver_ok(make_event("user.created", user_id))
+    assert settings.database
+    async with contextlib.aclosing(await open_database(settings.database)) as pool, world.db.transaction():
+        await world.db.execute("select from people where clerk_id = 'user_2' for update")
+        deletions = [make_deletion("user", user_id, f"msg_{user_id}") for user_id in users]
+        outcomes = await Applier(Store(pool, world.mapping)).apply_again(deletions)
+        assert [outcome.outcome for outcome in outcomes] == ["applied", "parked", "applied"]
 
 
 async def test_a_deleted_membership_is_final(world: World) -> None:
