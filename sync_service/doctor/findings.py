@@ -67,6 +67,11 @@ def _merge(findings: list[Finding]) -> Finding:
     )
 
 
+def add_article(noun: str) -> str:
+    """Return the noun of an entity with its article: `a user`, `an organization`."""
+    return f"{'an' if noun.startswith('o') else 'a'} {noun}"
+
+
 def format_count(number: int | None) -> str:
     """Return a count with separators for thousands."""
     return "not counted" if number is None else f"{number:,}"

@@ -12,7 +12,7 @@ from sync_service.doctor.reference_counts import ReferenceCounts
 SMALL_TABLE_ROWS = 1000
 
 
-def check_indexes(edges: Sequence[ForeignKeyEdge], counts: ReferenceCounts) -> Iterator[Finding]:
+def check_indexes(entity: str, edges: Sequence[ForeignKeyEdge], counts: ReferenceCounts) -> Iterator[Finding]:
     """Yield a finding for each large table without an index, and one for all small tables."""
     small = []
     for edge in edges:
@@ -22,7 +22,7 @@ def check_indexes(edges: Sequence[ForeignKeyEdge], counts: ReferenceCounts) -> I
         if rows is not None and rows < SMALL_TABLE_ROWS:
             small.append(edge.key)
         else:
-            yield _report_missing_index(edge, rows)
+            yield _report_missing_index(entity, edge, rows)
     if small:
         yield _report_missing_small_indexes(small)
 
@@ -40,9 +40,9 @@ def _report_missing_small_indexes(keys: Sequence[ForeignKey]) -> Finding:
     )
 
 
-def _report_missing_index(edge: ForeignKeyEdge, rows: int | None) -> Finding:
+def _report_missing_index(entity: str, edge: ForeignKeyEdge, rows: int | None) -> Finding:
     key = edge.key
-    deleted = "user" if edge.depth == 1 else f"row of {key.parent_table}"
+    deleted = entity if edge.depth == 1 else f"row of {key.parent_table}"
     return Finding(
         code="foreign_key_without_index",
         kind="warning",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from sync_service.doctor.deletion_cost import report_deletion_cost
-from sync_service.doctor.findings import Finding, format_count, format_number_of
+from sync_service.doctor.findings import Finding, add_article, format_count, format_number_of
 from sync_service.doctor.foreign_key_fixes import list_orphans_of_key, validate_constraint
 from sync_service.doctor.foreign_key_graph import ForeignKeyEdge
 from sync_service.doctor.foreign_key_indexes import check_indexes
@@ -22,11 +22,19 @@ def check_foreign_keys(
         return
     yield _report_graph(mapping, edges, counts)
     if mapping.on_delete == "cascade":
-        yield from _check_blocked_deletions(edges, counts)
-        yield from check_indexes(edges, counts)
         yield report_deletion_cost(edges, counts)
     elif any(edge.is_deleted_with_user for edge in edges):
         yield _report_unused_cascade(mapping, edges, counts)
+    yield from check_deletions(mapping, edges, counts)
+
+
+def check_deletions(
+    mapping: TableMapping, edges: Sequence[ForeignKeyEdge], counts: ReferenceCounts
+) -> Iterator[Finding]:
+    """Yield the foreign keys that refuse or slow the deletion of a row, and those that were never validated."""
+    if mapping.on_delete == "cascade":
+        yield from _check_blocked_deletions(mapping, edges, counts)
+        yield from check_indexes(mapping.entity, edges, counts)
     for edge in edges:
         if not edge.key.validated:
             yield _report_unvalidated(edge.key)
@@ -72,32 +80,35 @@ def _export_edge(edge: ForeignKeyEdge, counts: ReferenceCounts) -> dict[str, obj
     }
 
 
-def _check_blocked_deletions(edges: Sequence[ForeignKeyEdge], counts: ReferenceCounts) -> Iterator[Finding]:
+def _check_blocked_deletions(
+    mapping: TableMapping, edges: Sequence[ForeignKeyEdge], counts: ReferenceCounts
+) -> Iterator[Finding]:
     cascading_tables = {edge.key.child_oid for edge in edges if edge.is_deleted_with_user}
     for edge in edges:
         if edge.can_block_deletion:
             is_deleted_by_other_key = edge.key.child_oid in cascading_tables
-            yield _report_blocked_deletion(edge, counts, is_deleted_by_other_key=is_deleted_by_other_key)
+            yield _report_blocked_deletion(mapping, edge, counts, is_deleted_by_other_key=is_deleted_by_other_key)
 
 
 def _report_blocked_deletion(
-    edge: ForeignKeyEdge, counts: ReferenceCounts, *, is_deleted_by_other_key: bool
+    mapping: TableMapping, edge: ForeignKeyEdge, counts: ReferenceCounts, *, is_deleted_by_other_key: bool
 ) -> Finding:
     key = edge.key
-    why = "The deletion is parked until the row is gone. Choose how your app deletes a user."
+    entity = mapping.entity
+    why = f"The deletion is parked until the row is gone. Choose how your app deletes {add_article(entity)}."
     if is_deleted_by_other_key:
         why = (
-            "Another foreign key deletes these rows with the user before PostgreSQL checks this one. A deletion is"
-            " parked only if such a row belongs to another user."
+            f"Another foreign key deletes these rows with the {entity} before PostgreSQL checks this one. A deletion is"
+            f" parked only if such a row belongs to another {entity}."
         )
     return Finding(
         code="deletion_forbidden",
         kind="note" if is_deleted_by_other_key else "warning",
-        what=f"{key.display_name}: refuses the deletion of a user with such a row (on delete"
+        what=f"{key.display_name}: refuses the deletion of {add_article(entity)} with such a row (on delete"
         f" {_ACTIONS[key.on_delete]}{_add_obstacle(key)}; constraint {key.name};"
         f" rows: {format_count(counts.rows.get(key.child_oid))})",
         why=why,
-        do=() if is_deleted_by_other_key else _list_choices(key),
+        do=() if is_deleted_by_other_key else _list_choices(mapping, key),
         data={"constraint": key.name, "table": key.child_name, "depth": edge.depth},
     )
 
@@ -106,13 +117,14 @@ def _add_obstacle(key: ForeignKey) -> str:
     return " on a NOT NULL column" if key.on_delete == "n" else ""
 
 
-def _list_choices(key: ForeignKey) -> tuple[str, ...]:
-    """Return the ways to delete a user. The constraint is the owner's decision, so no statement replaces it."""
+def _list_choices(mapping: TableMapping, key: ForeignKey) -> tuple[str, ...]:
+    """Return the ways to delete a row. The constraint is the owner's decision, so no statement replaces it."""
+    section = mapping.kind.section
     return (
-        'keep the row and mark it: on_delete = "soft" in sync.toml, and the column that marks it below [users.deleted]',
-        'keep the row without personal data: on_delete = "anonymize" in sync.toml',
+        f'keep the row and mark it: on_delete = "soft" in [{section}] of sync.toml, and a mark in [{section}.deleted]',
+        f'keep the row without personal data: on_delete = "anonymize" in [{section}] of sync.toml',
         f"delete the rows of {key.child_name} too: give constraint {key.name} ON DELETE CASCADE in your app's schema",
-        "or leave it: delete such a row yourself, and the service then deletes the user",
+        f"or leave it: delete such a row yourself, and the service then deletes the {mapping.entity}",
     )
 
 
@@ -137,7 +149,7 @@ def _report_unvalidated(key: ForeignKey) -> Finding:
         code="foreign_key_not_validated",
         kind="warning",
         what=f"{key.display_name}: constraint {key.name} was never validated",
-        why="Rows older than the constraint can refer to a user that does not exist.",
+        why="Rows older than the constraint can refer to a row that does not exist.",
         run=(list_orphans_of_key(key), validate_constraint(key.schema, key.table, key.name)),
         data={"constraint": key.name, "table": key.child_name},
     )

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sync_service.doctor.column_fixes import widen_column
-from sync_service.doctor.findings import Finding, Kind, format_count
+from sync_service.doctor.findings import Finding, Kind, add_article, format_count
 from sync_service.doctor.foreign_key_fixes import add_foreign_key, list_orphans_of_column
+from sync_service.doctor.introspection import UnconstrainedColumn
 from sync_service.doctor.reference_counts import OrphanCount
 from sync_service.doctor.user_references import UserReference
 from sync_service.mapping.introspection import Table
@@ -20,7 +21,7 @@ def check_user_reference(
     `counts` has the rows of the column, by the column of the users table to which they may refer.
     """
     column = reference.column
-    data: dict[str, Any] = {"table": column.table_name, "column": column.name, "type": column.type}
+    data = _export_column(column)
     if not counts:
         if reference.names_user and not reference.may_be_other:
             yield _report_type_mismatch(mapping, table, reference, data)
@@ -29,18 +30,9 @@ def check_user_reference(
     count = counts[referenced_column]
     if not _refers_to_users(reference, count):
         return
-    data["references"] = f"{mapping.name}.{referenced_column}"
-    data |= {"rows": count.rows, "orphans": count.orphans}
+    data |= _export_count(mapping, referenced_column, count)
     if count.orphans:
-        yield Finding(
-            code="orphans",
-            kind="warning",
-            what=f"{column.display_name}: {format_count(count.orphans)} of {format_count(count.rows)} rows refer to a"
-            f" user that is not in {mapping.name}",
-            why="These rows have no owner: their user was deleted, or the app wrote them before their user existed.",
-            run=(list_orphans_of_column(column, table, referenced_column),),
-            data=data,
-        )
+        yield report_orphans(mapping, table, column, referenced_column, count)
     if reference.already_referenced:
         yield _report_second_reference(reference, data)
     else:
@@ -50,6 +42,31 @@ def check_user_reference(
         key = add_foreign_key(column, table, referenced_column) if can_add_key else ()
         kind = _choose_kind(mapping, reference, count)
         yield _report_missing_foreign_key(reference, kind, count, key, data)
+
+
+def report_orphans(
+    mapping: TableMapping, table: Table, column: UnconstrainedColumn, referenced_column: str, count: OrphanCount
+) -> Finding:
+    """Return the finding about rows without a row of their parent. `mapping` and `table` are those of the parents."""
+    entity = mapping.entity
+    return Finding(
+        code="orphans",
+        kind="warning",
+        what=f"{column.display_name}: {format_count(count.orphans)} of {format_count(count.rows)} rows refer to"
+        f" {add_article(entity)} that is not in {mapping.name}",
+        why=f"These rows have no owner: their {entity} was deleted, or the app wrote them before it existed.",
+        run=(list_orphans_of_column(column, table, referenced_column),),
+        do=(f"sync-service reconcile inserts each {entity} that Clerk still has; delete the rows that remain",),
+        data=_export_column(column) | _export_count(mapping, referenced_column, count),
+    )
+
+
+def _export_column(column: UnconstrainedColumn) -> dict[str, Any]:
+    return {"table": column.table_name, "column": column.name, "type": column.type}
+
+
+def _export_count(mapping: TableMapping, referenced_column: str, count: OrphanCount) -> dict[str, Any]:
+    return {"references": f"{mapping.name}.{referenced_column}", "rows": count.rows, "orphans": count.orphans}
 
 
 def _choose_referenced_column(mapping: TableMapping, counts: Mapping[str, OrphanCount]) -> str:

@@ -83,9 +83,10 @@ class CheckRun:
             self._add(self._check_inbox(inbox))
         await self.check_clerk(inbox)
         users = await self._read_table(connection, self.settings.mapping)
+        references = ReferenceChecks(counter, self._on_progress)
         if users:
-            await self._check_table(counter, users, server, has_identities=inbox is not None)
-        await self._check_related(counter, users, server, has_schema=inbox is not None)
+            await self._check_table(counter, references, users, server, has_identities=inbox is not None)
+        await self._check_related(counter, references, users, server, has_schema=inbox is not None)
 
     async def _read_table(self, connection: Connection, mapping: TableMapping) -> Table | None:
         async with begin_limited_read(connection):
@@ -99,7 +100,9 @@ class CheckRun:
             return check_inbox(inbox, len(self.settings.clerk_webhook_signing_secrets))
         return [report_missing_signing_secret(), report_inbox(inbox)]
 
-    async def _check_table(self, counter: Counter, table: Table, server: Server, *, has_identities: bool) -> None:
+    async def _check_table(
+        self, counter: Counter, references: ReferenceChecks, table: Table, server: Server, *, has_identities: bool
+    ) -> None:
         mapping = self.settings.mapping
         is_readable = table.kind in {"r", "p"} and "SELECT" in table.privileges
         hints = await read_hints(counter.connection, mapping, table) if is_readable else Hints()
@@ -110,10 +113,12 @@ class CheckRun:
         if not is_readable:
             return
         users = await self._check_users(counter, table, has_identities=has_identities)
-        async for finding in ReferenceChecks(counter, self._on_progress).check_users(mapping, table, users.rows):
+        async for finding in references.check_users(mapping, table, users.rows):
             self.findings.append(finding)
 
-    async def _check_related(self, counter: Counter, users: Table | None, server: Server, *, has_schema: bool) -> None:
+    async def _check_related(
+        self, counter: Counter, references: ReferenceChecks, users: Table | None, server: Server, *, has_schema: bool
+    ) -> None:
         """Check the tables of sessions, organizations and memberships, parents first."""
         tables = {USER.name: (self.settings.mapping, users)} if users else {}
         for mapping in self.settings.mapping.related:
@@ -126,6 +131,8 @@ class CheckRun:
             self._add(check_columns(mapping, table))
             counts = await count_family(counter, mapping) if has_schema else FamilyCounts()
             self._add(check_family(mapping, table, tables, counts))
+            async for finding in references.check_related(mapping, table, tables):
+                self.findings.append(finding)
 
     async def _check_carry_over(self, counter: Counter, table: Table, server: Server) -> None:
         mapping = self.settings.mapping

@@ -72,13 +72,14 @@ def _list_candidates(
 ) -> Iterator[str]:
     key = table.column(table.primary_key[0]) if len(table.primary_key) == 1 else None
     clerk_id = table.column(mapping.id_column)
-    if key and not is_clerk_id and _can_hold(column, key):
+    if key and not is_clerk_id and can_hold(column, key):
         yield key.name
-    if clerk_id and (is_clerk_id or clerk_id != key) and _is_text(clerk_id) and _can_hold(column, clerk_id):
+    if clerk_id and (is_clerk_id or clerk_id != key) and _is_text(clerk_id) and can_hold(column, clerk_id):
         yield clerk_id.name
 
 
-def _can_hold(column: UnconstrainedColumn, target: Column) -> bool:
+def can_hold(column: UnconstrainedColumn, target: Column) -> bool:
+    """Return whether the values of the column can be those of the other one."""
     if _find_type_family(target) != _find_type_family(column):
         return False
     return target.category != "S" or column.length is None or column.length >= MIN_ID_LENGTH

@@ -68,11 +68,14 @@ def render_entity_gaps(mapping: TableMapping, source: Mapping[str, str]) -> dict
 
 def find_parent_column(mapping: TableMapping, parent: Parent) -> tuple[str, bool] | None:
     """Return the column that refers to the parent, and whether it has the app's key; None without one."""
+    return next(iter(list_parent_columns(mapping, parent)), None)
+
+
+def list_parent_columns(mapping: TableMapping, parent: Parent) -> list[tuple[str, bool]]:
+    """Return the columns that refer to the parent, each with whether it has the app's key, not Clerk's ID."""
     by_source = {field.only_source: name for name, field in mapping.columns.items()}
-    if name := by_source.get(".".join(parent.path)):
-        return name, False
-    name = by_source.get(PARENT_KEYS[parent.entity])
-    return (name, True) if name else None
+    sources = {".".join(parent.path): False, PARENT_KEYS[parent.entity]: True}
+    return [(by_source[source], by_key) for source, by_key in sources.items() if source in by_source]
 
 
 def _name_link(column: Column) -> dict[str, str]:

@@ -99,6 +99,52 @@ async def test_a_large_table_needs_an_index_for_the_deletion_of_parents(
     )
 
 
+async def test_rows_without_their_parent_are_counted(database: str, db: asyncpg.Connection) -> None:
+    await db.execute(SCHEMA)
+    await db.execute(
+        "alter table user_sessions drop constraint user_sessions_user_id_fkey;"
+        " alter table team_members drop constraint team_members_team_id_fkey;"
+        " insert into people (id, clerk_id) values (1, 'user_1');"
+        " insert into user_sessions (user_id, clerk_id, session_id)"
+        " values (1, 'user_1', 'sess_1'), (1, 'user_gone', 'sess_2'), (2, 'user_1', 'sess_3'), (3, 'user_1', 'sess_4');"
+        " insert into team_members (clerk_membership_id, team_id, person_id, role)"
+        " values ('orgmem_1', gen_random_uuid(), 1, 'admin')"
+    )
+    found = await run_doctor(database, TOML)
+    orphans = found.all("orphans")
+    assert [(o.data["table"], o.data["references"], o.data["rows"], o.data["orphans"]) for o in orphans] == [
+        ("public.user_sessions", "public.people.id", 4, 2),
+        ("public.user_sessions", "public.people.clerk_id", 4, 1),
+        ("public.team_members", "public.teams.id", 1, 1),
+    ]
+    assert "refer to an organization that is not in public.teams" in orphans[-1].what
+    assert [len(await db.fetch(o.run[0])) for o in orphans] == [2, 1, 1]
+    # The service deletes these rows itself, so they need no foreign key.
+    assert "no_foreign_key" not in found.codes()
+
+
+@pytest.mark.parametrize("soft", [False, True])
+async def test_a_foreign_key_that_refuses_a_deletion_is_reported_once(
+    database: str, db: asyncpg.Connection, soft: bool
+) -> None:
+    await db.execute(SCHEMA)
+    await db.execute(
+        "alter table people add deleted_at timestamptz;"
+        " create table visits (session_id integer not null references user_sessions on delete set null);"
+        " create table invoices (team_id uuid references teams)"
+    )
+    toml = TOML.replace("[users]\n", '[users]\non_delete = "soft"\ndeleted_at = "deleted_at"\n') if soft else TOML
+    found = (await run_doctor(database, toml)).all("deletion_forbidden")
+    names = {finding.data["table"]: finding.what.partition(" refuses the deletion of ")[2] for finding in found}
+    assert len(found) == len(names)
+    assert {table: what.partition(" with")[0] for table, what in names.items()} == {
+        # A deleted user stays in this mapping, and an old session does not.
+        "public.visits": "a session" if soft else "a user",
+        "public.invoices": "an organization",
+    }
+    assert "[organizations.deleted]" in " ".join(step for finding in found for step in finding.do)
+
+
 async def test_events_that_wait_for_long_are_counted(database: str, db: asyncpg.Connection) -> None:
     await db.execute(SCHEMA)
     await db.execute(
