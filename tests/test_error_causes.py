@@ -6,7 +6,9 @@ import json
 import asyncpg
 import pytest
 
+from sync_service.dsn import parse_dsn
 from tests.conftest import Serve
+from tests.problems import read_problem_code
 from tests.world import World, make_event, make_message_id
 
 # All are raised by an app in practice: pg_net that is not installed, a foreign server that is down, a queue that is
@@ -90,3 +92,20 @@ async def test_a_read_only_database_is_unavailable(serve: Serve, db: asyncpg.Con
         assert (await world.deliver(make_event("user.created", "user_1"))).status_code == 503
         response = await world.client.get("/readyz")
         assert (response.status_code, response.json()["reason"]) == (503, "database")
+
+
+async def test_a_role_that_may_not_store_an_event_is_unavailable(
+    serve: Serve, db: asyncpg.Connection, database: str
+) -> None:
+    """Also while the first event pins its instance: the sender keeps the event until the privilege is granted."""
+    name = "stranger_" + str(await db.fetchval("select oid from pg_database where datname = current_database()"))
+    await db.execute(f"create role {name} login; grant all on public.users to {name}")
+    try:
+        async with serve(database=parse_dsn(database.replace("//postgres@", f"//{name}@"))) as world:
+            event = make_event("user.created", "user_1")
+            for sent in (event | {"instance_id": "ins_1"}, event):
+                response = await world.deliver(sent)
+                assert (response.status_code, read_problem_code(response)) == (503, "unavailable")
+                assert response.headers["retry-after"]
+    finally:
+        await db.execute(f"drop owned by {name}; drop role {name}")

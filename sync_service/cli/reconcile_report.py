@@ -65,6 +65,12 @@ def list_problems(report: Report) -> Iterator[str]:
             f"{number} {section} are no longer in Clerk. That is more than 5 % of all {section}, so none of them was"
             " deleted. If it is right, add --allow-mass-delete."
         )
+    failed = report.failed - sum(report.unlisted.values())
+    if failed > 0:
+        yield (
+            f"{failed} objects failed. The log names those that cannot be read, as objects_unreadable: their fields do"
+            " not have Clerk's types. For the others, such as a row that your app has locked, run the command again."
+        )
     for section, number in report.unlisted.items():
         yield (
             f"Clerk counts {number} {section} more than its lists have shown. The other {section} were compared."

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
 from sync_service.clerk.change import Snapshot
 from sync_service.clerk.entities import USER, Entity
 from sync_service.clerk.events import Event
@@ -16,6 +18,8 @@ from sync_service.sync.apply import LOCKED, Applier
 from sync_service.sync.child_comparison import compare_children
 from sync_service.sync.drift_report import MAX_EXAMPLES, Findings, Report
 from sync_service.sync.outcome import Outcome
+
+log = structlog.get_logger()
 
 SOURCE = "reconcile"
 
@@ -57,8 +61,12 @@ class RowRepair:
         links, values = await self._find_links(differences), await self._read_values(differences)
         is_written = differences and not self.report.dry_run
         outcomes = await self._apply(differences) if is_written else []
-        unreadable = len(users) - len(snapshots)
-        return Findings(self.entity.section, len(users), unreadable, differences, outcomes, links, values)
+        unreadable = [user.clerk_id for user in users if not user.snapshot]
+        if unreadable:
+            log.warning(
+                "objects_unreadable", entity=self.entity.name, count=len(unreadable), first=unreadable[:MAX_EXAMPLES]
+            )
+        return Findings(self.entity.section, len(users), len(unreadable), differences, outcomes, links, values)
 
     async def _compare(self, snapshots: Sequence[Snapshot]) -> list[Difference]:
         if self.store.parents:

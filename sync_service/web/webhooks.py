@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from sync_service.clerk.events import EXAMPLE_INSTANCE, Event, parse_event
 from sync_service.clerk.webhook_signature import WebhookVerifier, read_signature
-from sync_service.errors import DatabaseUnavailable
+from sync_service.errors import DatabaseError, DatabaseUnavailable
 from sync_service.request_errors import (
     BadPayload,
     BadSignature,
@@ -130,7 +130,7 @@ class WebhookEndpoint:
             self._count(error.code).inc()
             self._log.warning("webhook_refused", code=error.code, hint=HINTS.get(error.code), detail=str(error))
             response = client_error(request, error)
-        except DatabaseUnavailable as error:
+        except DatabaseError as error:  # such as a missing privilege: the event is not stored
             self._count("unavailable").inc()
             response = database_error(request, error)
         except Exception as error:  # noqa: BLE001  any other exception is a 500, so that Svix sends the event again

@@ -23,6 +23,7 @@ from sync_service.sync.apply import Applier
 from sync_service.sync.drift_report import Report
 from sync_service.sync.reconcile import Reconciler
 from tests.clerk_stub import ClerkStub, make_error
+from tests.conftest import Output
 from tests.entities.conftest import (
     SCHEMA,
     TOML,
@@ -239,13 +240,17 @@ async def test_an_incomplete_list_proves_no_deletion(
 
 
 async def test_an_unreadable_object_affects_no_other_one(
-    reconcile: Reconcile, clerk: ClerkStub, db: asyncpg.Connection
+    reconcile: Reconcile, clerk: ClerkStub, db: asyncpg.Connection, output: Output
 ) -> None:
     fill(clerk)
     clerk.organizations["org_1"]["updated_at"] = "soon"
     report = await reconcile(mapping=MAPPING)
     assert (report.failed, report.is_clean, report.finished) == (1, False, True)
     assert await read_state(db) == EXPECTED[:3]
+    [problem] = list_problems(report)
+    assert problem.startswith("1 objects failed.")
+    [line] = output.log("objects_unreadable")
+    assert (line["entity"], line["first"]) == ("organization", ["org_1"])
 
 
 @pytest.mark.parametrize("status", [403, 422])
