@@ -29,8 +29,9 @@ PARTS = [min(10, KILLS - done) for done in range(0, KILLS, 10)]
 # Rounds of slow faults: they take longer than a kill, so there are fewer.
 ROUNDS = 1 + KILLS // 50
 
-# Messages per second: enough for some running requests at any time, and few enough for two shared cores.
-RATE = 50
+# Messages per second: enough for some running requests at any time, and few enough for two shared cores. In a run of
+# all tests other tests use the cores as well.
+RATE = 50 if KILLS > 2 else 25
 
 # Below the limit of pytest (pyproject.toml), with room for a slow machine.
 RUN_TIMEOUT = 240
