@@ -280,12 +280,12 @@ async def begin_delivery(port: int, message_id: str) -> tuple[asyncio.StreamRead
 
 
 def test_migrate_updates_the_schema_and_check_reports_its_state(tmp_path: Path, empty_database: str) -> None:
-    check = run_command("migrate", "--check", cwd=tmp_path, DATABASE_URL=empty_database)
+    check = run_here("migrate", "--check", cwd=tmp_path, DATABASE_URL=empty_database)
     assert check.returncode == 1
     assert "behind" in check.stdout
-    done = run_command("migrate", cwd=tmp_path, DATABASE_URL=empty_database)
+    done = run_here("migrate", cwd=tmp_path, DATABASE_URL=empty_database)
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "Ran 0001_inbox_and_identities.")
-    check = run_command("migrate", "--check", "--json", cwd=tmp_path, DATABASE_URL=empty_database)
+    check = run_here("migrate", "--check", "--json", cwd=tmp_path, DATABASE_URL=empty_database)
     assert check.returncode == 0
     assert json.loads(check.stdout) == {
         "ran": [],

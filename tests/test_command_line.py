@@ -67,7 +67,7 @@ def test_files_are_completed_as_shtab_does() -> None:
 
 
 def test_an_unknown_shell_is_status_2_and_the_message_names_the_shells(tmp_path: Path) -> None:
-    done = run_command("--print-completion", "csh", cwd=tmp_path)
+    done = run_here("--print-completion", "csh", cwd=tmp_path)
     assert done.returncode == 2
     assert "bash, zsh" in done.stderr
 

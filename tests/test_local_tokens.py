@@ -12,7 +12,7 @@ import pytest
 
 from sync_service.dev.issuer import ensure_public_key
 from tests.clerk_stub import ISSUER, PUBLISHABLE_KEY, SECRET_KEY, export_public_key, make_bearer_header
-from tests.processes import run_command, run_here, start_command
+from tests.processes import run_here, start_command
 from tests.world import SECRET
 
 READY = r'"event":"ready"'
@@ -24,7 +24,7 @@ def test_a_local_token_signs_in_a_user_of_dev(tmp_path: Path) -> None:
         dev.wait_for(READY)
         environ = {"PORT": str(dev.port), "CLERK_AUTHORIZED_PARTIES": PARTY, "QUIET": "1"}
         run_here("send", "user.created", "--user", "user_1", cwd=tmp_path, **environ)
-        done = run_command("token", "user_1", cwd=tmp_path, **environ)
+        done = run_here("token", "user_1", cwd=tmp_path, **environ)
         assert (done.returncode, done.stderr) == (0, "")
         token = done.stdout.strip()
         assert json.loads(run_here("token", "user_2", "--json", cwd=tmp_path, **environ).stdout)["token"] != token
