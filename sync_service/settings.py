@@ -1,10 +1,10 @@
 """Settings, read once from a mapping such as `os.environ`. One exception lists all errors, by name, never by value."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sync_service import parsers
 from sync_service.dsn import Dsn
@@ -24,37 +24,51 @@ MAPPING_FILE = "sync.toml"
 _UTF_8 = "utf-8-sig"
 
 
+def _setting(parse: Callable[[str], T], default: T, *, secret: bool = False) -> T:
+    """Return a field with its parser; a secret is not in `repr`."""
+    return field(default=default, repr=not secret, metadata={"parse": parse})
+
+
+def _parse_database_url(text: str) -> Dsn:
+    dsn = parsers.parse_database_url(text)
+    try:
+        check_dsn(dsn)
+    except ValueError as error:
+        raise InvalidValue(str(error)) from None
+    return dsn
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The operator's settings. Secrets are not in `repr`."""
 
-    database: Dsn | None = field(default=None, repr=False)
-    clerk_webhook_signing_secrets: tuple[str, ...] = field(default=(), repr=False)
-    clerk_secret_key: str | None = field(default=None, repr=False)
-    clerk_api_url: str = "https://api.clerk.com"
-    clerk_publishable_key: str | None = None
-    clerk_jwt_key: str | None = field(default=None, repr=False)
-    clerk_jwks_url: str | None = None
-    clerk_issuer: str | None = None
-    clerk_authorized_parties: tuple[str, ...] = ()
-    clerk_instance_id: str | None = None
-    sync_api_token: str | None = field(default=None, repr=False)
-    sync_ops_token: str | None = field(default=None, repr=False)
+    database: Dsn | None = _setting(_parse_database_url, None, secret=True)
+    clerk_webhook_signing_secrets: tuple[str, ...] = _setting(parsers.parse_signing_secrets, (), secret=True)
+    clerk_secret_key: str | None = _setting(parsers.make_prefix_parser("sk_"), None, secret=True)
+    clerk_api_url: str = _setting(parsers.parse_url, "https://api.clerk.com")
+    clerk_publishable_key: str | None = _setting(parsers.parse_publishable_key, None)
+    clerk_jwt_key: str | None = _setting(parsers.parse_pem, None, secret=True)
+    clerk_jwks_url: str | None = _setting(parsers.parse_url, None)
+    clerk_issuer: str | None = _setting(parsers.parse_url, None)
+    clerk_authorized_parties: tuple[str, ...] = _setting(parsers.parse_list, ())
+    clerk_instance_id: str | None = _setting(parsers.make_prefix_parser("ins_"), None)
+    sync_api_token: str | None = _setting(parsers.parse_api_token, None, secret=True)
+    sync_ops_token: str | None = _setting(parsers.parse_api_token, None, secret=True)
     mapping: TableMapping = DEFAULT  # read from the file that SYNC_CONFIG names
-    sync_max_age: timedelta = timedelta(hours=24)
-    sync_event_retention: timedelta = timedelta(days=30)
-    sync_max_attempts: int = 10
-    sync_reconcile_every: timedelta = timedelta(hours=24)
-    sync_reconcile_recent_every: timedelta = timedelta()  # zero: never
-    sync_notify_url: str | None = None
-    sync_notify_secret: tuple[str, ...] = field(default=(), repr=False)
-    sync_max_token_lifetime: timedelta = timedelta(hours=24)
-    sync_keep_alive: timedelta = timedelta(seconds=75)
-    port: int = 8000
-    host: str | None = None  # None is 127.0.0.1 for `dev`, 0.0.0.0 for `serve`
-    web_concurrency: int = 1
-    log_level: str = "info"
-    log_format: str | None = None
+    sync_max_age: timedelta = _setting(parsers.parse_duration, timedelta(hours=24))
+    sync_event_retention: timedelta = _setting(parsers.parse_duration, timedelta(days=30))
+    sync_max_attempts: int = _setting(parsers.make_integer_parser(1, 1000), 10)
+    sync_reconcile_every: timedelta = _setting(parsers.parse_interval, timedelta(hours=24))
+    sync_reconcile_recent_every: timedelta = _setting(parsers.parse_interval, timedelta())  # zero: never
+    sync_notify_url: str | None = _setting(parsers.parse_exact_url, None)
+    sync_notify_secret: tuple[str, ...] = _setting(parsers.parse_signing_secrets, (), secret=True)
+    sync_max_token_lifetime: timedelta = _setting(parsers.parse_duration, timedelta(hours=24))
+    sync_keep_alive: timedelta = _setting(parsers.parse_duration, timedelta(seconds=75))
+    port: int = _setting(parsers.make_integer_parser(0, 65535), 8000)
+    host: str | None = _setting(parsers.parse_host, None)  # None is 127.0.0.1 for `dev`, 0.0.0.0 for `serve`
+    web_concurrency: int = _setting(parsers.make_integer_parser(1, 256), 1)
+    log_level: str = _setting(parsers.make_choice_parser("debug", "info", "warning", "error"), "info")
+    log_format: str | None = _setting(parsers.make_choice_parser("json", "console"), None)
 
     @property
     def issuer(self) -> str | None:
@@ -73,6 +87,9 @@ class Settings:
         if self.clerk_jwks_url:
             return self.clerk_jwks_url
         return f"{self.issuer}/.well-known/jwks.json" if self.issuer else None
+
+
+_PARSED = [setting for setting in fields(Settings) if setting.metadata]
 
 
 def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = (), with_mapping: bool = True) -> Settings:
@@ -104,38 +121,14 @@ def read_settings(environ: Mapping[str, str], *, required: tuple[str, ...] = (),
         except SettingsError as error:
             where = "" if "SYNC_CONFIG" in given else f"{MAPPING_FILE}: "
             errors += [f"SYNC_CONFIG: {where}{sentence}" for sentence in error.errors]
-    settings = Settings(
-        database=get("DATABASE_URL", _parse_database_url, None),
-        clerk_webhook_signing_secrets=get("CLERK_WEBHOOK_SIGNING_SECRET", parsers.parse_signing_secrets, ()),
-        clerk_secret_key=get("CLERK_SECRET_KEY", parsers.make_prefix_parser("sk_"), None),
-        clerk_api_url=get("CLERK_API_URL", parsers.parse_url, "https://api.clerk.com"),
-        clerk_publishable_key=get("CLERK_PUBLISHABLE_KEY", parsers.parse_publishable_key, None),
-        clerk_jwt_key=get("CLERK_JWT_KEY", parsers.parse_pem, None),
-        clerk_jwks_url=get("CLERK_JWKS_URL", parsers.parse_url, None),
-        clerk_issuer=get("CLERK_ISSUER", parsers.parse_url, None),
-        clerk_authorized_parties=get("CLERK_AUTHORIZED_PARTIES", parsers.parse_list, ()),
-        clerk_instance_id=get("CLERK_INSTANCE_ID", parsers.make_prefix_parser("ins_"), None),
-        sync_api_token=get("SYNC_API_TOKEN", parsers.parse_api_token, None),
-        sync_ops_token=get("SYNC_OPS_TOKEN", parsers.parse_api_token, None),
-        mapping=mapping,
-        sync_max_age=get("SYNC_MAX_AGE", parsers.parse_duration, timedelta(hours=24)),
-        sync_event_retention=get("SYNC_EVENT_RETENTION", parsers.parse_duration, timedelta(days=30)),
-        sync_max_attempts=get("SYNC_MAX_ATTEMPTS", parsers.make_integer_parser(1, 1000), 10),
-        sync_reconcile_every=get("SYNC_RECONCILE_EVERY", parsers.parse_interval, timedelta(hours=24)),
-        sync_reconcile_recent_every=get("SYNC_RECONCILE_RECENT_EVERY", parsers.parse_interval, timedelta()),
-        sync_notify_url=get("SYNC_NOTIFY_URL", parsers.parse_exact_url, None),
-        sync_notify_secret=get("SYNC_NOTIFY_SECRET", parsers.parse_signing_secrets, ()),
-        sync_max_token_lifetime=get("SYNC_MAX_TOKEN_LIFETIME", parsers.parse_duration, timedelta(hours=24)),
-        sync_keep_alive=get("SYNC_KEEP_ALIVE", parsers.parse_duration, timedelta(seconds=75)),
-        port=get("PORT", parsers.make_integer_parser(0, 65535), 8000),
-        host=get("HOST", parsers.parse_host, None),
-        web_concurrency=get("WEB_CONCURRENCY", parsers.make_integer_parser(1, 256), 1),
-        log_level=get("LOG_LEVEL", parsers.make_choice_parser("debug", "info", "warning", "error"), "info"),
-        log_format=get("LOG_FORMAT", parsers.make_choice_parser("json", "console"), None),
-    )
+    values: dict[str, Any] = {
+        setting.name: get(_get_variable(setting.name), setting.metadata["parse"], setting.default)
+        for setting in _PARSED
+    }
     errors += _list_missing(given, required)
     if errors:
         raise SettingsError(sorted(errors))
+    settings = Settings(mapping=mapping, **values)
     return _with_notifications(settings) if settings.sync_notify_url else settings
 
 
@@ -177,15 +170,6 @@ def _read_variable(environ: Mapping[str, str], name: str) -> str:
     return strip_quotes(text)
 
 
-def _parse_database_url(text: str) -> Dsn:
-    dsn = parsers.parse_database_url(text)
-    try:
-        check_dsn(dsn)
-    except ValueError as error:
-        raise InvalidValue(str(error)) from None
-    return dsn
-
-
 def _read_mapping_file(file: Path) -> TableMapping:
     try:
         text = file.read_text(encoding=_UTF_8)
@@ -198,9 +182,16 @@ def _read_mapping_file(file: Path) -> TableMapping:
 
 def iter_setting_names() -> Iterator[str]:
     """Yield the name of each environment variable, in the order of the fields of `Settings`."""
-    for name in Settings.__dataclass_fields__:
-        yield {
-            "database": "DATABASE_URL",
-            "clerk_webhook_signing_secrets": "CLERK_WEBHOOK_SIGNING_SECRET",
-            "mapping": "SYNC_CONFIG",
-        }.get(name, name.upper())
+    return (_get_variable(setting.name) for setting in fields(Settings))
+
+
+def _get_variable(name: str) -> str:
+    return _VARIABLES.get(name, name.upper())
+
+
+# The variables whose name is not that of the field.
+_VARIABLES = {
+    "database": "DATABASE_URL",
+    "clerk_webhook_signing_secrets": "CLERK_WEBHOOK_SIGNING_SECRET",
+    "mapping": "SYNC_CONFIG",
+}
