@@ -120,7 +120,9 @@ tests/test_package_map.py compares the list with the imports.
     tracing                     OpenTelemetry traces, with the extra `otel`
 
     store.access                a connection together with the queries of the table
-    store.changes               applies and files snapshots and deletions, parks events
+    store.rows                  the row of a snapshot, the reasons why its table refuses it
+    store.changes               applies and files snapshots, parks events
+    store.deletions             the steps of a deletion, its cancellation
     store.family                rows of parents and of their children
     store.email_claims          claims of two users to one unique value
     store.feed                  the change feed in its order, retention

@@ -14,7 +14,8 @@ from sync_service.errors import ChangeRejected
 from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.table_binding import TableBinding
 from sync_service.store.access import BoundConnection
-from sync_service.store.changes import apply_changes, delete_rows, file_deletions, park_event
+from sync_service.store.changes import apply_changes, park_event
+from sync_service.store.deletions import delete_rows, file_deletions
 from sync_service.store.retry_queue import claim_due
 from tests.test_apply import make_webhook
 from tests.world import T2, T3

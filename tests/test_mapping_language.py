@@ -17,7 +17,7 @@ from sync_service.mapping.toml import parse_mapping
 from sync_service.postgres.pool import open_database
 from sync_service.settings import Settings
 from sync_service.store.access import Store
-from sync_service.store.changes import restore_user
+from sync_service.store.deletions import restore_user
 from sync_service.sync.apply import Applier
 from sync_service.sync.email_conflict import restore_emails
 from tests.test_unique_values import make_address

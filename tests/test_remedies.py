@@ -9,8 +9,8 @@ import pytest
 from sync_service.clerk.entities import ENTITIES
 from sync_service.clerk.objects import name_unreadable
 from sync_service.postgres.errors import _name_condition
-from sync_service.store.changes import ROW_NOT_WRITTEN
 from sync_service.store.remedies import OTHER, REMEDIES, Remedy, find_remedy
+from sync_service.store.rows import ROW_NOT_WRITTEN
 from sync_service.sync.commit import DELETE_GRACE, LONG_DELETION
 from sync_service.sync.email_conflict import EMAIL_CONFLICT
 

@@ -14,7 +14,7 @@ from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.queries import Queries
 from sync_service.postgres.pool import open_database
 from sync_service.store.access import BoundConnection, Store
-from sync_service.store.changes import restore_user
+from sync_service.store.deletions import restore_user
 from sync_service.sync.apply import Applier
 from sync_service.sync.recovery import Batch, Work
 from tests.world import count_lock_waiters, encode_body, make_event, make_message_id, wait_until

@@ -11,7 +11,7 @@ from sync_service.mapping.table_binding import TableBinding
 from sync_service.mapping.toml import parse_mapping
 from sync_service.settings import Settings
 from sync_service.store.access import BoundConnection
-from sync_service.store.changes import restore_user
+from sync_service.store.deletions import restore_user
 from tests.clerk_stub import ClerkStub
 from tests.conftest import Serve
 from tests.sync_requests import build_settings, post_sync, post_sync_as_backend, read_outcome

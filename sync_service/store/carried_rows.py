@@ -17,7 +17,7 @@ from sync_service.postgres.pool import Connection
 from sync_service.postgres.sql import read_sql
 from sync_service.store.access import BoundConnection
 from sync_service.store.carry_overs import RefusedRow, RowKey
-from sync_service.store.changes import ROW_NOT_WRITTEN
+from sync_service.store.rows import ROW_NOT_WRITTEN
 
 Row = Mapping[str, Raw]
 

@@ -12,8 +12,8 @@ from msgspec import Struct
 from sync_service.clerk.change import Snapshot
 from sync_service.errors import ChangeRejected
 from sync_service.store.access import BoundConnection, Store
-from sync_service.store.changes import row_for
 from sync_service.store.events import decode_json
+from sync_service.store.rows import row_for
 
 # Users per statement.
 LIST_SIZE = 5000

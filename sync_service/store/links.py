@@ -10,7 +10,7 @@ import asyncpg
 from sync_service.clerk.user import User
 from sync_service.mapping.computed_values import COMPUTED
 from sync_service.store.access import BoundConnection
-from sync_service.store.changes import raise_if_not_written
+from sync_service.store.rows import raise_if_not_written
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _INTEGER_BITS = {"int2": 16, "int4": 32, "int8": 64}

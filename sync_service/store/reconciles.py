@@ -15,7 +15,7 @@ from sync_service.postgres.errors import translate_errors
 from sync_service.postgres.pool import Connection, Database, connect
 from sync_service.postgres.sql import read_sql
 from sync_service.store.audit import AuditEntry, add_entry
-from sync_service.store.changes import LIFT_LIMITS
+from sync_service.store.deletions import LIFT_LIMITS
 
 # The key of an advisory lock, next to the one of the migrations.
 LOCK_KEY = 25375_7963

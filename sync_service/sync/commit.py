@@ -12,14 +12,8 @@ from sync_service.clerk.change import Snapshot
 from sync_service.clerk.events import Event
 from sync_service.errors import DatabaseError
 from sync_service.store.access import BoundConnection, Store
-from sync_service.store.changes import (
-    DELETION_LEASE,
-    apply_changes,
-    continue_in_background,
-    delete_rows,
-    file_deletions,
-    note_replaced_values,
-)
+from sync_service.store.changes import apply_changes, note_replaced_values
+from sync_service.store.deletions import DELETION_LEASE, continue_in_background, delete_rows, file_deletions
 from sync_service.store.identities import request_refetch
 from sync_service.store.links import link_rows
 from sync_service.store.retry_queue import LEASE

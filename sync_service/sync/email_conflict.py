@@ -12,7 +12,7 @@ from sync_service.mapping.fields import fill_placeholder
 from sync_service.mapping.queries import ClaimQueries
 from sync_service.mapping.table import Row
 from sync_service.store.access import BoundConnection, Store
-from sync_service.store.changes import apply_changes, row_for
+from sync_service.store.changes import apply_changes
 from sync_service.store.email_claims import (
     find_holder,
     has_older_claim,
@@ -21,6 +21,7 @@ from sync_service.store.email_claims import (
     release_value,
     restore_values,
 )
+from sync_service.store.rows import row_for
 
 log = structlog.get_logger()
 

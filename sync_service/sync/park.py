@@ -9,7 +9,8 @@ from sync_service.clerk.change import Snapshot
 from sync_service.clerk.events import Event
 from sync_service.errors import ChangeRejected, DatabaseError
 from sync_service.store.access import Store
-from sync_service.store.changes import FIRST_PAUSE, find_rejected_column, park_event
+from sync_service.store.changes import FIRST_PAUSE, park_event
+from sync_service.store.rows import find_rejected_column
 from sync_service.sync.outcome import Outcome
 
 log = structlog.get_logger()

@@ -5,7 +5,7 @@ import asyncio
 from sync_service.postgres.pool import Database
 from sync_service.store.access import BoundConnection
 from sync_service.store.audit import AuditEntry, add_entry, hide_personal_text
-from sync_service.store.changes import restore_user
+from sync_service.store.deletions import restore_user
 from sync_service.sync.login import Login, build_login
 from sync_service.sync.refresh import UserRefresher
 

@@ -12,7 +12,7 @@ import pytest
 from sync_service.clerk.events import Event
 from sync_service.mapping.presets import DEFAULT
 from sync_service.mapping.toml import parse_mapping
-from sync_service.store.changes import restore_user
+from sync_service.store.deletions import restore_user
 from sync_service.sync.apply import Applier
 from sync_service.sync.email_conflict import restore_emails
 from tests.feed.conftest import OpenApplier, make, read_entries, read_types
