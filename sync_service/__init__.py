@@ -171,9 +171,11 @@ tests/test_package_map.py compares the list with the imports.
     sync.child_comparison       compares sessions and memberships with their rows
     sync.row_repair             writes the rows that differ from Clerk
     sync.unseen_objects         deletes objects that Clerk no longer has
+    sync.run_record             the report and the checkpoint of a run
     sync.inbox_restore          writes the last states in the inbox again
     sync.related_reconcile      compares organizations and memberships with their tables
-    sync.reconcile              compares all users with the table
+    sync.user_reconcile         compares users with the table
+    sync.reconcile              one run: its key, its order, its errors
     sync.reconcile_schedule     runs the reconcile at its intervals
     sync.reconcile_request      starts a run for an operator
     sync.session_retention      deletes the rows of old sessions

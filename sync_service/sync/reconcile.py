@@ -1,42 +1,29 @@
 """Compares all users of Clerk, or the last states in the inbox, with the table, and repairs the rows that differ.
 
-Organizations and memberships follow the users.
-
-All writes go through sync/apply.py, where a webhook that arrives meanwhile wins if it is newer. No user is deleted
-because a list lacks it: Clerk is asked about each one by ID, and only after a walk over all users.
+Organizations and memberships follow the users. All writes go through sync/apply.py, where a webhook that arrives
+meanwhile wins if it is newer.
 """
 
-import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import asdict
-from datetime import datetime
+from collections.abc import Callable
 
 import structlog
 
-from sync_service.clerk.entities import USER
-from sync_service.clerk.user_list import MAX_IDS, Listed, UserList
-from sync_service.clerk.user_walk import START, Position, iter_pages, iter_recent
+from sync_service.clerk.user_list import UserList
 from sync_service.errors import ClerkAuthError, ClerkUnavailable, DatabaseError, MappingMismatch
 from sync_service.store.access import Store
 from sync_service.store.audit import AuditEntry
 from sync_service.store.identities import get_pinned_instance, pin_instance
-from sync_service.store.reconciles import Run, begin_run, find_watermark, finish_run, read_clock, save_run
+from sync_service.store.reconciles import Run, find_watermark, read_clock
 from sync_service.sync.apply import Applier
 from sync_service.sync.drift_report import Report
 from sync_service.sync.inbox_restore import restore_from_inbox
-from sync_service.sync.ordered_work import map_in_order
 from sync_service.sync.related_reconcile import RelatedReconcile
 from sync_service.sync.row_repair import SOURCE, RowRepair
-from sync_service.sync.unseen_objects import SeenObjects, UnseenObjects
+from sync_service.sync.run_record import RunRecord
+from sync_service.sync.user_reconcile import UserReconcile
 
 log = structlog.get_logger()
-
-# A page without a write is recorded only now and then, so that a run over unchanged users hardly writes.
-PAGES_PER_CHECKPOINT = 20
-
-# While PostgreSQL works on one page, this process prepares the next one.
-MAX_CONCURRENT_PAGES = 2
 
 MISMATCH = "The mapping does not fit the table. `sync-service doctor` names the columns."
 REJECTED_KEY = "Clerk rejects the key ({reason}): correct CLERK_SECRET_KEY."
@@ -73,12 +60,8 @@ class Reconciler:
         self._users = users
         self._instance_id = instance_id
         self._allow_mass_delete = allow_mass_delete
-        self._on_progress = on_progress
-        self._seen = SeenObjects()
-        self._end = START
-        self._run: Run | None = None
-        self._checkpoint: int | None = None
         self.report = Report(dry_run=dry_run, recent=recent)
+        self._record = RunRecord(self._store.database, self.report, on_progress)
         self._repair = RowRepair(self._applier, self.report, shows_values)
 
     @property
@@ -92,9 +75,7 @@ class Reconciler:
         """
         subject = f"mode={self.mode} dry_run={str(self.report.dry_run).lower()}"
         entry = AuditEntry(who, "reconcile", subject) if who else None
-        self._run = await begin_run(self._store.database, self.mode, dry_run=self.report.dry_run, entry=entry)
-        self._checkpoint = self._run.checkpoint
-        return self._run
+        return await self._record.begin(self.mode, entry)
 
     @property
     def mode(self) -> str:
@@ -107,7 +88,7 @@ class Reconciler:
         """Compare and repair; return the report, also after a failure. Raises `MappingMismatch`."""
         began = time.monotonic()
         try:
-            if self._run is None and not self.report.dry_run:
+            if self._record.run is None and not self.report.dry_run:
                 await self.begin()
             self.report.error = await self._reconcile()
             self.report.finished = self.report.error is None
@@ -117,42 +98,35 @@ class Reconciler:
             self.report.error = f"Clerk cannot be asked ({error.reason}). The next run continues."
         except MappingMismatch:
             self.report.error = MISMATCH
-            await self._finish()
+            await self._record.finish()
             raise
         except DatabaseError as error:
             self.report.error = f"The database reports an error ({error.reason}). The next run continues."
         if self.report.unlisted:
             log.warning("users_not_listed", **self.report.unlisted)
         self.report.seconds = round(time.monotonic() - began, 3)
-        await self._finish()
+        await self._record.finish()
         return self.report
-
-    async def _finish(self) -> None:
-        if self._run:
-            await finish_run(self._store.database, self._run, asdict(self.report), self._checkpoint, self.report.error)
 
     async def _reconcile(self) -> str | None:
         """Return the reason why the run may not begin, or None after its end."""
         if self._users is None:
-            await restore_from_inbox(self._repair, self._on_progress)
+            await restore_from_inbox(self._repair, self._record.on_progress)
             return None
         started_at = await read_clock(self._store.database)
         if problem := await self._find_key_problem(self._users):
             return problem
+        compared = UserReconcile(self._users, self._repair, self._record, self._allow_mass_delete)
         if self.report.recent:
-            await self._walk_recent(self._users)
+            await compared.compare_recent(await find_watermark(self._store.database))
         else:
-            await self._walk(self._users, started_at)
+            await compared.compare_all(started_at)
         await self._repair.settle_claims(self._users)
-        return None if self.report.recent else await self._walk_related(self._users, started_at)
-
-    async def _walk_related(self, users: UserList, started_at: datetime) -> str | None:
-        async def record() -> None:
-            if self.report.pages % PAGES_PER_CHECKPOINT == 0:
-                await self._save()
-            self._on_progress(self.report)
-
-        related = RelatedReconcile(users.requests, self._repair, self._allow_mass_delete, record)
+        if self.report.recent:
+            return None
+        related = RelatedReconcile(
+            self._users.requests, self._repair, self._allow_mass_delete, self._record.record_page
+        )
         return await related.run(started_at)
 
     async def _find_key_problem(self, users: UserList) -> str | None:
@@ -165,67 +139,3 @@ class Reconciler:
             if expected is None and not self.report.dry_run:
                 await pin_instance(connection, min(instances))
         return FOREIGN_KEY if expected and expected not in instances else None
-
-    async def _walk(self, users: UserList, started_at: datetime) -> None:
-        await self._repair_pages(self._iter_all_pages(users))
-        self._checkpoint = None
-        total = await self._count(users)
-        if total > self.report.users:
-            # Some users may have been created after the last page and before the count.
-            await self._repair_pages((page, None) async for page, _ in iter_pages(users, self._end))
-        unseen = UnseenObjects(users.find_users, MAX_IDS - 1, self._repair, self._seen, self._allow_mass_delete)
-        await unseen.delete(started_at)
-        self.report.count_unlisted(USER.section, total)
-
-    async def _repair_pages(self, pages: AsyncGenerator[tuple[list[Listed], int | None], None]) -> None:
-        """Repair pages, some of them at the same time, and record them in their order."""
-        async with contextlib.aclosing(pages):
-            repairs = map_in_order(pages, lambda page: self._repair.find_and_write(page[0]), limit=MAX_CONCURRENT_PAGES)
-            async with contextlib.aclosing(repairs):
-                async for (page, checkpoint), findings in repairs:
-                    self._seen.add(user.clerk_id for user in page)
-                    self.report.count_page(findings)
-                    self._checkpoint = checkpoint
-                    if findings.outcomes or self.report.pages % PAGES_PER_CHECKPOINT == 0:
-                        await self._save()
-                    self._on_progress(self.report)
-
-    async def _count(self, users: UserList) -> int:
-        """Return the number of users, 0 if Clerk does not tell it."""
-        with contextlib.suppress(ClerkUnavailable):
-            return await users.count() or 0
-        return 0
-
-    async def _walk_recent(self, users: UserList) -> None:
-        """Compare the newest changes. The first run has no time to stop at, so it compares all users."""
-        watermark = await find_watermark(self._store.database)
-        seen: set[str] = set()
-        async for page in iter_recent(users, watermark or 0):
-            await self._repair.repair([user for user in page if user.clerk_id not in seen])
-            seen.update(user.clerk_id for user in page)
-            self._on_progress(self.report)
-
-    async def _save(self) -> None:
-        if self._run:
-            await save_run(self._store.database, self._run, asdict(self.report), self._checkpoint)
-
-    async def _iter_all_pages(self, users: UserList) -> AsyncGenerator[tuple[list[Listed], int | None], None]:
-        """Yield each user once, with the creation time to continue from after the page.
-
-        After an interrupted run, the users behind its checkpoint come first, and those before it follow. So only a run
-        that has seen all users itself decides about deletions.
-        """
-        since = self._checkpoint
-        first = START if since is None else Position.at(since)
-        async with contextlib.aclosing(iter_pages(users, first)) as pages:
-            async for page, place in pages:
-                self._end = place or self._end
-                yield page, self._end.created_at
-        if since is None:
-            return
-        async with contextlib.aclosing(iter_pages(users, START)) as pages:
-            async for page, place in pages:
-                earlier = [user for user in page if user.created_at < since]
-                yield earlier, place.created_at if place else None
-                if len(earlier) < len(page):
-                    return
