@@ -7,8 +7,14 @@ from typing import Any
 import asyncpg
 import pytest
 
+from sync_service.clerk.events import parse_event
+from sync_service.dsn import parse_dsn
+from sync_service.mapping.toml import parse_mapping
+from sync_service.postgres.pool import open_database
+from sync_service.store.access import Store
+from sync_service.sync.apply import Applier
 from tests.findings import Findings, add_lines, apply_fix, run_doctor
-from tests.world import count_lock_waiters, wait_until
+from tests.world import count_lock_waiters, encode_body, make_event, make_message_id, wait_until
 
 MAPPED = """
 [users]
@@ -404,3 +410,23 @@ async def test_sql_on_two_tables_retries_without_blocking_other_sessions(databas
     await holder.close()
     await reader.close()
     assert await db.fetchval("select count(*) from pg_constraint where conname = 'likes_user_id_fkey'") == 1
+
+
+@pytest.mark.parametrize("source", ["banned", "full_name", "created_at", "public_metadata"])
+async def test_a_type_mismatch_is_a_column_whose_events_are_parked(database: str, db: Any, source: str) -> None:
+    """No more and no fewer: PostgreSQL decides."""
+    types = ("date", "timestamptz", "int", "bigint", "numeric", "uuid", "boolean", "inet", "text", "jsonb")
+    columns = ", ".join(f"a_{name} {name}" for name in types)
+    head = "[users]\nclerk_id = 'clerk_user_id'\n[users.columns]\n"
+    lines = {name: f"a_{name} = '{source}'\n" for name in types}
+    found = await run_with_columns(db, database, columns, head + "".join(lines.values()))
+    reported = {finding.data["column"].removeprefix("a_") for finding in found.all("type_mismatch")}
+    pool = await open_database(parse_dsn(database))
+    refused = set()
+    for name, line in lines.items():
+        applier = Applier(Store(pool, parse_mapping(head + line)))
+        event = make_event("user.created", f"user_{name}", first_name="Ada", public_metadata={"a": 1})
+        [outcome] = await applier.apply([parse_event(make_message_id(), encode_body(event))])
+        refused |= {name} if outcome.outcome == "parked" else set()
+    await pool.aclose()
+    assert reported == refused

@@ -42,6 +42,11 @@ MAX_NAME_LENGTHS = {"first_name": 255, "last_name": 255, "full_name": 255}
 
 _TIME_FIELDS = frozenset({"created_at", "updated_at", "last_sign_in_at", "last_active_at"})
 _TEXT_FIELDS = frozenset({*MAX_EXACT_LENGTHS, *MAX_NAME_LENGTHS}) - {"external_id"}
+_FLAG_FIELDS = frozenset({"banned", "locked", "has_image", "password_enabled", "primary_email_verified"})
+_OBJECT_FIELDS = frozenset({"public_metadata", "private_metadata", "unsafe_metadata"})
+
+# PostgreSQL's categories of types that have no text form of such a field: times, intervals, addresses, shapes, bits.
+_SPECIAL = frozenset("DTIGV")
 
 
 def check_columns(mapping: TableMapping, table: Table) -> Iterator[Finding]:
@@ -120,8 +125,11 @@ def _check_type(mapping: TableMapping, source: FieldSource, column: Column) -> I
 def _has_wrong_type(column: Column, field: str) -> bool:
     """Return whether the type refuses the field's values. Fields without a fixed type are left to PostgreSQL."""
     if field in _TIME_FIELDS:
-        return column.base not in TIME_TYPES | JSON_TYPES and column.category not in {"S", "N", "A"}
-    return field in _TEXT_FIELDS and (column.category in {"N", "B", "D"} or column.base == "uuid")
+        is_wide = column.base not in {"int2", "int4"}  # a number gets milliseconds
+        return not (column.base in TIME_TYPES | JSON_TYPES or (column.category in {"S", "N", "A"} and is_wide))
+    refusing = _SPECIAL if field in _FLAG_FIELDS else _SPECIAL | {"N", "B"}
+    is_typed = field in _TEXT_FIELDS | _FLAG_FIELDS | _OBJECT_FIELDS
+    return is_typed and (column.category in refusing or column.base == "uuid")
 
 
 def _check_unique_indexes(mapping: TableMapping, table: Table) -> Iterator[Finding]:

@@ -53,8 +53,8 @@ def _is_integral(value: Any) -> bool:
 
 
 def coerce_time(milliseconds: Any) -> Any:
-    """Return Clerk's timestamp as a time. A number outside the calendar stays a number, and PostgreSQL rejects it."""
-    if not isinstance(milliseconds, (int, float)):
+    """Return Clerk's timestamp as a time. Another value stays as it is, and PostgreSQL rejects what is no time."""
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, (int, float)):
         return milliseconds
     try:
         return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
