@@ -162,7 +162,8 @@ tests/test_package_map.py compares the list with the imports.
     sync.ordered_work           works on several items, yields the results in order
     sync.preview                the change that a replay would make
     sync.replay                 replays of stored events
-    sync.refresh                asks Clerk about a user, single flight
+    sync.user_fetch             asks Clerk about one user, and applies the response
+    sync.refresh                refreshes users, single flight
     sync.login                  the row of a user who signs in
     sync.carry_over             writes data from before sign-up
     sync.carry_over_removal     rolls a carry-over back

@@ -13,7 +13,8 @@ from sync_service.errors import ClerkUnavailable, DatabaseError, UnconfirmedDele
 from sync_service.request_errors import BadToken, RowRefused, TooManyRequests, UnknownUser
 from sync_service.store.identities import UserState
 from sync_service.sync.apply import Applier
-from sync_service.sync.refresh import UserRefresher, apply_event
+from sync_service.sync.refresh import UserRefresher
+from sync_service.sync.user_fetch import apply_event
 
 log = structlog.get_logger()
 

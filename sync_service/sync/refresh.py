@@ -1,7 +1,4 @@
-"""Asks Clerk about a user and applies the response like any other change.
-
-Single flight: concurrent callers share one request.
-"""
+"""Refreshes users from Clerk. Single flight: concurrent callers share one request."""
 
 import asyncio
 import contextlib
@@ -12,26 +9,22 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from sync_service.clerk.change import Snapshot
-from sync_service.clerk.client import ClerkClient, UserNotFound
-from sync_service.clerk.entities import USER
-from sync_service.clerk.events import Event, make_deletion
+from sync_service.clerk.client import ClerkClient
 from sync_service.clerk.rate_limit import RateLimiter
 from sync_service.clerk.user import User
-from sync_service.errors import ClerkUnavailable, DatabaseError, DatabaseUnavailable, SyncError, UnconfirmedDeletion
-from sync_service.request_errors import DeletedUser, RowRefused, TooManyRequests
+from sync_service.errors import ClerkUnavailable, DatabaseError, SyncError
+from sync_service.request_errors import DeletedUser, TooManyRequests
 from sync_service.store.identities import (
     UserState,
     acquire_lease,
     clear_refetch,
-    confirm_version,
     get_user_state,
     prune_leases,
     release_lease,
     users_to_refetch,
 )
 from sync_service.sync.apply import Applier
-from sync_service.sync.outcome import Outcome
+from sync_service.sync.user_fetch import UserFetch
 
 log = structlog.get_logger()
 
@@ -41,11 +34,6 @@ MAX_CONCURRENT_READS = 6
 
 # Seconds between two checks whether another process has finished its request to Clerk.
 MIN_POLL_PAUSE, MAX_POLL_PAUSE = 0.02, 0.4
-
-# Clerk's API may lag behind for a moment, and a deletion is final. A user who was confirmed less than so many seconds
-# ago is requested twice.
-RECENT_SECONDS = 60
-SECOND_REQUEST_PAUSE = 1.0
 
 # Users refetched in one round of the background work: a small part of the quota.
 MAX_REFETCHES = 20
@@ -167,7 +155,9 @@ class UserRefresher:
             if after.confirmed_at != before.confirmed_at:
                 return after
         try:
-            return await self._fetch(client, clerk_id, before)
+            fetch = UserFetch(self._applier, client, self._max_age, self._instance_id, self.report_missed_webhook)
+            await fetch.run(clerk_id, before)
+            return await self.get_user_state(clerk_id)
         finally:
             with contextlib.suppress(DatabaseError):
                 async with self._store.database.acquire() as connection:
@@ -177,47 +167,6 @@ class UserRefresher:
         async with self._store.database.acquire() as connection:
             return await acquire_lease(connection, clerk_id)
 
-    async def _fetch(self, client: ClerkClient, clerk_id: str, before: UserState) -> UserState:
-        found = await client.get_user(clerk_id)
-        is_recent = before.age is not None and before.age < min(RECENT_SECONDS, self._max_age)
-        if isinstance(found, UserNotFound) and is_recent:
-            await asyncio.sleep(SECOND_REQUEST_PAUSE)
-            found = await client.get_user(clerk_id)
-        if isinstance(found, Snapshot):
-            await self._save(found, before)
-        elif before.row is not None or before.is_known:
-            await self._delete(client, clerk_id, found, before)
-        # An unknown user is not written: Clerk's API may lag behind, and a tombstone is final.
-        return await self.get_user_state(clerk_id)
-
-    async def _save(self, snapshot: Snapshot, before: UserState) -> None:
-        clerk_id = snapshot.clerk_id
-        updated_at = snapshot.version.updated_at
-        await apply_event(self._applier, "login", Event(None, "login", None, clerk_id, snapshot))
-        async with self._store.database.acquire() as connection:
-            await confirm_version(connection, clerk_id, updated_at)
-        if before.row is None and not before.is_known:
-            self.report_missed_webhook(snapshot.user)
-
-    async def _delete(self, client: ClerkClient, clerk_id: str, found: UserNotFound, before: UserState) -> None:
-        """Delete as `user.deleted` does, if nothing else explains the 404.
-
-        A wrong CLERK_API_URL or CLERK_SECRET_KEY must delete no row. So the service must know the user, Clerk itself
-        must report the 404, and the key set must name the pinned instance.
-        """
-        pinned = self._instance_id or before.instance_id
-        if not (before.is_known and found.confirmed_by_clerk and pinned):
-            raise UnconfirmedDeletion("an unknown user, or no Clerk instance is known")
-        instances = await client.get_instances()
-        if pinned not in instances:
-            if instances:
-                log.error("clerk_key_of_other_instance", setting="CLERK_SECRET_KEY")
-            raise UnconfirmedDeletion("the key set does not name the pinned instance")
-        # The event has an ID, so that an obstacle is filed and the retries finish the deletion.
-        event = make_deletion(USER.name, clerk_id, f"login_{clerk_id}")
-        outcome = await apply_event(self._applier, "login", event)
-        log.info("user_deleted_at_login", outcome=outcome.outcome, reason=outcome.reason)
-
     def report_missed_webhook(self, user: User) -> None:
         """Count a user that a login has created; log whether a webhook was due."""
         self._on_missed_webhook()
@@ -225,13 +174,3 @@ class UserRefresher:
             log.warning("missed_webhook", hint="check the endpoint in Clerk's dashboard: do its webhooks arrive?")
         else:
             log.info("login_before_webhook")
-
-
-async def apply_event(applier: Applier, source: str, event: Event) -> Outcome:
-    """Apply one event from this source; return its outcome. Raises `DatabaseUnavailable` or `RowRefused`."""
-    [outcome] = await applier.with_source(source).apply([event])
-    if outcome.outcome == "unavailable":
-        raise DatabaseUnavailable(outcome.reason or "")
-    if outcome.outcome in {"refused", "parked"} and event.id is None:
-        raise RowRefused(outcome.reason or "")
-    return outcome
