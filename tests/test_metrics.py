@@ -317,3 +317,15 @@ async def test_a_user_of_a_profile_counts_as_first_created_by_a_login(
             assert await read_outcome(response) == "unverified"
             await db.execute("delete from users")
         assert (await scrape(world))["sync_service_missed_webhooks_total"] == 1
+
+
+async def test_a_run_from_the_inbox_is_no_success_of_a_reconcile(db: asyncpg.Connection) -> None:
+    """It compares nothing with Clerk, so the alert on missing runs must not wait for a further day."""
+    insert = "insert into clerk_sync.reconciles (mode, finished_at, missing) values ($1, now(), $2)"
+    await db.execute(insert, "inbox", 5)
+    figures = await read_figures(db)
+    assert (figures.last_reconcile_at, figures.missing) == (0, 0)
+    await db.execute(insert, "full", 3)
+    await db.execute(insert, "inbox", 5)
+    figures = await read_figures(db)
+    assert (figures.last_reconcile_at > 0, figures.missing) == (True, 3)

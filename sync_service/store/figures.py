@@ -30,7 +30,8 @@ async def read_figures(connection: Connection) -> Figures:
     return Figures(**dict(await connection.fetchrow(FIGURES) or {}))
 
 
-# Each of the other subqueries stops at its first row of an index.
+# Each of the other subqueries stops at its first row of an index. A run from the inbox compares nothing with Clerk, so
+# it is no reconcile here.
 FIGURES = """
 select
     coalesce(extract(epoch from (select max(received_at) from clerk_sync.events)), 0)::float8 as last_accepted_at,
@@ -39,7 +40,7 @@ select
     coalesce(extract(epoch from waiting.oldest_failed), 0)::float8 as oldest_failed_at,
     coalesce(extract(epoch from (
         select finished_at from clerk_sync.reconciles
-        where finished_at is not null and error is null and not dry_run order by id desc limit 1
+        where finished_at is not null and error is null and not dry_run and mode <> 'inbox' order by id desc limit 1
     )), 0)::float8 as last_reconcile_at,
     coalesce(last_run.missing, 0) as missing,
     coalesce(last_run.stale, 0) as stale,
@@ -57,7 +58,8 @@ from (
 left join (
     select missing, stale, differing, deleted
     from clerk_sync.reconciles
-    where finished_at is not null and not dry_run and (error is null or missing + stale + differing + deleted > 0)
+    where finished_at is not null and not dry_run and mode <> 'inbox'
+        and (error is null or missing + stale + differing + deleted > 0)
     order by id desc limit 1
 ) as last_run on true
 """
