@@ -242,6 +242,7 @@ tests/test_package_map.py compares the list with the imports.
     web.rows                    rows and keys in responses
     web.auth                    service token or session token
     web.carry_over              the form and the limits of a carry-over
+    web.sync_request            the body and the parameters of POST /sync
     web.sync                    POST /sync
     web.users                   GET /users/{clerk_id}, POST /users/resolve
     web.ops.sessions            the signed cookie of the operators' page

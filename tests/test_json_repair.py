@@ -20,7 +20,7 @@ from sync_service.clerk.json_repair import _TOKEN, MAX_DEPTH, MAX_DIGITS, parse_
 from sync_service.clerk.stored_events import event_from_row
 from sync_service.mapping.fields import FieldSource
 from sync_service.mapping.presets import DEFAULT
-from sync_service.web.sync import MAX_REPAIRED_BYTES
+from sync_service.web.sync_request import MAX_REPAIRED_BYTES
 from tests.clerk_stub import API_TOKEN, ClerkStub, make_bearer_header
 from tests.conftest import Output, Serve
 from tests.processes import run_here

@@ -1,19 +1,15 @@
 """POST /sync: return the row of the user at login. The app calls it at every login."""
 
-import time
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import structlog
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Struct, UnsetType
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sync_service.clerk.change import Snapshot, Version
-from sync_service.clerk.json_repair import has_nul, is_deep, parse_tolerantly
-from sync_service.clerk.resource import UNREADABLE_JSON, ClerkId
-from sync_service.clerk.user import User
+from sync_service.clerk.resource import ClerkId
 from sync_service.errors import ClerkUnavailable, DatabaseError
 from sync_service.request_errors import (
     BadRequest,
@@ -27,28 +23,15 @@ from sync_service.request_errors import (
 from sync_service.sync.carry_over import CarryOver, CarryOverService
 from sync_service.sync.login import Login, LoginService
 from sync_service.web.auth import Authenticator
-from sync_service.web.body import decode_body, read_body
-from sync_service.web.carry_over import CarryOverJson, CarryOverResponse, read_carry_over
+from sync_service.web.body import read_body
+from sync_service.web.carry_over import CarryOverResponse, read_carry_over
 from sync_service.web.limits import TimeLimits, response_deadline
 from sync_service.web.metrics.families import Metrics, count_errors
 from sync_service.web.operation import BODY_ERRORS, Operation, Parameter, ResponseBody
 from sync_service.web.rows import Row, encode_row
+from sync_service.web.sync_request import SyncRequest, parse_body, parse_profile, parse_refresh, parse_single_id
 
 log = structlog.get_logger()
-
-# The repair of a larger body would take seconds, and a user of the app may send one.
-MAX_REPAIRED_BYTES = 128 * 1024
-
-
-class SyncRequest(Struct):
-    """The user, with the service token. `profile` has Clerk's fields; it creates a missing row only.
-
-    `carry_over` is data from before sign-up, which is written for the user.
-    """
-
-    user_id: ClerkId | None = None
-    profile: dict[str, Any] | None = None
-    carry_over: CarryOverJson = field(default_factory=Raw)
 
 
 class SyncResponse(Struct):
@@ -118,15 +101,15 @@ class SyncEndpoint:
         refresh = False
         if request.scope["query_string"]:
             user_ids.update(request.query_params.getlist("user_id"))
-            refresh = _parse_refresh(request)
+            refresh = parse_refresh(request)
         if session:
             clerk_id = session.clerk_id
             if user_ids - {clerk_id}:
                 raise WrongUser("The request names another user than its session token.")
             login = await self._login_service.sync(clerk_id, token_instance=session.instance_id, refresh=refresh)
         else:
-            clerk_id = _parse_single_id(user_ids)
-            profile = _parse_profile(clerk_id, body.profile)
+            clerk_id = parse_single_id(user_ids)
+            profile = parse_profile(clerk_id, body.profile)
             login = await self._login_service.sync(clerk_id, refresh=refresh, profile=profile)
         return login.outcome, await self._create_response(clerk_id, login, carry_over)
 
@@ -137,10 +120,7 @@ class SyncEndpoint:
         content = await read_body(request, self._limits.body)
         if not content.strip():
             return SyncRequest(), None
-        try:
-            body, replaced = _parse_body(content)
-        except UNREADABLE_JSON:
-            return decode_body(_decoder, content), None  # raises the error for the caller
+        body, replaced = parse_body(content)
         if replaced:
             log.warning("value_replaced", fields=replaced)
         return body, read_carry_over(body.carry_over, content, self._carry_overs.tables)
@@ -155,49 +135,4 @@ class SyncEndpoint:
         return Response(msgspec.json.encode(response), media_type="application/json")
 
 
-def _parse_body(content: bytes) -> tuple[SyncRequest, tuple[str, ...]]:
-    """Return the body, and the fields with a replaced value. Raises one of `UNREADABLE_JSON`, or `BadRequest`."""
-    if len(content) <= MAX_REPAIRED_BYTES:
-        return parse_tolerantly(_decoder.decode, content)
-    if has_nul(content) or is_deep(content):
-        raise BadRequest("A body of more than 128 KiB must not contain NUL or more than 500 levels of nesting.")
-    return _decoder.decode(content), ()
-
-
-def _parse_refresh(request: Request) -> bool:
-    text = request.query_params.get("refresh", "false").lower()
-    if text not in {"true", "false", "1", "0", ""}:
-        raise BadRequest("The parameter refresh must be true or false.")
-    return text in {"true", "1"}
-
-
-def _parse_single_id(user_ids: set[str]) -> str:
-    """Return the ID of the one user that the backend names. Raises `BadRequest`."""
-    if len(user_ids) != 1:
-        raise BadRequest("The app's backend must name one user: user_id in the body, or the header X-Clerk-User-Id.")
-    try:
-        return msgspec.convert(user_ids.pop(), ClerkId)
-    except msgspec.ValidationError:
-        raise BadRequest("user_id is not a Clerk ID.") from None
-
-
-def _parse_profile(clerk_id: str, profile: dict[str, Any] | None) -> Snapshot | None:
-    """Return the app's profile as a snapshot of Clerk's user, older than any version from Clerk.
-
-    Raises `BadRequest`.
-    """
-    if profile is None:
-        return None
-    if profile.get("id", clerk_id) != clerk_id:
-        raise BadRequest("The profile belongs to another user.")
-    updated_at = profile.get("updated_at") or int(time.time() * 1000)
-    data = profile | {"id": clerk_id, "updated_at": updated_at}
-    try:
-        return Snapshot(msgspec.convert(data, User), Version(0, b""), data)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise BadRequest(f"The profile does not consist of Clerk's fields: {error}.") from None
-
-
 _BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
-
-_decoder = msgspec.json.Decoder(SyncRequest)
