@@ -17,11 +17,10 @@ from sync_service.store.events import EventSummary
 from sync_service.store.failure_groups import list_failure_groups
 from sync_service.store.summary import count_by_hour
 from sync_service.store.user_history import UserHistory
-from sync_service.web.ops import audit, context, events, reconciles, users
+from sync_service.web.ops import audit, context, events, reconciles, summary, users
 from sync_service.web.ops.auth import Operator
 from sync_service.web.ops.page.chart import build_bars
 from sync_service.web.ops.page.rendering import View
-from sync_service.web.ops.summary import build_summary
 
 CHART_HOURS = 24
 
@@ -57,11 +56,11 @@ async def show_overview(call: Call) -> View:
     """Return the problems with their remedies, then the state of the service."""
     async with call.ops.store.database.acquire() as connection:
         groups = await list_failure_groups(connection)
-        summary = await build_summary(connection)
+        figures = await summary.build_summary(connection)
         hours = await count_by_hour(connection, CHART_HOURS)
         deliveries = await list_deliveries(connection, None, MAX_DELIVERIES)
     groups.sort(key=lambda group: group.reason in EXPECTED_REASONS)
-    variables = {"groups": groups, "expected": EXPECTED_REASONS, "summary": summary, "bars": build_bars(hours)}
+    variables = {"groups": groups, "expected": EXPECTED_REASONS, "summary": figures, "bars": build_bars(hours)}
     return View("overview.html", variables | {"deliveries": deliveries})
 
 
