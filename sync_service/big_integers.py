@@ -7,7 +7,8 @@ MAX_SAFE_INTEGER = 2**53 - 1
 
 _LONG_NUMBER = re.compile(r"[0-9]{16}")
 
-_STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?')
+# Possessive: the regular expression would keep 130 bytes for each character of a text to backtrack to.
+_STRING_OR_NUMBER = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?')
 
 
 def quote_big_integers(text: str) -> str:

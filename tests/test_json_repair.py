@@ -280,5 +280,26 @@ def test_the_work_of_a_repair_does_not_depend_on_the_depth_of_a_value() -> None:
     assert of_99[4] == of_99[400]
 
 
+def test_a_long_key_is_read_once_for_all_values_below_it() -> None:
+    key, number = "k" * 1000, 100
+    values = ",".join([r'"\ud800"'] * number)
+    text = f'{{"{key}":[{values}]}}'
+    counts = Counter[str]()
+
+    def count(frame: FrameType, event: str, function: Any) -> None:
+        if frame.f_code is json.loads.__code__ and event == "call":
+            counts["characters"] += len(frame.f_locals["s"])
+        counts["replacements"] += event == "c_call" and function.__name__ == "sub"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        assert repair_json(text.encode())[1] == (key,)
+    finally:
+        sys.setprofile(before)
+    assert counts["characters"] <= len(text)
+    assert counts["replacements"] == number + 1
+
+
 def test_a_text_without_an_end_is_searched_once() -> None:
     assert [found[0] for found in _TOKEN.finditer(r'"\"\"\"')] == [r'"\"\"\"']

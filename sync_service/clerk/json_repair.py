@@ -31,7 +31,7 @@ _WRAPPERS = frozenset({"data", "user", "profile"})
 _IDENTIFIERS = frozenset({"id", "user_id", "instance_id", "type"})
 
 # A text without an end is one token too: a search for the end from each quote would take quadratic time.
-_TEXT = r'"(?:[^"\\]|\\.)*+"?'
+_TEXT = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
 _TOKEN = re.compile(rf"(?P<text>{_TEXT})(?=\s*(?P<colon>:?))|-?[0-9][0-9.eE+-]*|[\[\]{{}}]", re.DOTALL)
 _TEXT_BYTES = re.compile(_TEXT.encode(), re.DOTALL)
 _NO_BRACKETS = bytes({*range(256)} - {*b"[]{}"})
@@ -61,7 +61,7 @@ def repair_json(content: bytes) -> tuple[bytes, tuple[str, ...]]:
     """Return the content without values that cannot be held, and the fields that had one."""
     try:
         repair = _Repair(content.decode("utf-8", "surrogatepass"))
-        return repair.run().encode(), tuple(repair.fields)
+        return repair.run().encode(), repair.name_fields()
     except ValueError:  # neither UTF-8 nor JSON: the parser reports it
         return content, ()
 
@@ -82,12 +82,22 @@ def is_deep(content: bytes) -> bool:
 
 @dataclass(slots=True)
 class _Container:
-    """An open list or object, the one at `depth`; `key` is the last key of an object, as JSON text."""
+    """An open list or object, the one at `depth`; `key` is the last key of an object, as JSON text.
+
+    The key is decoded once: a long key that is decoded for each replaced value would take quadratic time.
+    """
 
     start: int
     is_object: bool
     depth: int
     key: str = '""'
+    decoded_key: str | None = ""
+
+    def read_key(self) -> str:
+        """Return the last key as text."""
+        if self.decoded_key is None:
+            self.decoded_key = json.loads(self.key)
+        return self.decoded_key
 
 
 class _Repair:
@@ -102,7 +112,12 @@ class _Repair:
         self._objects: list[_Container] = []
         # The index in `_open` of the container that is replaced as a whole.
         self._replaced: int | None = None
-        self.fields: dict[str, None] = {}
+        # Each key is one object here, whose hash Python keeps. A new text for each value would take quadratic time.
+        self._fields: dict[str, None] = {}
+
+    def name_fields(self) -> tuple[str, ...]:
+        """Return the names of the fields that had a replaced value."""
+        return tuple(dict.fromkeys(_SURROGATE.sub(_UNKNOWN, field) for field in self._fields))
 
     def run(self) -> str:
         for token in _TOKEN.finditer(self._text):
@@ -139,7 +154,7 @@ class _Repair:
     def _repair_text(self, token: re.Match[str]) -> None:
         is_key = bool(token["colon"])
         if is_key and self._open:
-            self._open[-1].key = token["text"]
+            self._open[-1].key, self._open[-1].decoded_key = token["text"], None
         if not _REPLACEABLE.search(token["text"]):
             return
         text = json.loads(token["text"])
@@ -152,11 +167,11 @@ class _Repair:
     def _replace(self, start: int, end: int, replacement: str) -> None:
         self._pieces += self._text[self._end : start], replacement
         self._end = end
-        self.fields[_SURROGATE.sub(_UNKNOWN, self._find_field()[0])] = None
+        self._fields[self._find_field()[0]] = None
 
     def _find_field(self) -> tuple[str, bool]:
         """Return the user's field of the current value, and whether the value is inside an object of that field."""
-        keys = [json.loads(container.key) for container in self._objects[:_KEPT_OBJECTS]] or [""]
+        keys = [container.read_key() for container in self._objects[:_KEPT_OBJECTS]] or [""]
         first = next((n for n, key in enumerate(keys) if key not in _WRAPPERS), len(keys) - 1)
         return keys[first], len(self._objects) > first + 1
 

@@ -43,7 +43,7 @@ def _parse_key(entry: dict[str, Any]) -> RSAPublicKey | None:
     """Return the public key; None if it is unreadable, private or too short."""
     try:
         key = RSAAlgorithm.from_jwk(entry)
-    except (jwt.InvalidKeyError, ValueError):
+    except (jwt.InvalidKeyError, TypeError, ValueError):  # a number in place of a text is a `TypeError`
         return None
     return key if isinstance(key, RSAPublicKey) and key.key_size >= MIN_KEY_BITS else None
 

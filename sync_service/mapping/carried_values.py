@@ -1,6 +1,6 @@
 """A JSON value of a visitor, and the kinds of values that a column takes (pure)."""
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 from sync_service.mapping.coercion import JSON_TYPES
 from sync_service.mapping.introspection import Column
@@ -31,10 +31,18 @@ def can_hold_value(column: Column, value: str) -> bool:
 def adapt_value(column: Column, value: str) -> str:
     """Return the JSON value, and for an integer column 5.0 as 5: JSON has one type of numbers."""
     if column.base in _INTEGERS and _find_kind(value) == "number":
-        number = Decimal(value)
+        number = _parse_number(value)
         if number == number.to_integral_value():
             return str(int(number))
     return value
+
+
+def _parse_number(text: str) -> Decimal:
+    """Return the number; a zero for one whose exponent Decimal cannot hold: JSON readers take it as zero too."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal(0)
 
 
 def _find_kind(value: str) -> str:

@@ -1,9 +1,10 @@
-"""Limits on connections and on the bodies they hold, for each peer address and in total.
+"""Limits on connections and on the bodies they hold, for each caller's network and in total.
 
 One caller cannot use up the connections or the memory of the others: each peer gets a part of both.
 """
 
 import resource
+from ipaddress import IPv6Address
 from typing import Protocol
 
 # File descriptors for the database, listening sockets, the log and files.
@@ -26,8 +27,21 @@ class Connection(Protocol):
         """Close the connection."""
 
 
+def find_caller(address: str) -> str:
+    """Return the network of one caller: the address, or the /64 of an IPv6 address, since one host has all of it.
+
+    An IPv4 address on a socket for IPv6 (`::ffff:203.0.113.7`) is a caller of its own.
+    """
+    if ":" not in address or "." in address:
+        return address
+    try:
+        return IPv6Address(address).packed[:8].hex()
+    except ValueError:
+        return address
+
+
 class Peer:
-    """The connections of one address. `waiting` has those without a complete request head, the oldest first."""
+    """The connections of one caller. `waiting` has those without a complete request head, the oldest first."""
 
     def __init__(self) -> None:
         self.connections = 0

@@ -9,7 +9,7 @@ from typing import cast
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from sync_service.web.connections import ConnectionLimits, Peer
+from sync_service.web.connections import ConnectionLimits, Peer, find_caller
 from sync_service.web.problems import problem
 from sync_service.web.transport import CoalescingTransport
 
@@ -36,7 +36,7 @@ class LimitedConnection(HttpToolsProtocol):
         self._problem: tuple[int, str, str] | None = None  # the last response
         self._stalled: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEAD_TIMEOUT, self._time_out)
-        self._address = self.client[0] if self.client else ""
+        self._address = find_caller(self.client[0]) if self.client else ""
         self._limits = _get_limits()
         self._peer: Peer | None = self._limits.add(self._address, self)
         if self._peer is None:

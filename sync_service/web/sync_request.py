@@ -31,10 +31,14 @@ class SyncRequest(Struct):
 
 
 def parse_body(content: bytes) -> tuple[SyncRequest, tuple[str, ...]]:
-    """Return the body, and the fields with a replaced value. Raises `BadRequest`."""
+    """Return the body, and the fields with a replaced value. Raises `BadRequest`.
+
+    A key of the caller is no field: it may be personal, and the fields are logged.
+    """
     try:
         if len(content) <= MAX_REPAIRED_BYTES:
-            return parse_tolerantly(_decoder.decode, content)
+            body, replaced = parse_tolerantly(_decoder.decode, content)
+            return body, tuple(name for name in replaced if name in _FIELD_NAMES)
         if has_nul(content) or is_deep(content):
             raise BadRequest("A body of more than 128 KiB must not contain NUL or more than 500 levels of nesting.")
         return _decoder.decode(content), ()
@@ -76,5 +80,7 @@ def parse_profile(clerk_id: str, profile: dict[str, Any] | None) -> Snapshot | N
     except (msgspec.ValidationError, RecursionError) as error:
         raise BadRequest(f"The profile does not consist of Clerk's fields: {error}.") from None
 
+
+_FIELD_NAMES = frozenset(SyncRequest.__struct_fields__ + User.__struct_fields__)
 
 _decoder = msgspec.json.Decoder(SyncRequest)
