@@ -22,6 +22,7 @@ tests/test_package_map.py compares the list with the imports.
     clerk.events                the body of a webhook → an event
     clerk.stored_events         a row of the inbox → the event again
     clerk.webhook_signature     headers and body → the message's ID
+    clerk.limited_client        reads responses up to a limit
     clerk.observed_client       reports requests to Clerk's Backend API
     clerk.circuit_breaker       pauses requests to Clerk after failures
     clerk.rate_limit            limits requests to Clerk

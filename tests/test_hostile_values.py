@@ -1,18 +1,25 @@
 """Values that an attacker chooses: each function takes them without an unexpected error, and in little memory."""
 
+import gzip
 import tracemalloc
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from sync_service.big_integers import quote_big_integers
 from sync_service.clerk.key_set import parse_key_set
+from sync_service.clerk.limited_client import MAX_RESPONSE_BYTES, LimitedClient, ResponseTooLarge
 from sync_service.mapping.carried_values import adapt_value
 from sync_service.mapping.introspection import Column
 from sync_service.web.connections import find_caller
 from tests.clerk_stub import ClerkStub, make_session_token
 from tests.conftest import Output, Serve
 from tests.sync_requests import build_settings
+from tests.world import run_app
 
 MARKER = "jane@secret.example"
 INTEGER = Column("age", "integer", "int4", "N", None, not_null=False, has_default=False, generated=False)
@@ -48,6 +55,23 @@ def test_the_addresses_of_one_host_are_one_caller() -> None:
     assert find_caller("fe80::1%eth0") == find_caller("fe80::2%eth0")
     addresses = ["2001:db8::1", "2001:db8:0:2::1", "::ffff:203.0.113.7", "::ffff:203.0.113.8", "203.0.113.9", "", "::x"]
     assert len({*map(find_caller, addresses)}) == len(addresses)
+
+
+async def test_a_response_of_clerk_is_read_up_to_a_limit() -> None:
+    """The body is 65 kB of gzip, compressed once more."""
+    bomb = gzip.compress(gzip.compress(bytes(MAX_RESPONSE_BYTES + 1)))
+
+    async def respond(_: Request) -> Response:
+        return Response(bomb, headers={"content-encoding": "gzip, gzip", "content-type": "application/json"})
+
+    async def respond_briefly(_: Request) -> Response:
+        return Response(gzip.compress(b'{"a": 1}'), headers={"content-encoding": "gzip"})
+
+    app = Starlette(routes=[Route("/bomb", respond), Route("/brief", respond_briefly)])
+    async with run_app(app) as url, LimitedClient() as client:
+        with pytest.raises(ResponseTooLarge):
+            await client.get(f"{url}/bomb")
+        assert (await client.get(f"{url}/brief")).json() == {"a": 1}
 
 
 async def test_no_log_line_contains_a_key_that_the_caller_invents(

@@ -1,5 +1,6 @@
 """Single requests of the doctor: the instance of a key, and users that the instance has."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import msgspec
 from sync_service.clerk.backend_api import build_api_url, build_auth_headers
 from sync_service.clerk.json_repair import parse_tolerantly
 from sync_service.clerk.key_set import read_instances
+from sync_service.clerk.limited_client import LimitedClient
 from sync_service.clerk.resource import UNREADABLE_JSON
 
 # Seconds.
@@ -59,9 +61,12 @@ async def _look_up_instance(url: str, headers: dict[str, str]) -> InstanceLookup
 async def _get_once(url: str, headers: dict[str, str], parameters: dict[str, Any]) -> httpx2.Response | InstanceLookup:
     """Return a successful response, or a lookup without instances that has its status or its error."""
     try:
-        async with httpx2.AsyncClient(timeout=LOOKUP_TIMEOUT, headers=headers) as client:
+        async with (
+            asyncio.timeout(LOOKUP_TIMEOUT),  # httpx2 has a limit for each part of a response only
+            LimitedClient(timeout=LOOKUP_TIMEOUT, headers=headers) as client,
+        ):
             response = await client.get(url, params=parameters)
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
         return InstanceLookup(error=type(error).__name__)
     return response if response.is_success else InstanceLookup(status=response.status_code)
 

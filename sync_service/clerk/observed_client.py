@@ -7,10 +7,12 @@ from typing import Any
 
 import httpx2
 
+from sync_service.clerk.limited_client import LimitedClient
+
 TraceCall = Callable[[MutableMapping[str, str]], contextlib.AbstractContextManager[object]]
 
 
-class ObservedClient(httpx2.AsyncClient):
+class ObservedClient(LimitedClient):
     """Reports requests to `api_url` by outcome, including their repetitions after a broken connection."""
 
     def __init__(

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import httpx2
 
 from sync_service.clerk.client import ClerkClient
+from sync_service.clerk.limited_client import LimitedClient
 from sync_service.clerk.list_requests import LIST_TIMEOUT, create_limiter
 from sync_service.clerk.user_list import UserList
 from sync_service.cli.database import open_connection, require_dsn
@@ -45,7 +46,7 @@ async def _reconcile(settings: Settings, arguments: argparse.Namespace) -> Repor
     async with (
         contextlib.aclosing(database),
         _hold_lock(settings, needed=not arguments.dry_run),
-        httpx2.AsyncClient() as client,
+        LimitedClient() as client,
     ):
         users = None if arguments.from_inbox else _create_list(settings, client)
         # The total has a list of its own, so that its failures do not count as failures of the run.

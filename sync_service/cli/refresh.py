@@ -6,9 +6,8 @@ import contextlib
 import json
 from collections.abc import Mapping
 
-import httpx2
-
 from sync_service.clerk.client import ClerkClient
+from sync_service.clerk.limited_client import LimitedClient
 from sync_service.clerk.rate_limit import RateLimiter
 from sync_service.cli.database import describe_error, require_dsn
 from sync_service.dev.state import load_settings
@@ -67,7 +66,7 @@ async def _refresh(settings: Settings, clerk_id: str) -> Login:
     key = settings.clerk_secret_key
     assert key is not None  # noqa: S101  `load_settings` requires it
     database = await open_database(require_dsn(settings))
-    async with contextlib.aclosing(database), httpx2.AsyncClient() as http:
+    async with contextlib.aclosing(database), LimitedClient() as http:
         refresher = UserRefresher(
             Applier(Store(database, settings.mapping), max_attempts=settings.sync_max_attempts),
             ClerkClient(http, settings.clerk_api_url, key, timeout=REFRESH_TIMEOUT),
