@@ -2,6 +2,7 @@
 
 import gzip
 import tracemalloc
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from sync_service.clerk.key_set import parse_key_set
 from sync_service.clerk.limited_client import MAX_RESPONSE_BYTES, LimitedClient, ResponseTooLarge
 from sync_service.mapping.carried_values import adapt_value
 from sync_service.mapping.introspection import Column
+from sync_service.sync.notification import parse_retry_after
 from sync_service.web.connections import find_caller
 from tests.clerk_stub import ClerkStub, make_session_token
 from tests.conftest import Output, Serve
@@ -41,6 +43,11 @@ def test_a_long_text_beside_a_big_integer_is_searched_in_constant_memory() -> No
 @pytest.mark.parametrize("value", ["0e99999999999999999999", "0e-99999999999999999999", "1e-99999999999999999999"])
 def test_an_exponent_without_bounds_makes_a_zero(value: str) -> None:
     assert adapt_value(INTEGER, value) == "0"
+
+
+@pytest.mark.parametrize("time", ["99999999999:00:00 GMT", "00:00:00 +99999999999999999999"])
+def test_a_receiver_s_date_out_of_range_is_no_pause(time: str) -> None:
+    assert parse_retry_after(f"Thu, 01 Jan 2026 {time}", datetime.now(UTC)) == timedelta()
 
 
 @pytest.mark.parametrize("wrong", [{"n": 5}, {"n": None}, {"e": []}, {"d": 5}, {"n": "\xe9"}, {"n": ""}])

@@ -90,7 +90,7 @@ def parse_retry_after(text: str | None, now: datetime) -> timedelta:
         if text.isdecimal() and text.isascii():
             return min(timedelta(seconds=int(text[:9])), MAX_RETRY_AFTER)
         return min(max(parsedate_to_datetime(text) - now, timedelta()), MAX_RETRY_AFTER)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return timedelta()
 
 
