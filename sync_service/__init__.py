@@ -272,6 +272,7 @@ tests/test_package_map.py compares the list with the imports.
     web.connections             limits on connections and their bodies, for each peer
     web.transport               one packet per response
     web.limited_connection      one connection: its deadlines and its last response
+    web.request_line            the first line of a request: its method, its path
     web.protocol                the requests of a connection: limits on their size, HTTP/1.1
     web.listener                the listening sockets of HOST and PORT
     web.server                  runs uvicorn

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from msgspec import Struct
 
@@ -82,9 +83,7 @@ async def replay_all(applier: Applier, selection: Filter, *, who: str, dry_run: 
                 return
             yield page
 
-    async def work(page: Sequence[Event]) -> Counter[str]:
-        return await (preview_page if dry_run else _replay_page)(applier, page)
-
+    work = partial(preview_page if dry_run else _replay_page, applier)
     async with contextlib.aclosing(iter_pages(database, bounded)) as pages:
         # The next page is read while PostgreSQL works on one. Pages are applied one after the other, the oldest first.
         async for _, counts in map_in_order(iter_pages_in_time(), work, limit=1):

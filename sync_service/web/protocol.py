@@ -1,12 +1,12 @@
 """uvicorn's HTTP/1.1 protocol: requests within limits of their size, pipelined or with `Upgrade`."""
 
 import asyncio
-import re
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from sync_service.web.limited_connection import LimitedConnection
+from sync_service.web.request_line import find_path, has_unknown_method
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADER_FIELDS = 100
@@ -21,9 +21,6 @@ PART_BYTES = 4096
 
 _NOT_HTTP = 400, "bad_request", "The request is not HTTP/1.1"
 
-# The parser knows the registered methods. RFC 9110 allows others, so the response must not deny that this is HTTP.
-_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
-_REQUEST_LINE = re.compile(rb"(?<!" + _TOKEN + rb")(" + _TOKEN + rb"{1,64}) [^ \r\n]+ HTTP/1\.[01]\r?\n")  # linear time
 _UNKNOWN_METHOD = 501, "not_implemented", "The service does not know this method"
 
 
@@ -79,7 +76,7 @@ class LimitedProtocol(LimitedConnection):
                 self._head_bytes -= len(rest)
                 self._parse(rest)
         except httptools.HttpParserInvalidMethodError:
-            self._refuse(*_UNKNOWN_METHOD if _has_unknown_method(part) else _NOT_HTTP)
+            self._refuse(*_UNKNOWN_METHOD if has_unknown_method(part) else _NOT_HTTP)
         except httptools.HttpParserError:
             self._refuse(*_NOT_HTTP)
         if self._head_bytes > MAX_HEAD_BYTES:
@@ -126,7 +123,7 @@ class LimitedProtocol(LimitedConnection):
             return
         self._reading_head = False
         if not self.url.startswith(b"/"):
-            self.url = _find_path(self.url)
+            self.url = find_path(self.url)
         if self._peer:
             self._peer.waiting.pop(self, None)
         super().on_headers_complete()
@@ -188,21 +185,3 @@ class LimitedProtocol(LimitedConnection):
         self._replaying = True
         self.parser.feed_data(b"\r\n".join([b"POST / HTTP/1.1", *framing, b"", b""]))
         self._replaying = False
-
-
-def _has_unknown_method(part: bytes) -> bool:
-    """Return whether the last request line of the part has a method that the parser does not know."""
-    lines = _REQUEST_LINE.findall(part)
-    try:
-        httptools.HttpRequestParser(object()).feed_data(lines[-1] + b" " if lines else b"GET ")
-    except httptools.HttpParserInvalidMethodError:
-        return True
-    return False
-
-
-def _find_path(url: bytes) -> bytes:
-    """Return the path and query of a target in absolute form, or of `*`."""
-    if url == b"*":
-        return b"/*"
-    parts = httptools.parse_url(url)
-    return (parts.path or b"/") + (b"?" + parts.query if parts.query else b"")

@@ -35,15 +35,15 @@ def parse_body(content: bytes) -> tuple[SyncRequest, tuple[str, ...]]:
 
     A key of the caller is no field: it may be personal, and the fields are logged.
     """
-    try:
-        if len(content) <= MAX_REPAIRED_BYTES:
-            body, replaced = parse_tolerantly(_decoder.decode, content)
-            return body, tuple(name for name in replaced if name in _FIELD_NAMES)
+    if len(content) > MAX_REPAIRED_BYTES:
         if has_nul(content) or is_deep(content):
             raise BadRequest("A body of more than 128 KiB must not contain NUL or more than 500 levels of nesting.")
-        return _decoder.decode(content), ()
+        return decode_body(_decoder, content), ()
+    try:
+        body, replaced = parse_tolerantly(_decoder.decode, content)
     except UNREADABLE_JSON:
         return decode_body(_decoder, content), ()  # raises the error for the caller
+    return body, tuple(name for name in replaced if name in _FIELD_NAMES)
 
 
 def parse_refresh(request: Request) -> bool:

@@ -31,10 +31,7 @@ def _describe(results: Sequence[Result]) -> str:
 def _render_load(rows: Sequence[Row]) -> list[str]:
     targets = _list_targets(rows)
     lines = _render_head("clients: webhooks per second; p50, p99, p99.9 in ms", *targets, "of (b)")
-    for clients in dict.fromkeys(row["clients"] for row in rows):
-        mine = [row for row in rows if row["clients"] == clients]
-        cells = [f"{row['rate']:,.0f}; {_join(row, 'p50', 'p99', 'p999')}" for row in mine]
-        lines.append(_render_line(f"{clients}", *cells, f"{mine[-1]['of_usual']:.2f}"))
+    lines += _render_comparison(rows, "clients", lambda row: f"{row['rate']:,.0f}; {_join(row, 'p50', 'p99', 'p999')}")
     busy = [row for row in rows if row["clients"] == 64]
     costs = {
         "64: CPU of 1,000 in the process and in PostgreSQL, s": [
@@ -49,10 +46,17 @@ def _render_load(rows: Sequence[Row]) -> list[str]:
 def _render_growth(rows: Sequence[Row]) -> list[str]:
     targets = _list_targets(rows)
     lines = _render_head("users: updates per second, of the rate with the fewest, WAL", *targets, "of (b)")
-    for users in dict.fromkeys(row["users"] for row in rows):
-        mine = [row for row in rows if row["users"] == users]
-        cells = [f"{row['rate']:,.0f}; {row['of_smallest']:.2f}; {row['wal'] / 1000:.1f} kB" for row in mine]
-        lines.append(_render_line(f"{users:,}", *cells, f"{mine[-1]['of_usual']:.2f}"))
+    return lines + _render_comparison(
+        rows, "users", lambda row: f"{row['rate']:,.0f}; {row['of_smallest']:.2f}; {row['wal'] / 1000:.1f} kB"
+    )
+
+
+def _render_comparison(rows: Sequence[Row], key: str, render_cell: Callable[[Row], str]) -> list[str]:
+    """Return a line for each value of the key, with a cell for each target and the ratio to the usual handler."""
+    lines = []
+    for value in dict.fromkeys(row[key] for row in rows):
+        mine = [row for row in rows if row[key] == value]
+        lines.append(_render_line(f"{value:,}", *map(render_cell, mine), f"{mine[-1]['of_usual']:.2f}"))
     return lines
 
 
